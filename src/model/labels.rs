@@ -1,0 +1,256 @@
+//! Label sets: sorted, immutable, cheap to clone and to hash.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use xxhash_rust::xxh64::Xxh64;
+
+/// The label that holds the metric name.
+pub const METRIC_NAME: &str = "__name__";
+/// The label that holds an alert's name.
+pub const ALERT_NAME: &str = "alertname";
+/// The label that holds the upper bound of a classic histogram's bucket.
+pub const BUCKET_LABEL: &str = "le";
+
+/// A set of labels, sorted by name, without empty values (in Prometheus' data model a label with an
+/// empty value is the same as no label).
+///
+/// All names and values lie in one buffer, so that a clone is one reference count and comparing two
+/// sets reads two adjacent blocks of memory. The hash is computed once, when the set is built, and is
+/// the same in every process.
+#[derive(Clone)]
+pub struct Labels(Arc<Packed>);
+
+struct Packed {
+    hash: u64,
+    text: Box<str>,
+    /// The end of each name and each value in `text`, alternating.
+    ends: Box<[u32]>,
+}
+
+static EMPTY: LazyLock<Labels> = LazyLock::new(|| Labels::pack::<&str>(&[]));
+
+impl Labels {
+    /// The set without labels.
+    pub fn empty() -> Self {
+        EMPTY.clone()
+    }
+
+    /// The set of these pairs. Of pairs with the same name the last one counts; one with an empty
+    /// value is left out.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut builder = LabelsBuilder::default();
+        for (name, value) in pairs {
+            builder.set(name.as_ref(), value.as_ref());
+        }
+        builder.build()
+    }
+
+    fn pack<S: AsRef<str>>(sorted: &[(S, S)]) -> Self {
+        let size = sorted.iter().map(|(n, v)| n.as_ref().len() + v.as_ref().len()).sum();
+        let mut text = String::with_capacity(size);
+        let mut ends = Vec::with_capacity(sorted.len() * 2);
+        for (name, value) in sorted {
+            for part in [name, value] {
+                text.push_str(part.as_ref());
+                ends.push(u32::try_from(text.len()).expect("a label set is far below 4 GiB"));
+            }
+        }
+        let mut hasher = Xxh64::new(0);
+        hasher.update(text.as_bytes());
+        for end in &ends {
+            hasher.update(&end.to_le_bytes());
+        }
+        Self(Arc::new(Packed { hash: hasher.digest(), text: text.into(), ends: ends.into() }))
+    }
+
+    /// Number of labels.
+    pub fn len(&self) -> usize {
+        self.0.ends.len() / 2
+    }
+
+    /// Whether there is no label.
+    pub fn is_empty(&self) -> bool {
+        self.0.ends.is_empty()
+    }
+
+    /// The names and values, sorted by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + '_ {
+        (0..self.len()).map(|index| self.pair(index))
+    }
+
+    fn pair(&self, index: usize) -> (&str, &str) {
+        let packed = &*self.0;
+        let start = if index == 0 { 0 } else { packed.ends[index * 2 - 1] as usize };
+        let middle = packed.ends[index * 2] as usize;
+        let end = packed.ends[index * 2 + 1] as usize;
+        (&packed.text[start..middle], &packed.text[middle..end])
+    }
+
+    /// The value of `name`, empty if there is no such label.
+    pub fn get(&self, name: &str) -> &str {
+        self.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| value)
+    }
+
+    /// Whether there is a label `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.iter().any(|(n, _)| n == name)
+    }
+
+    /// The metric name, empty if there is none.
+    pub fn metric_name(&self) -> &str {
+        self.get(METRIC_NAME)
+    }
+
+    /// A hash of the whole set that is the same in every process and on every machine.
+    pub fn hash64(&self) -> u64 {
+        self.0.hash
+    }
+
+    /// The same set without the metric name.
+    #[must_use]
+    pub fn without_metric_name(&self) -> Self {
+        if self.has(METRIC_NAME) { self.filtered(|name| name != METRIC_NAME) } else { self.clone() }
+    }
+
+    /// The labels whose name `keep` accepts.
+    #[must_use]
+    pub fn filtered(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
+        let pairs: Vec<_> = self.iter().filter(|(name, _)| keep(name)).collect();
+        if pairs.len() == self.len() { self.clone() } else { Self::pack(&pairs) }
+    }
+
+    /// A builder that starts from this set.
+    pub fn builder(&self) -> LabelsBuilder {
+        LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.hash == other.0.hash && self.0.text == other.0.text && self.0.ends == other.0.ends)
+    }
+}
+
+impl Eq for Labels {}
+
+impl std::hash::Hash for Labels {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+/// Sets are ordered by their pairs in turn, as `labels.Compare` in Prometheus orders them.
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// `{name="value", other="value"}`, the metric name among the labels.
+/// Source: Prometheus `model/labels`, `Labels.String`.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (index, (name, value)) in self.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name}={value:?}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Puts a label set together.
+#[derive(Debug, Clone, Default)]
+pub struct LabelsBuilder {
+    /// Sorted by name, without empty values.
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// Sets a label; an empty value removes it.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        match self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name)) {
+            Ok(index) if value.is_empty() => drop(self.pairs.remove(index)),
+            Ok(index) => value.clone_into(&mut self.pairs[index].1),
+            Err(_) if value.is_empty() => {}
+            Err(index) => self.pairs.insert(index, (name.to_owned(), value.to_owned())),
+        }
+        self
+    }
+
+    /// Removes a label.
+    pub fn remove(&mut self, name: &str) -> &mut Self {
+        self.set(name, "")
+    }
+
+    /// The current value of `name`, empty if there is none.
+    pub fn get(&self, name: &str) -> &str {
+        self.pairs.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    /// The finished set.
+    pub fn build(&self) -> Labels {
+        Labels::pack(&self.pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_sorted_last_wins_and_empty_is_absent() {
+        let labels = Labels::from_pairs([("b", "2"), ("a", "1"), ("c", ""), ("b", "3")]);
+        assert_eq!(labels.to_string(), r#"{a="1", b="3"}"#);
+        assert_eq!(labels.get("b"), "3");
+        assert_eq!(labels.get("c"), "");
+        assert!(!labels.has("c"));
+    }
+
+    #[test]
+    fn equal_sets_hash_alike_and_boundaries_count() {
+        let one = Labels::from_pairs([("ab", "c")]);
+        assert_eq!(one.hash64(), Labels::from_pairs([("ab", "c")]).hash64());
+        assert_ne!(one, Labels::from_pairs([("a", "bc")]));
+        assert_ne!(one.hash64(), Labels::from_pairs([("a", "bc")]).hash64());
+    }
+
+    #[test]
+    fn order_is_by_pairs() {
+        let less = Labels::from_pairs([("a", "1")]);
+        let more = Labels::from_pairs([("a", "1"), ("b", "1")]);
+        assert!(less < more);
+        assert!(Labels::from_pairs([("a", "2")]) > more);
+        assert!(Labels::empty() < less);
+    }
+
+    #[test]
+    fn builder_changes_a_copy() {
+        let labels = Labels::from_pairs([(METRIC_NAME, "up"), ("job", "a")]);
+        let changed = labels.builder().set("job", "b").remove(METRIC_NAME).build();
+        assert_eq!(changed.to_string(), r#"{job="b"}"#);
+        assert_eq!(labels.without_metric_name().to_string(), r#"{job="a"}"#);
+        assert_eq!(labels.metric_name(), "up");
+    }
+}

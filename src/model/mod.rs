@@ -1,0 +1,19 @@
+//! The vocabulary that every layer shares: labels, matchers, samples, time and numbers.
+//!
+//! Nothing here does I/O, reads a clock or knows how it is serialised.
+
+mod duration;
+mod labels;
+mod matcher;
+mod number;
+mod sample;
+mod span;
+
+pub use duration::{DurationError, format_duration_ms, parse_duration_ms};
+pub use labels::{ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use number::{format_float, parse_float};
+pub use sample::{
+    NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs, is_stale, normal_nan, stale_nan,
+};
+pub use span::{LineColumn, Span};

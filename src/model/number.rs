@@ -1,0 +1,99 @@
+//! Numbers as Prometheus writes and reads them.
+
+/// Writes a value as Prometheus' API and text format do: the shortest digits that read back to the
+/// same value, without exponent; `NaN`, `+Inf`, `-Inf`.
+/// Source: Go's `strconv.FormatFloat(v, 'f', -1, 64)`.
+pub fn format_float(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        format!("{value}")
+    }
+}
+
+/// Reads a value as the exposition format and Go's `strconv.ParseFloat` do: decimal with optional
+/// exponent, `Inf`, `Infinity` and `NaN` in any case with an optional sign, hexadecimal floats.
+/// A number too large for a float is `None`, as in Go. `NaN` gets the bits of Prometheus' own NaN.
+pub fn parse_float(text: &str) -> Option<f64> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let signed = |value: f64| if negative { -value } else { value };
+    match digits.as_bytes().first()? {
+        b'0'..=b'9' | b'.' => {
+            if digits.len() > 2 && digits.as_bytes()[1] | 0x20 == b'x' {
+                return parse_hex(&digits[2..]).map(signed);
+            }
+            let value: f64 = digits.parse().ok()?;
+            value.is_finite().then(|| signed(value))
+        }
+        b'i' | b'I' if digits.eq_ignore_ascii_case("inf") || digits.eq_ignore_ascii_case("infinity") => {
+            Some(signed(f64::INFINITY))
+        }
+        b'n' | b'N' if digits.len() == text.len() && digits.eq_ignore_ascii_case("nan") => {
+            Some(super::normal_nan())
+        }
+        _ => None,
+    }
+}
+
+/// `1.8p3` after `0x`: Go wants the exponent, and rounds as any float is rounded.
+fn parse_hex(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = text.split_once(['p', 'P'])?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0_f64;
+    for digit in whole.chars().chain(fraction.chars()) {
+        value = value.mul_add(16.0, f64::from(digit.to_digit(16)?));
+    }
+    let shift = i32::try_from(fraction.len()).ok()?.checked_mul(4)?;
+    let value = value * 2.0_f64.powi(exponent.checked_sub(shift)?);
+    value.is_finite().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_go_writes_them() {
+        let check = |value: f64, expected: &str| assert_eq!(format_float(value), expected);
+        check(0.0, "0");
+        check(-0.0, "-0");
+        check(1.5, "1.5");
+        check(1e21, "1000000000000000000000");
+        check(1e-7, "0.0000001");
+        check(f64::INFINITY, "+Inf");
+        check(f64::NEG_INFINITY, "-Inf");
+        check(crate::model::stale_nan(), "NaN");
+    }
+
+    #[test]
+    fn values_are_read_as_go_reads_them() {
+        let check = |text: &str, expected: Option<f64>| {
+            assert_eq!(parse_float(text).map(f64::to_bits), expected.map(f64::to_bits), "{text}");
+        };
+        check("1", Some(1.0));
+        check("-.5e3", Some(-500.0));
+        check("5.", Some(5.0));
+        check("+Inf", Some(f64::INFINITY));
+        check("-infinity", Some(f64::NEG_INFINITY));
+        check("nan", Some(crate::model::normal_nan()));
+        check("0x1.8p1", Some(3.0));
+        check("-nan", None);
+        check("1e999", None);
+        check("", None);
+        check("-", None);
+        check("1_000", None);
+        check(" 1", None);
+        check("infinit", None);
+        check("0x1", None);
+    }
+}

@@ -1,0 +1,100 @@
+//! Samples, points and the two NaNs that must not be confused.
+
+use super::Labels;
+
+/// An instant: milliseconds since the Unix epoch, as everywhere in Prometheus' storage.
+pub type TimestampMs = i64;
+
+/// The bits of the staleness marker: "this series ended here".
+/// Source: Prometheus `model/value/value.go`, `StaleNaN`.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// The bits of the NaN that calculations yield.
+/// Source: Prometheus `model/value/value.go`, `NormalNaN`.
+pub const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
+
+/// The staleness marker. It is a signalling NaN: arithmetic destroys it, moves and copies keep it.
+pub fn stale_nan() -> f64 {
+    f64::from_bits(STALE_NAN_BITS)
+}
+
+/// The NaN that calculations yield.
+pub fn normal_nan() -> f64 {
+    f64::from_bits(NORMAL_NAN_BITS)
+}
+
+/// Whether `value` is the staleness marker: decided by its bits, since every NaN differs from itself.
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// One value of a series that is known from the context.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// When the value was taken.
+    pub at: TimestampMs,
+    /// The value, or the staleness marker.
+    pub value: f64,
+}
+
+/// Equality of points is equality of bits: it tells a staleness marker from a NaN.
+impl PartialEq for Point {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at && self.value.to_bits() == other.value.to_bits()
+    }
+}
+
+/// One value with the series it belongs to.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The series, metric name included.
+    pub labels: Labels,
+    /// When the value was taken.
+    pub at: TimestampMs,
+    /// The value, or the staleness marker.
+    pub value: f64,
+}
+
+impl Sample {
+    /// A sample of `labels`.
+    pub fn new(labels: Labels, at: TimestampMs, value: f64) -> Self {
+        Self { labels, at, value }
+    }
+}
+
+/// Equality of samples is equality of bits, as for [`Point`].
+impl PartialEq for Sample {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at && self.value.to_bits() == other.value.to_bits() && self.labels == other.labels
+    }
+}
+
+/// A series with some of its points, in ascending order of time without duplicates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// What identifies the series.
+    pub labels: Labels,
+    /// Its points.
+    pub points: Vec<Point>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_marker_is_stale() {
+        assert!(is_stale(stale_nan()));
+        assert!(!is_stale(f64::NAN));
+        assert!(!is_stale(normal_nan()));
+        assert!(!is_stale(0.0));
+    }
+
+    #[test]
+    fn points_compare_by_bits() {
+        let point = |value| Point { at: 1, value };
+        assert_eq!(point(f64::NAN), point(f64::NAN));
+        assert_ne!(point(f64::NAN), point(stale_nan()));
+        assert_ne!(point(0.0), point(-0.0));
+    }
+}

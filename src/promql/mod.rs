@@ -1,0 +1,15 @@
+//! Prometheus' query language: parsing, printing and evaluation.
+//!
+//! Evaluation is in two steps: fetching the samples that an expression needs (asynchronous, dull) and
+//! computing (pure: no I/O, no clock). This module does not know where samples come from, what time it
+//! is, or that HTTP exists.
+
+mod ast;
+mod value;
+
+pub use ast::{
+    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, BinaryOp, CallExpr, DurationExpr, DurationOp, Expr,
+    ExprKind, Fill, Grouping, MatchCardinality, MatrixSelector, RangeModifier, SubqueryExpr, UnaryOp,
+    VectorMatching, VectorSelector,
+};
+pub use value::{Annotation, AnnotationKind, EvalError, EvalRange, InstantSample, Output, Value, ValueType};

@@ -1,0 +1,5 @@
+//! Evaluating recording and alerting rules.
+
+mod alert;
+
+pub use alert::{Alert, AlertSink};

@@ -1,0 +1,135 @@
+//! The seam between who has samples and who asks for them: traits, no implementation.
+//!
+//! The store of this project is [`crate::tsdb`]; PromQL, the API and the scraper know these traits
+//! alone.
+
+use futures_util::future::BoxFuture;
+
+use crate::model::{Labels, Matcher, Sample, Series, TimestampMs};
+
+/// What a reader is going to do with the samples it selects; an implementation may use it to return
+/// less, never to return other samples within `start..=end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelectHints {
+    /// First instant of interest, inclusive.
+    pub start: TimestampMs,
+    /// Last instant of interest, inclusive.
+    pub end: TimestampMs,
+    /// Whether only the newest point within `start..=end` matters (an instant selector evaluated
+    /// once).
+    pub newest_only: bool,
+}
+
+impl SelectHints {
+    /// Everything from `start` to `end`, both inclusive.
+    pub fn between(start: TimestampMs, end: TimestampMs) -> Self {
+        Self { start, end, newest_only: false }
+    }
+}
+
+/// Why samples could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SelectError {
+    /// The store is shut down.
+    #[error("storage is closed")]
+    Closed,
+    /// Stored data could not be decoded.
+    #[error("corrupt data in series {series}: {what}")]
+    Corrupt {
+        /// The series.
+        series: String,
+        /// What is wrong with its data.
+        what: String,
+    },
+}
+
+/// Reads samples.
+pub trait Queryable: Send + Sync {
+    /// The series that satisfy all matchers and have points within the hinted range, with those points
+    /// (staleness markers included), ordered by labels.
+    fn select<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        hints: &'a SelectHints,
+    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>>;
+
+    /// The label sets of the series that satisfy all matchers and may have points between `start` and
+    /// `end` (inclusive), ordered.
+    fn series<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        start: TimestampMs,
+        end: TimestampMs,
+    ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>>;
+}
+
+/// A handle to a series for appending without looking its labels up again. It becomes invalid when the
+/// store drops the series; appending through it then yields [`AppendError::UnknownReference`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesRef(pub u64);
+
+/// One value for a series that was looked up before.
+#[derive(Debug, Clone, Copy)]
+pub struct RefSample {
+    /// The series.
+    pub series: SeriesRef,
+    /// When the value was taken.
+    pub at: TimestampMs,
+    /// The value, or the staleness marker.
+    pub value: f64,
+}
+
+/// Why one sample was not stored. The texts are Prometheus' own (`storage/interface.go`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Older than the newest sample of the series.
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// Another value for an instant that has one. (The same value again is accepted and ignored.)
+    #[error("duplicate sample for timestamp")]
+    Duplicate,
+    /// Older than what the store still accepts.
+    #[error("out of bounds")]
+    OutOfBounds,
+    /// A new series, and the memory ceiling is reached.
+    #[error("series limit reached: storage.max_memory is used up")]
+    SeriesLimit,
+    /// The reference is not, or no longer, that of a series.
+    #[error("unknown series reference")]
+    UnknownReference,
+    /// The label set has no metric name or is otherwise not that of a series.
+    #[error("invalid label set")]
+    InvalidLabels,
+    /// The store is shut down.
+    #[error("storage is closed")]
+    Closed,
+}
+
+/// Writes samples. An error concerns one sample: it does not lose the rest of the batch.
+pub trait Appender: Send + Sync {
+    /// Finds or creates the series.
+    fn reference(&self, labels: &Labels) -> Result<SeriesRef, AppendError>;
+
+    /// Appends samples of known series. Returns the index and the error of each that was refused.
+    fn append(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)>;
+
+    /// Appends samples by their labels. Returns the index and the error of each that was refused.
+    fn append_samples(&self, batch: &[Sample]) -> Vec<(usize, AppendError)> {
+        let mut refused = Vec::new();
+        let mut resolved = Vec::with_capacity(batch.len());
+        let mut indices = Vec::with_capacity(batch.len());
+        for (index, sample) in batch.iter().enumerate() {
+            match self.reference(&sample.labels) {
+                Ok(series) => {
+                    resolved.push(RefSample { series, at: sample.at, value: sample.value });
+                    indices.push(index);
+                }
+                Err(error) => refused.push((index, error)),
+            }
+        }
+        let late = self.append(&resolved).into_iter().map(|(at, error)| (indices[at], error));
+        refused.extend(late);
+        refused.sort_unstable_by_key(|(index, _)| *index);
+        refused
+    }
+}

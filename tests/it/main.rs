@@ -1,0 +1,3 @@
+//! The black-box tests, in one binary: one link, one place for shared fixtures.
+
+mod tidy;
