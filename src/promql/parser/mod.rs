@@ -9,6 +9,8 @@ mod check;
 mod duration;
 mod expression;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
