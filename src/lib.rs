@@ -15,6 +15,7 @@ pub mod storage;
 // Engines.
 pub mod probe;
 pub mod promql;
+pub mod template;
 
 // Services.
 pub mod query;
