@@ -158,7 +158,7 @@ mod tests {
         check(&at, "Sub", &[Value::Time(0)], "376043h14m12.5s");
         check(&at, "After", &[Value::Time(0)], "true");
         let duration = Value::Duration(-5_400_500_000_000);
-        check(&duration, "Hours", &[], "-1.5001388888888889");
+        check(&duration, "Hours", &[], "-1.500138888888889");
         check(&duration, "Seconds", &[], "-5400.5");
         check(&duration, "Abs", &[], "1h30m0.5s");
         check(&duration, "Round", &[Value::Duration(1_000_000_000)], "-1h30m1s");
