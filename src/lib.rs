@@ -11,6 +11,7 @@ pub mod model;
 // Seams.
 pub mod clock;
 pub mod storage;
+pub mod yaml;
 
 // Engines.
 pub mod probe;
@@ -19,3 +20,6 @@ pub mod promql;
 // Services.
 pub mod query;
 pub mod rules;
+
+// Edges.
+pub mod config;

@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     ("schedule", &["model", "clock"]),
     ("storage", &["model"]),
+    ("yaml", &["model", "diag"]),
     // Engines: they never import one another.
     ("promql", &["model", "diag", "storage"]),
     ("tsdb", &["model", "storage", "clock"]),
