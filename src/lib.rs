@@ -8,7 +8,8 @@
 pub mod diag;
 pub mod model;
 
-// Seams.
+// Seams and what every client of a server needs.
+pub mod client;
 pub mod clock;
 pub mod storage;
 pub mod yaml;
@@ -18,6 +19,7 @@ pub mod probe;
 pub mod promql;
 
 // Services.
+pub mod notifier;
 pub mod query;
 pub mod rules;
 

@@ -9,8 +9,8 @@ use url::Url;
 
 use super::{
     AppConfig, Config, DisksConfig, HttpExpectations, Pace, PostgresConfig, RulesConfig, StorageConfig,
-    TlsConfig,
 };
+use crate::client::TlsConfig;
 use crate::model::Secret;
 
 /// The port of valmis.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::model::Secret;
 
@@ -72,41 +73,6 @@ pub struct Pace {
     pub failure_threshold: u32,
     /// How many successes in a row make it ready again.
     pub success_threshold: u32,
-}
-
-/// How to make sure of the other side of a TLS connection.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TlsConfig {
-    /// Whether a certificate that cannot be verified is accepted.
-    pub insecure_skip_verify: bool,
-    /// Trust anchors in PEM instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The name that the certificate must bear instead of the host's.
-    pub server_name: Option<String>,
-}
-
-/// Where a secret comes from. Files are read again whenever the secret is needed, so that it can be
-/// rotated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSource {
-    /// The configuration itself, or the environment when the configuration was read.
-    Value(Secret),
-    /// The first line of a file.
-    File(PathBuf),
-}
-
-/// Credentials for HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HttpAuth {
-    /// User and password.
-    Basic {
-        /// The user.
-        username: String,
-        /// The password.
-        password: SecretSource,
-    },
-    /// `Authorization: Bearer …`
-    Bearer(SecretSource),
 }
 
 /// An application.

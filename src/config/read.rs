@@ -8,10 +8,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::{
-    AlertmanagerConfig, AppConfig, CertificateConfig, CertificateSource, Config, DisksConfig, HttpAuth,
-    HttpExpectations, Pace, PostgresConfig, RulesConfig, ScrapeConfig, SecretSource, StorageConfig,
-    Surroundings, TlsConfig,
+    AlertmanagerConfig, AppConfig, CertificateConfig, CertificateSource, Config, DisksConfig,
+    HttpExpectations, Pace, PostgresConfig, RulesConfig, ScrapeConfig, StorageConfig, Surroundings,
 };
+use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::model::{LineColumn, METRIC_NAME, Secret};
 use crate::yaml::{self, Fields, Node, NodeKind, Reader};
@@ -587,7 +587,7 @@ rules:
     fn the_documented_configuration_is_understood() {
         let config = read_text(DOCUMENTED).expect("a good configuration");
         assert_eq!(config.listen.to_string(), "127.0.0.1:9797");
-        assert_eq!(config.storage.retention, Duration::from_secs(86_400));
+        assert_eq!(config.storage.retention, Duration::from_hours(24));
         assert_eq!(config.storage.max_memory_bytes, 256 << 20);
         assert_eq!(config.external_labels["cluster"], "dev");
         assert_eq!(config.apps[0].pace.interval, Duration::from_secs(5));

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("diag", &["model"]),
     // Seams.
     ("clock", &["model"]),
+    ("client", &["model"]),
     ("schedule", &["model", "clock"]),
     ("storage", &["model"]),
     ("yaml", &["model", "diag"]),
@@ -20,15 +21,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tsdb", &["model", "storage", "clock"]),
     ("exposition", &["model"]),
     ("template", &["model"]),
-    ("probe", &["model"]),
+    ("probe", &["model", "client"]),
     // Services.
-    ("query", &["model", "clock", "storage", "promql"]),
+    ("query", &["model", "client", "clock", "storage", "promql"]),
     ("discovery", &["model", "clock"]),
-    ("scrape", &["model", "clock", "schedule", "storage", "exposition", "discovery"]),
+    ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "discovery"]),
     ("rulefmt", &["model", "diag", "promql", "template"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
-    ("notifier", &["model", "clock", "rules", "state"]),
+    ("notifier", &["model", "client", "clock", "rules", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];

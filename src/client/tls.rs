@@ -1,0 +1,177 @@
+//! Whom to trust.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// How to make sure of the other side of a TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsConfig {
+    /// Whether a certificate that cannot be verified is accepted.
+    pub insecure_skip_verify: bool,
+    /// Trust anchors in PEM instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The name that the certificate must bear instead of the host's.
+    pub server_name: Option<String>,
+}
+
+/// Why trust settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file with trust anchors cannot be read.
+    #[error("cannot read the trust anchors in `{path}`: {reason}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Makes the cryptography of the process that of aws-lc. Every binary and test calls it first; calling
+/// it again changes nothing.
+pub fn install_crypto_provider() {
+    // An error means that a provider is installed already, which is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+impl TlsConfig {
+    /// The trust anchors: those of the file, or else the system's. A system without any yields an empty
+    /// store: every verification then fails, which says more than a refusal to start.
+    pub fn roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
+        let Some(path) = &self.ca_file else { return Ok(system_roots()) };
+        let fault = |reason: String| TlsError::CaFile { path: path.clone(), reason };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| fault(error.to_string()))? {
+            let certificate = certificate.map_err(|error| fault(error.to_string()))?;
+            roots.add(certificate).map_err(|error| fault(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(fault("it holds no certificate".to_owned()));
+        }
+        Ok(Arc::new(roots))
+    }
+
+    /// Settings for rustls; the connection's host name is to be replaced by `server_name` by whoever
+    /// connects, unless this is given to [`super::http_client`].
+    pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
+        install_crypto_provider();
+        let builder = ClientConfig::builder();
+        let mut config = if self.insecure_skip_verify {
+            let provider = CryptoProvider::get_default().expect("installed above").clone();
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)))
+                .with_no_client_auth()
+        } else {
+            builder.with_root_certificates(self.roots()?).with_no_client_auth()
+        };
+        if let Some(name) = self.server_name.clone().filter(|_| !self.insecure_skip_verify) {
+            let inner = rustls::client::WebPkiServerVerifier::builder(self.roots()?).build();
+            // Building fails without roots alone; then the plain verifier above refuses everything too.
+            if let (Ok(inner), Ok(name)) = (inner, ServerName::try_from(name)) {
+                config.dangerous().set_certificate_verifier(Arc::new(UnderName { inner, name }));
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// The system's trust anchors, read once.
+fn system_roots() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let load = || {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    };
+    ROOTS.get_or_init(load).clone()
+}
+
+/// Verifies as usual, but under another name than the connection's.
+#[derive(Debug)]
+struct UnderName {
+    inner: Arc<rustls::client::WebPkiServerVerifier>,
+    name: ServerName<'static>,
+}
+
+impl ServerCertVerifier for UnderName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// `insecure_skip_verify`: any certificate will do, but the other side must still hold its key.
+#[derive(Debug)]
+struct AcceptAll(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAll {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
