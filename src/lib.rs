@@ -24,4 +24,8 @@ pub mod query;
 pub mod rules;
 
 // Edges.
+pub mod cli;
 pub mod config;
+
+// What valmis tells of itself.
+pub mod telemetry;
