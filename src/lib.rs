@@ -26,6 +26,7 @@ pub mod rules;
 // Edges.
 pub mod cli;
 pub mod config;
+pub mod web;
 
 // What valmis tells of itself.
 pub mod telemetry;
