@@ -118,10 +118,12 @@ struct StatusPage<'a> {
 }
 
 impl StatusPage<'_> {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over references")]
     fn ago(&self, then: &TimestampMs) -> String {
         ago(self.view.now, *then)
     }
 
+    #[expect(clippy::ref_option, reason = "templates hand over references")]
     fn age(&self, then: &Option<TimestampMs>) -> String {
         then.map_or_else(|| "never".to_owned(), |then| ago(self.view.now, then))
     }
