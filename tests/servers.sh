@@ -69,7 +69,7 @@ mirror() {
 
 # unpack SUITE PACKAGE...: fetches the packages of a Debian suite and unpacks them into its folder.
 unpack() {
-  local suite=$1 uri key options apt=$servers/apt/$1 root=$servers/$1
+  local suite=$1 uri key apt=$servers/apt/$1 root=$servers/$1
   shift
   uri=$(mirror)
   if [ -z "$uri" ]; then say "no Debian mirror found in /etc/apt"; return 1; fi
@@ -79,23 +79,36 @@ unpack() {
   if [ -r "$key" ]; then key="[signed-by=$key]"; else key=; fi
   echo "deb $key $uri $suite main" >"$apt/sources.list"
   : >"$apt/status"
-  options=(
-    -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
-    -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
-    -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache"
-    -o APT::Sandbox::User=root -o APT::Default-Release= -o Acquire::Languages=none -o Acquire::Retries=2
-    -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30
-    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
-    -o Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled=false
-    -o Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled=false
-    -o Acquire::IndexTargets::deb::DEP-11-icons-hidpi::DefaultEnabled=false
-  )
+  # Read after the system's own settings (proxies, credentials), whose hooks would reach outside this folder.
+  cat >"$apt/conf" <<CONF
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "$apt/lists";
+Dir::State::status "$apt/status";
+Dir::Cache "$apt/cache";
+APT::Sandbox::User "root";
+APT::Default-Release "";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear Acquire::IndexTargets::deb::DEP-11;
+#clear Acquire::IndexTargets::deb::DEP-11-icons;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-small;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-hidpi;
+CONF
   say "fetching $# packages of $suite"
-  apt-get "${options[@]}" -qq update >&2 || return 1
-  (cd "$apt/debs" && apt-get "${options[@]}" -qq download "$@" >&2) || return 1
+  apt-get -c "$apt/conf" -qq update >&2 || return 1
+  (cd "$apt/debs" && apt-get -c "$apt/conf" -qq download "$@" >&2) || return 1
   local deb
   for deb in "$apt"/debs/*.deb; do dpkg -x "$deb" "$root" || return 1; done
   rm -rf "$apt"
+  rmdir --ignore-fail-on-non-empty "$servers/apt"
 }
 
 # The folders with the libraries that PostgreSQL was unpacked with.
