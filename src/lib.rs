@@ -13,6 +13,7 @@ pub mod clock;
 pub mod storage;
 
 // Engines.
+pub mod exposition;
 pub mod probe;
 pub mod promql;
 
