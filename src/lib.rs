@@ -15,6 +15,7 @@ pub mod storage;
 pub mod yaml;
 
 // Engines.
+pub mod exposition;
 pub mod probe;
 pub mod promql;
 
