@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tsdb", &["model", "storage", "clock"]),
     ("exposition", &["model"]),
     ("template", &["model"]),
-    ("probe", &["model"]),
+    ("probe", &["model", "clock"]),
     // Services.
     ("query", &["model", "clock", "storage", "promql"]),
     ("discovery", &["model", "clock"]),
