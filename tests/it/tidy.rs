@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tsdb", &["model", "storage", "clock"]),
     ("exposition", &["model"]),
     ("template", &["model"]),
-    ("probe", &["model", "client"]),
+    ("probe", &["model", "client", "clock"]),
     // Services.
     ("query", &["model", "client", "clock", "storage", "promql"]),
     ("discovery", &["model", "clock"]),
