@@ -18,4 +18,5 @@ pub mod promql;
 
 // Services.
 pub mod query;
+pub mod readiness;
 pub mod rules;

@@ -7,6 +7,7 @@ mod labels;
 mod matcher;
 mod number;
 mod sample;
+mod secret;
 mod span;
 
 pub use duration::{DurationError, format_duration_ms, parse_duration_ms};
@@ -16,4 +17,5 @@ pub use number::{format_float, parse_float};
 pub use sample::{
     NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs, is_stale, normal_nan, stale_nan,
 };
+pub use secret::Secret;
 pub use span::{LineColumn, Span};

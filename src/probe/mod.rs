@@ -3,6 +3,9 @@
 //! A prober yields facts as samples, also (and especially) when the thing is broken; whether that is
 //! good or bad is for rules to say.
 
+pub mod disk;
+pub mod postgres;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
