@@ -8,12 +8,12 @@ use regex::Regex;
 use super::mountinfo::{Mount, visible};
 
 /// Mount points that hold no disk of their own.
-/// Source: node_exporter `collector/filesystem_linux.go`, `defMountPointsExcluded`; the last
+/// Source: `node_exporter` `collector/filesystem_linux.go`, `defMountPointsExcluded`; the last
 /// alternative (the files that container runtimes mount into every container) is ours.
 pub const EXCLUDED_MOUNT_POINTS: &str = r"^/(?:(?:dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)(?:$|/)|etc/(?:hosts|hostname|resolv\.conf)$)";
 
 /// File systems that are no storage.
-/// Source: node_exporter `collector/filesystem_linux.go`, `defFSTypesExcluded`; `tmpfs` and
+/// Source: `node_exporter` `collector/filesystem_linux.go`, `defFSTypesExcluded`; `tmpfs` and
 /// `ramfs`, which are memory and not disk, are ours.
 pub const EXCLUDED_FS_TYPES: &str = r"^(?:autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs|tmpfs|ramfs)$";
 

@@ -1,6 +1,6 @@
 //! File systems: how full they are, whether they can be written, and whether they answer at all.
 //!
-//! The metrics are node_exporter's, with its labels. Two things differ on purpose: `device_error` is
+//! The metrics are `node_exporter`'s, with its labels. Two things differ on purpose: `device_error` is
 //! always empty, because an error's text is no label value (and would make the failing file system
 //! another series than its healthy self), and a file system that hangs is reported by the probe that
 //! first meets it, not by later ones.
@@ -24,7 +24,7 @@ pub use mountinfo::{Mount, MountInfoError, holding, parse, visible};
 pub use worker::{Answer, KernelStatVfs, StatVfs, Usage, Worker};
 
 /// Name, type and help of every metric of this prober.
-/// Source of the names: node_exporter `collector/filesystem_common.go`; `valmis_` ones are ours.
+/// Source of the names: `node_exporter` `collector/filesystem_common.go`; `valmis_` ones are ours.
 pub const METADATA: &[(&str, &str, &str)] = &[
     ("node_filesystem_size_bytes", "gauge", "Filesystem size in bytes."),
     ("node_filesystem_free_bytes", "gauge", "Filesystem free space in bytes."),
@@ -61,7 +61,7 @@ pub trait MountTable: Send + Sync {
 
 /// The kernel's table as the first process sees it, which in a container with the host's process
 /// namespace is the host's; or else as this process sees it (`hidepid` can forbid the first).
-/// Source: node_exporter does the same.
+/// Source: `node_exporter` does the same.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KernelMounts;
 

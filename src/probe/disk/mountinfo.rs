@@ -1,4 +1,4 @@
-//! The kernel's table of mounts. The format is that of proc_pid_mountinfo(5).
+//! The kernel's table of mounts. The format is that of `proc_pid_mountinfo(5)`.
 
 use std::path::Path;
 
