@@ -22,6 +22,7 @@ pub mod promql;
 // Services.
 pub mod notifier;
 pub mod query;
+pub mod readiness;
 pub mod rules;
 
 // Edges.

@@ -639,7 +639,7 @@ postgres:
         valmis.yaml:2:1: the configuration has no key `intervall`
           hint: known keys: listen, external_url, storage, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, resend_delay, rules
         valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
-        valmis.yaml:6:15: `interval`: not a valid duration string: "5 minutes"
+        valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
           hint: write a duration such as `15s`, `5m` or `1h30m`
         valmis.yaml:7:14: `timeout` is longer than `interval`
           hint: a probe must end before the next one begins

@@ -208,7 +208,7 @@ mod tests {
             [
                 "series {job=\"b\"} has no metric name",
                 "series {__name__=\"c\", d=\"2\"} has the label `d` twice",
-                "series {=\"1\", __name__=\"e\"} has a label without a name",
+                "series {\"\"=\"1\", __name__=\"e\"} has a label without a name",
             ]
         );
     }

@@ -5,7 +5,9 @@
 
 pub mod certificate;
 mod connect;
+pub mod disk;
 pub mod http;
+pub mod postgres;
 mod samples;
 mod small_file;
 pub mod tls;

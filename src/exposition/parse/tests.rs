@@ -45,7 +45,7 @@ fn text_is_read_as_prometheus_reads_it() {
     check(r#"m{label="\"bar\" \\ \n \x"} 1"#, &[r#"{__name__="m", label="\"bar\" \\ \n \\x"} 1"#]);
     check("m{empty=\"\"} NaN", &[r#"{__name__="m"} NaN"#]);
     check("m{a=\"line\nbreak\"} 1", &[r#"{__name__="m", a="line\nbreak"} 1"#]);
-    check("m{a=\"abc\0\"} +Inf", &[r#"{__name__="m", a="abc\0"} +Inf"#]);
+    check("m{a=\"abc\0\"} +Inf", &[r#"{__name__="m", a="abc\x00"} +Inf"#]);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn quoted_names_may_hold_any_character() {
         &[
             r#"{__name__="go.gc", quantile="0.5"} 1"#,
             r#"{__name__="go.gc", a="b"} 2"#,
-            r#"{__name__="with \"quotes\" and €\n", strange "name"="6"} 3"#,
+            r#"{__name__="with \"quotes\" and €\n", "strange \"name\""="6"} 3"#,
             r#"{__name__="alone"} 4"#,
         ],
     );
