@@ -15,6 +15,7 @@ pub mod storage;
 // Engines.
 pub mod probe;
 pub mod promql;
+pub mod tsdb;
 
 // Services.
 pub mod query;

@@ -47,6 +47,13 @@ impl Labels {
         builder.build()
     }
 
+    /// The set of these pairs, which are sorted by name, without repeated names or empty values.
+    pub fn from_sorted_pairs(pairs: &[(&str, &str)]) -> Self {
+        debug_assert!(pairs.is_sorted_by(|one, next| one.0 < next.0), "names are sorted and differ");
+        debug_assert!(pairs.iter().all(|(_, value)| !value.is_empty()), "no value is empty");
+        Self::pack(pairs)
+    }
+
     fn pack<S: AsRef<str>>(sorted: &[(S, S)]) -> Self {
         let size = sorted.iter().map(|(n, v)| n.as_ref().len() + v.as_ref().len()).sum();
         let mut text = String::with_capacity(size);
@@ -226,6 +233,12 @@ mod tests {
         assert_eq!(labels.get("b"), "3");
         assert_eq!(labels.get("c"), "");
         assert!(!labels.has("c"));
+    }
+
+    #[test]
+    fn sorted_pairs_make_the_same_set() {
+        let sorted = Labels::from_sorted_pairs(&[("a", "1"), ("b", "2")]);
+        assert_eq!(sorted, Labels::from_pairs([("b", "2"), ("a", "1")]));
     }
 
     #[test]
