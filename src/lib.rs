@@ -18,6 +18,7 @@ pub mod yaml;
 pub mod exposition;
 pub mod probe;
 pub mod promql;
+pub mod tsdb;
 
 // Services.
 pub mod notifier;
