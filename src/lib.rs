@@ -18,4 +18,6 @@ pub mod promql;
 
 // Services.
 pub mod query;
+pub mod rulefmt;
 pub mod rules;
+pub mod state;

@@ -1,0 +1,3 @@
+//! Rule files and PrometheusRule manifests as typed groups.
+
+mod yaml;
