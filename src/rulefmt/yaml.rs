@@ -93,6 +93,40 @@ pub(super) enum NodeKind {
     Mapping(Vec<Entry>),
 }
 
+impl Node {
+    /// The value of `key` in a mapping.
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        match &self.kind {
+            NodeKind::Mapping(entries) => {
+                entries.iter().find(|entry| entry.key == key).map(|entry| &*entry.value)
+            }
+            _ => None,
+        }
+    }
+
+    /// The node as a scalar.
+    pub(super) fn scalar(&self) -> Option<&Scalar> {
+        match &self.kind {
+            NodeKind::Scalar(scalar) => Some(scalar),
+            _ => None,
+        }
+    }
+
+    /// Whether there is nothing.
+    pub(super) fn is_null(&self) -> bool {
+        self.scalar().is_some_and(Scalar::is_null)
+    }
+
+    /// What it is, for messages.
+    pub(super) fn what(&self) -> String {
+        match &self.kind {
+            NodeKind::Scalar(scalar) => format!("`{}`", scalar.text),
+            NodeKind::Sequence(_) => "a list".to_owned(),
+            NodeKind::Mapping(_) => "a mapping".to_owned(),
+        }
+    }
+}
+
 /// A key with its value.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -198,7 +232,7 @@ pub(super) fn read(text: &str) -> (Vec<Arc<Node>>, Vec<(usize, YamlError)>) {
             }
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len());
-                composer.faults.push((at, YamlError::Syntax(error.info().to_owned())));
+                composer.faults.push((at, YamlError::Syntax(error.info().to_string())));
                 break;
             }
         }
@@ -353,22 +387,16 @@ fn merge(node: &Node) -> Option<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     fn get<'a>(node: &'a Node, key: &str) -> &'a Node {
-        match &node.kind {
-            NodeKind::Mapping(entries) => {
-                &entries.iter().find(|entry| entry.key == key).expect("the key is there").value
-            }
-            _ => panic!("not a mapping: {node:?}"),
-        }
+        node.get(key).expect("the key is there")
     }
 
     fn scalar(node: &Node) -> &Scalar {
-        match &node.kind {
-            NodeKind::Scalar(scalar) => scalar,
-            _ => panic!("not a scalar: {node:?}"),
-        }
+        node.scalar().expect("a scalar")
     }
 
     #[test]
@@ -454,7 +482,8 @@ mod tests {
         let mut text = "a0: &a0 [1]\n".to_owned();
         for level in 1..12 {
             let alias = format!("*a{}", level - 1);
-            text += &format!("a{level}: &a{level} [{}]\n", vec![alias; 10].join(","));
+            let aliases = vec![alias; 10].join(",");
+            writeln!(text, "a{level}: &a{level} [{aliases}]").unwrap();
         }
         let (_, faults) = read(&text);
         assert_eq!(faults.last().map(|(_, fault)| fault.clone()), Some(YamlError::TooLarge));

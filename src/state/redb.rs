@@ -150,12 +150,12 @@ fn open_or_begin_anew(path: &Path, metrics: &Metrics) -> Result<Database, StateE
 
 /// A name beside `path` that no file has.
 fn free_name(path: &Path) -> PathBuf {
-    let name = |number: usize| {
+    let name = |number: u64| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".damaged-{number}"));
         PathBuf::from(name)
     };
-    (1..).map(name).find(|candidate| !candidate.exists()).expect("some number is free")
+    (1..u64::MAX).map(name).find(|candidate| !candidate.exists()).expect("some number is free")
 }
 
 fn open(path: &Path) -> Result<Database, Unusable> {
