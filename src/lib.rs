@@ -24,7 +24,9 @@ pub mod tsdb;
 pub mod notifier;
 pub mod query;
 pub mod readiness;
+pub mod rulefmt;
 pub mod rules;
+pub mod state;
 
 // Edges.
 pub mod cli;
