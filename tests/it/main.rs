@@ -1,3 +1,7 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod certificate_files;
+mod http_probe;
+mod servers;
 mod tidy;
+mod tls_probe;

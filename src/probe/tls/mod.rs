@@ -4,6 +4,7 @@
 //! the certificates and every fault, and leaves it to the caller to say nothing to a server that failed
 //! verification.
 
+mod path;
 mod trust;
 mod verdict;
 
