@@ -6,6 +6,7 @@
 pub mod certificate;
 mod connect;
 pub mod http;
+mod metadata;
 mod samples;
 mod small_file;
 pub mod tls;
@@ -18,7 +19,7 @@ use futures_util::future::BoxFuture;
 use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
-pub use samples::MetricMetadata;
+pub use metadata::{MetricMetadata, metadata};
 pub use small_file::FileError;
 
 /// The instant by which a probe must have its result.

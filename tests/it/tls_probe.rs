@@ -182,20 +182,55 @@ async fn all_faults_are_reported_not_only_the_first() {
     check("dates and name", world.identity(past), wrong, &["expired", "name_mismatch"], None).await;
 }
 
+/// Shows a certificate whose key it does not have.
+#[derive(Debug)]
+struct Thief(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Thief {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_the_certificates_key_gets_no_request() {
+    let world = World::new();
+    let (stolen, own) = (world.identity(|_| {}), world.identity(|_| {}));
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.key.serialize_der()));
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    let thief = Arc::new(Thief(Arc::new(rustls::sign::CertifiedKey::new(stolen.chain, key))));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(thief.clone());
+        let server = HttpsServer::start(config).await;
+        let outcome = ask_https(&server, &world.tls()).await;
+        assert_eq!(
+            (reasons(&outcome), kind(&outcome)),
+            (vec!["bad_signature".to_owned()], Some("certificate"))
+        );
+        assert_eq!(server.requests(), 0);
+    }
+}
+
 #[tokio::test]
 async fn an_expired_intermediate_counts_as_expired() {
     let world = World::new();
     let old = world.root.intermediate("old", 2025);
-    let identity = old.sign(&params(NAME, &[NAME])).and(&old.der);
+    let mut early = params(NAME, &[NAME]);
+    early.not_before = date_time_ymd(2025, 6, 1);
+    let identity = old.sign(&early).and(&old.der);
     check("expired intermediate", identity, world.tls(), &["expired"], None).await;
     // A leaf that began after its issuer's end was never valid together with it.
-    let mut late = params(NAME, &[NAME]);
-    late.not_before = date_time_ymd(2026, 2, 1);
-    let identity = old.sign(&late).and(&old.der);
+    let identity = old.sign(&params(NAME, &[NAME])).and(&old.der);
     check("never valid together", identity, world.tls(), &["expired"], None).await;
     let stranger = Authority::root("stranger", 2030).intermediate("below", 2025);
     let identity = stranger.sign(&params(NAME, &[NAME])).and(&stranger.der);
-    check("unknown too", identity, world.tls(), &["expired", "unknown_issuer"], None).await;
+    check("unknown too, never valid together", identity, world.tls(), &["expired", "unknown_issuer"], None)
+        .await;
 }
 
 // As Go does it; certificates from `openssl req -x509` are of this kind. Blackbox exporter's

@@ -275,3 +275,108 @@ fn unix_time(seconds: i64) -> UnixTime {
 fn instant(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds}"), |at| at.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    /// A chain of leaf and intermediate, and the root to trust.
+    fn chain() -> (Vec<CertificateDer<'static>>, TrustStore) {
+        let authority = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2030, 1, 1);
+            (params, KeyPair::generate().unwrap())
+        };
+        let (root, root_key) = authority("root");
+        let root_der = root.self_signed(&root_key).unwrap().der().clone();
+        let root = Issuer::new(root, root_key);
+        let (middle, middle_key) = authority("middle");
+        let middle_der = middle.signed_by(&middle_key, &root).unwrap().der().clone();
+        let middle = Issuer::new(middle, middle_key);
+        let mut leaf = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        leaf.not_before = date_time_ymd(2024, 1, 1);
+        leaf.not_after = date_time_ymd(2026, 1, 1);
+        let leaf_der = leaf.signed_by(&KeyPair::generate().unwrap(), &middle).unwrap().der().clone();
+        (vec![leaf_der, middle_der], TrustStore::of([root_der]))
+    }
+
+    fn judge_at(chain: &[CertificateDer<'_>], trust: &TrustStore, now: i64) -> Verdict {
+        judge(chain, &ServerName::try_from("a.example").unwrap(), trust, unix_time(now))
+    }
+
+    #[test]
+    fn dates_decide_to_the_second() {
+        let (chain, trust) = chain();
+        let (begin, end) = (1_704_067_200, 1_767_225_600);
+        for (now, expected) in [
+            (begin - 1, Some(VerifyReason::NotYetValid)),
+            (begin, None),
+            (end, None),
+            (end + 1, Some(VerifyReason::Expired)),
+        ] {
+            let verdict = judge_at(&chain, &trust, now);
+            let found: Vec<_> = VerifyReason::ALL.into_iter().filter(|reason| verdict.has(*reason)).collect();
+            assert_eq!(found, Vec::from_iter(expected), "{now}: {}", verdict.explain());
+            assert_eq!(verdict.chain_expiry, expected.is_none().then_some(end));
+        }
+    }
+
+    #[test]
+    fn no_certificate_and_no_trust_are_faults() {
+        let (chain, trust) = chain();
+        assert!(judge_at(&[], &trust, 0).has(VerifyReason::Other));
+        let verdict = judge_at(&chain, &TrustStore::of([]), 1_740_000_000);
+        assert!(verdict.has(VerifyReason::UnknownIssuer));
+        assert!(
+            verdict.explain().ends_with("there are no trusted authorities at all"),
+            "{}",
+            verdict.explain()
+        );
+    }
+
+    #[test]
+    fn certificates_that_all_name_one_another_take_little_time() {
+        let (chain, trust) = chain();
+        let mut many = vec![chain[0].clone()];
+        for _ in 0..50 {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, "middle");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            many.push(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone());
+        }
+        many.push(chain[1].clone());
+        let started = std::time::Instant::now();
+        judge_at(&many, &trust, 1_740_000_000);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_chain_with_a_changed_byte_is_judged_and_never_ok(
+            which in 0_usize..2,
+            at in any::<prop::sample::Index>(),
+            change in 1_u8..,
+        ) {
+            let (chain, trust) = chain();
+            let mut bytes = chain[which].to_vec();
+            bytes[at.index(chain[which].len())] ^= change;
+            let mut changed = chain;
+            changed[which] = CertificateDer::from(bytes);
+            prop_assert!(!judge_at(&changed, &trust, 1_740_000_000).is_ok());
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let chain = [CertificateDer::from(bytes)];
+            prop_assert!(!judge_at(&chain, &TrustStore::of([]), 0).is_ok());
+        }
+    }
+}
