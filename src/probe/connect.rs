@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use super::samples::{MetricMetadata, SampleSet};
+use super::MetricMetadata;
+use super::samples::SampleSet;
 use super::{Deadline, ProbeFailure};
 
 /// How many addresses of a host are tried at most.

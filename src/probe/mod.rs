@@ -8,6 +8,7 @@ mod connect;
 pub mod disk;
 pub mod http;
 pub mod postgres;
+mod metadata;
 mod samples;
 mod small_file;
 pub mod tls;
@@ -20,7 +21,7 @@ use futures_util::future::BoxFuture;
 use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
-pub use samples::MetricMetadata;
+pub use metadata::{MetricMetadata, metadata};
 pub use small_file::FileError;
 
 /// The instant by which a probe must have its result.

@@ -2,9 +2,6 @@
 
 use crate::model::{LabelsBuilder, METRIC_NAME, Sample};
 
-/// Name, type (as in `# TYPE`) and help text of a metric, for whoever exposes it.
-pub type MetricMetadata = (&'static str, &'static str, &'static str);
-
 /// The samples that a probe has so far; without `job`, `instance` and time, which the scheduler adds.
 #[derive(Debug, Default)]
 pub(super) struct SampleSet(Vec<Sample>);

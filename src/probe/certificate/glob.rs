@@ -137,8 +137,8 @@ impl Glob {
                 };
                 match component {
                     Component::Pattern(pattern) if matches(pattern, &name) => {
-                        // What is last must be a file (or a broken link, to be reported), and what is
-                        // not a directory.
+                        // A directory is gone into, anything else is taken: a broken link too, for the
+                        // reader to report.
                         let next = entry.path();
                         if rest.is_empty() != next.is_dir() {
                             open.push((next, rest, depth));

@@ -11,7 +11,8 @@ pub use self::files::{CertificateFilesConfig, CertificateFilesProber, FILES_META
 pub use self::glob::{Glob, GlobError};
 pub use self::served::{SERVED_METADATA, ServedCertificateConfig, ServedTargetError, TlsProber};
 
-use super::samples::{MetricMetadata, SampleSet};
+use super::MetricMetadata;
+use super::samples::SampleSet;
 use super::x509::Certificate;
 
 /// The metrics of a single certificate.

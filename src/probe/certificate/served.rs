@@ -8,8 +8,9 @@ use url::Url;
 
 use super::{CERTIFICATE_METADATA, OUTCOME_METADATA, emit_certificate};
 use crate::clock::SharedClock;
+use crate::probe::MetricMetadata;
 use crate::probe::connect::{self, Route, connect, resolve};
-use crate::probe::samples::{MetricMetadata, SampleSet};
+use crate::probe::samples::SampleSet;
 use crate::probe::tls::{self, Handshake, TlsConfig};
 use crate::probe::{AddressPolicy, Deadline, ProbeFailure, ProbeOutcome, Prober};
 
@@ -81,8 +82,8 @@ impl TlsProber {
         let allowed = deadline.remaining();
         let mut route = Route::default();
         let mut log = Vec::new();
-        let handshake = Handshake::default();
-        let look = self.look(deadline, &mut route, &handshake, &mut log);
+        let mut handshake = Handshake::default();
+        let look = self.look(deadline, &mut route, &mut handshake, &mut log);
         let result = tokio::time::timeout_at(deadline.instant(), look).await.unwrap_or_else(|_| {
             Err(ProbeFailure::new("timeout", format!("out of time after {:.3} s", allowed.as_secs_f64())))
         });
@@ -114,10 +115,12 @@ impl TlsProber {
         &self,
         deadline: Deadline,
         route: &mut Route,
-        handshake: &Handshake,
+        handshake: &mut Handshake,
         log: &mut Vec<String>,
     ) -> Result<(), ProbeFailure> {
         let Self { config, clock } = self;
+        let tls = config.tls.prepare(&config.host, &[], clock).await?;
+        *handshake = tls.handshake();
         let started = Instant::now();
         let resolved = resolve(&config.host, config.port, config.addresses).await;
         route.lookup_seconds = started.elapsed().as_secs_f64();
@@ -126,7 +129,7 @@ impl TlsProber {
         let (stream, address) = connect(&addresses, deadline, log).await?;
         route.address = Some(address.ip());
         log.push(format!("connected to {address}"));
-        handshake.perform(stream, &config.host, &[], &config.tls, clock).await?;
+        tls.connect(stream).await?;
         Ok(())
     }
 }

@@ -46,6 +46,11 @@ impl Hop {
         self.url.port_or_known_default().expect("only http and https are visited")
     }
 
+    /// The URL for people: without the query, which may hold a token.
+    pub(super) fn shown(&self) -> &str {
+        &self.url[..url::Position::AfterPath]
+    }
+
     /// Whether the URL asks for TLS.
     pub(super) fn is_https(&self) -> bool {
         self.url.scheme() == "https"
@@ -63,11 +68,12 @@ impl Hop {
         let Some(location) = headers.get(LOCATION).filter(|location| !location.is_empty()) else {
             return Ok(None);
         };
-        let malformed = || format!("redirected to `{}`, which is no URL", location.as_bytes().escape_ascii());
+        // What is no URL is not shown: it may hold a token.
+        let malformed = || "redirected to something that is no URL".to_owned();
         let text = std::str::from_utf8(location.as_bytes()).map_err(|_| malformed())?;
         let mut url = self.url.join(text).map_err(|_| malformed())?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(format!("redirected to `{url}`, which is not HTTP"));
+            return Err(format!("redirected to scheme `{}`, which is not HTTP", url.scheme()));
         }
         // Credentials that someone else puts into a URL are not ours to send. A URL with a host takes
         // an empty user.
@@ -212,7 +218,7 @@ mod tests {
         assert_eq!(redirect(&from, 302, ""), Ok(None));
         assert_eq!(
             redirect(&from, 302, "file:///etc/passwd"),
-            Err("redirected to `file:///etc/passwd`, which is not HTTP".to_owned())
+            Err("redirected to scheme `file`, which is not HTTP".to_owned())
         );
         assert!(redirect(&from, 302, "http://[").is_err());
     }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use hyper::{StatusCode, Version};
 
+use super::super::MetricMetadata;
 use super::super::connect::{self, Route};
-use super::super::samples::{MetricMetadata, SampleSet};
+use super::super::samples::SampleSet;
 use super::super::tls::{self, Handshake};
 
 /// The metrics of the HTTP prober alone. Source of names, meanings and help texts: blackbox exporter

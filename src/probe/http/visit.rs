@@ -23,7 +23,7 @@ use super::hop::Hop;
 use super::observation::{Observation, Phase, ResponseHead};
 use crate::clock::SharedClock;
 use crate::probe::connect::{connect, resolve};
-use crate::probe::tls::{Handshake, TlsConfig};
+use crate::probe::tls::TlsConfig;
 use crate::probe::{Deadline, ProbeFailure};
 
 /// How many redirects are followed. Source: blackbox exporter `prober/http.go`.
@@ -45,7 +45,7 @@ impl Visit<'_> {
         loop {
             match self.visit(&hop, &mut cookies).await? {
                 Some(next) => {
-                    self.seen.note(format!("redirected to {}", next.url));
+                    self.seen.note(format!("redirected to {}", next.shown()));
                     hop = next;
                 }
                 None => return Ok(()),
@@ -56,7 +56,12 @@ impl Visit<'_> {
     /// Sends one request; gives the next one if the answer is a redirect that is to be followed.
     async fn visit(&mut self, hop: &Hop, cookies: &mut CookieJar) -> Result<Option<Hop>, ProbeFailure> {
         self.seen.handshake = None;
-        self.seen.note(format!("{} {}", hop.method, hop.url));
+        self.seen.note(format!("{} {}", hop.method, hop.shown()));
+        let tls = if hop.is_https() {
+            Some(self.tls_config(hop).prepare(hop.host(), &["http/1.1"], self.clock).await?)
+        } else {
+            None
+        };
         let entered = self.seen.enter(Phase::Resolve);
         let resolved = resolve(hop.host(), hop.port(), self.config.addresses).await;
         self.seen.leave(entered);
@@ -77,13 +82,10 @@ impl Visit<'_> {
         }
         self.seen.note(format!("connected to {address}"));
 
-        if !hop.is_https() {
-            return self.exchange(hop, cookies, stream).await;
-        }
-        let tls = self.tls_config(hop);
-        let handshake = self.seen.handshake.insert(Handshake::default()).clone();
+        let Some(tls) = tls else { return self.exchange(hop, cookies, stream).await };
+        let handshake = self.seen.handshake.insert(tls.handshake()).clone();
         let entered = self.seen.enter(Phase::Tls);
-        let secured = handshake.perform(stream, hop.host(), &["http/1.1"], &tls, self.clock).await;
+        let secured = tls.connect(stream).await;
         self.seen.leave(entered);
         let stream = secured?;
         let verdict = handshake.facts().verdict;

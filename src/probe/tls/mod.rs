@@ -4,10 +4,11 @@
 //! the certificates and every fault, and leaves it to the caller to say nothing to a server that failed
 //! verification.
 
+mod path;
 mod trust;
 mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ use tokio_rustls::client::TlsStream;
 
 use self::trust::TrustStore;
 use self::verdict::judge;
+use super::MetricMetadata;
 use super::ProbeFailure;
-use super::samples::{MetricMetadata, SampleSet};
+use super::samples::SampleSet;
 use super::small_file::{self, FileError};
 use super::x509::Certificate;
 use crate::clock::SharedClock;
@@ -135,44 +137,64 @@ impl Handshake {
         // Facts are whole after each change, so those of a thread that panicked are good.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Does the handshake over `stream` with the server called `host`. `alpn` is what to offer.
-    pub(super) async fn perform<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
+/// Everything that a handshake needs: made before a connection, since it reads files.
+pub(super) struct PreparedTls {
+    handshake: Handshake,
+    client: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    insecure_skip_verify: bool,
+}
+
+impl PreparedTls {
+    /// What the handshake learns, now or later.
+    pub(super) fn handshake(&self) -> Handshake {
+        self.handshake.clone()
+    }
+
+    /// Does the handshake over `stream`. A connection to a server that failed verification is given
+    /// only with `insecure_skip_verify`.
+    pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        self,
         stream: S,
-        host: &str,
-        alpn: &[&str],
-        config: &TlsConfig,
-        clock: &SharedClock,
     ) -> Result<TlsStream<S>, TlsError> {
-        let asked = config.server_name.as_deref().unwrap_or(host);
-        let name =
-            ServerName::try_from(asked.to_owned()).map_err(|_| TlsError::ServerName(asked.to_owned()))?;
-        let mut client = self.client_config(config, clock).await?;
-        client.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let connected = TlsConnector::from(Arc::new(client)).connect(name, stream).await;
-        let mut facts = self.lock();
+        let connected = TlsConnector::from(self.client).connect(self.name.clone(), stream).await;
+        let mut facts = self.handshake.lock();
         if let Ok(stream) = &connected {
             let session = stream.get_ref().1;
             facts.session = session.protocol_version().zip(session.negotiated_cipher_suite());
         }
-        if !facts.verdict.is_ok() && !config.insecure_skip_verify {
-            let explanation = facts.verdict.explain();
-            return Err(TlsError::Verification { name: asked.to_owned(), explanation });
+        if !facts.verdict.is_ok() && !self.insecure_skip_verify {
+            let name = self.name.to_str().into_owned();
+            return Err(TlsError::Verification { name, explanation: facts.verdict.explain() });
         }
         connected.map_err(TlsError::Handshake)
     }
+}
 
-    async fn client_config(&self, config: &TlsConfig, clock: &SharedClock) -> Result<ClientConfig, TlsError> {
-        let trust = match &config.ca_file {
+impl TlsConfig {
+    /// Gets ready for a handshake with the server called `host`, to which the application protocols
+    /// `alpn` are offered.
+    pub(super) async fn prepare(
+        &self,
+        host: &str,
+        alpn: &[&str],
+        clock: &SharedClock,
+    ) -> Result<PreparedTls, TlsError> {
+        let asked = self.server_name.as_deref().unwrap_or(host);
+        let name =
+            ServerName::try_from(asked.to_owned()).map_err(|_| TlsError::ServerName(asked.to_owned()))?;
+        let trust = match &self.ca_file {
             Some(file) => TrustStore::from_file(file).await?,
-            None => TrustStore::native(),
+            None => TrustStore::native().await,
         };
+        let handshake = Handshake::default();
         let verifier = RecordingVerifier {
-            handshake: self.clone(),
+            handshake: handshake.clone(),
             trust,
             // The client's certificate follows in the same handshake: it ends before that.
-            abort_on_fault: config.client_certificate.is_some() && !config.insecure_skip_verify,
+            abort_on_fault: self.client_certificate.is_some() && !self.insecure_skip_verify,
         };
         let time = Arc::new(ProbeTime(clock.clone()));
         let builder = ClientConfig::builder_with_details(provider().clone(), time)
@@ -180,26 +202,35 @@ impl Handshake {
             .expect("the provider supports TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut client = match &config.client_certificate {
+        let mut client = match &self.client_certificate {
             None => builder.with_no_client_auth(),
             Some(own) => {
-                let malformed = |file: &PathBuf, error: rustls::pki_types::pem::Error| {
-                    TlsError::ClientCertificate(format!("`{}`: {error}", file.display()))
-                };
-                let chain = small_file::read(&own.cert_file).await?;
-                let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>();
-                let key = PrivateKeyDer::from_pem_slice(&small_file::read(&own.key_file).await?);
+                let (chain, key) = own.read().await?;
                 builder
-                    .with_client_auth_cert(
-                        chain.map_err(|error| malformed(&own.cert_file, error))?,
-                        key.map_err(|error| malformed(&own.key_file, error))?,
-                    )
+                    .with_client_auth_cert(chain, key)
                     .map_err(|error| TlsError::ClientCertificate(error.to_string()))?
             }
         };
+        client.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         // Each probe is a full handshake: a resumed one shows no certificates.
         client.resumption = rustls::client::Resumption::disabled();
-        Ok(client)
+        let insecure_skip_verify = self.insecure_skip_verify;
+        Ok(PreparedTls { handshake, client: Arc::new(client), name, insecure_skip_verify })
+    }
+}
+
+impl ClientCertificate {
+    async fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let malformed = |file: &Path, error: rustls::pki_types::pem::Error| {
+            TlsError::ClientCertificate(format!("`{}`: {error}", file.display()))
+        };
+        let chain = small_file::read(&self.cert_file).await?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
+        let key = PrivateKeyDer::from_pem_slice(&small_file::read(&self.key_file).await?);
+        Ok((
+            chain.map_err(|error| malformed(&self.cert_file, error))?,
+            key.map_err(|error| malformed(&self.key_file, error))?,
+        ))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Whom a probe trusts: certificate authorities, and certificates that are trusted by themselves.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::sync::OnceCell;
 
 use crate::probe::small_file::{self, FileError};
 use crate::probe::x509::Certificate;
@@ -29,10 +30,14 @@ pub(super) struct TrustStore {
 impl TrustStore {
     /// What the machine trusts, read once per process. Empty on a machine without certificates: then
     /// nothing is trusted.
-    pub(super) fn native() -> Arc<Self> {
-        static NATIVE: LazyLock<Arc<TrustStore>> =
-            LazyLock::new(|| Arc::new(TrustStore::of(rustls_native_certs::load_native_certs().certs)));
-        NATIVE.clone()
+    pub(super) async fn native() -> Arc<Self> {
+        static NATIVE: OnceCell<Arc<TrustStore>> = OnceCell::const_new();
+        let load = || async {
+            let load = || Self::of(rustls_native_certs::load_native_certs().certs);
+            // The runtime gives up blocking work only when it shuts down.
+            Arc::new(tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| Self::of([])))
+        };
+        NATIVE.get_or_init(load).await.clone()
     }
 
     /// The certificates of a PEM file; read anew for each probe, so that a renewed file counts at once.

@@ -7,14 +7,10 @@ use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorit
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, RootCertStore};
 
+use super::path::{Presented, paths};
 use super::provider;
 use super::trust::TrustStore;
 use crate::probe::x509::Certificate;
-
-/// The longest chain that is followed from a leaf to an authority, and how many of them.
-/// Source: webpki follows 6 intermediates.
-const MAX_PATH_LENGTH: usize = 7;
-const MAX_PATHS: usize = 8;
 
 /// What verification of a certificate may find: the values of the label `reason` of
 /// `valmis_tls_verify_result`. Revocation is not looked at, so it is not among them.
@@ -100,20 +96,17 @@ impl Verdict {
 
     /// Adds what a verification function of rustls found.
     pub(super) fn add_error(&mut self, what: &str, error: &rustls::Error) {
-        let reason = match error {
-            rustls::Error::InvalidCertificate(fault) => reason_of(fault),
-            _ => VerifyReason::Other,
-        };
         let text = match error {
             rustls::Error::InvalidCertificate(fault) => fault.to_string(),
             other => other.to_string(),
         };
-        self.add(reason, format!("{what}: {text}"));
+        self.add(reason_of(error), format!("{what}: {text}"));
     }
 }
 
-fn reason_of(error: &CertificateError) -> VerifyReason {
-    match error {
+fn reason_of(error: &rustls::Error) -> VerifyReason {
+    let rustls::Error::InvalidCertificate(fault) = error else { return VerifyReason::Other };
+    match fault {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => VerifyReason::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             VerifyReason::NotYetValid
@@ -149,18 +142,14 @@ pub(super) fn judge(
     judge_dates(&leaf, now, &mut verdict);
     match ParsedCertificate::try_from(leaf_der) {
         Ok(parsed) => {
-            judge_chain(leaf_der, &leaf, &parsed, intermediates, trust, now, &mut verdict);
+            let chain = Chain { leaf_der, leaf: &leaf, parsed: &parsed, intermediates };
+            chain.judge(trust, now, &mut verdict);
             if let Err(error) = verify_server_name(&parsed, name) {
-                let sans = leaf.dns_names.iter().map(|dns| format!("`{dns}`")).collect::<Vec<_>>().join(", ");
-                let explanation = format!("valid for {sans}, not for `{}`", name.to_str());
-                match error {
-                    rustls::Error::InvalidCertificate(fault)
-                        if reason_of(&fault) == VerifyReason::NameMismatch =>
-                    {
-                        verdict.add(VerifyReason::NameMismatch, explanation);
-                    }
-                    other => verdict.add_error("name", &other),
-                }
+                let names: Vec<String> = leaf.dns_names.iter().map(|name| format!("`{name}`")).collect();
+                let names = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
+                let is_mismatch = reason_of(&error) == VerifyReason::NameMismatch;
+                let reason = if is_mismatch { VerifyReason::NameMismatch } else { VerifyReason::Other };
+                verdict.add(reason, format!("valid for {names}, not for `{}`", name.to_str()));
             }
         }
         Err(error) => verdict.add_error("certificate", &error),
@@ -181,115 +170,93 @@ fn judge_dates(leaf: &Certificate, now: UnixTime, verdict: &mut Verdict) {
     }
 }
 
-/// Whether a chain leads to a trusted authority, now and, if dates are in the way, at a time when they
-/// are not.
-fn judge_chain(
-    leaf_der: &CertificateDer<'_>,
-    leaf: &Certificate,
-    parsed: &ParsedCertificate<'_>,
-    intermediates: &[CertificateDer<'_>],
-    trust: &TrustStore,
-    now: UnixTime,
-    verdict: &mut Verdict,
-) {
-    // A certificate that was put into `ca_file` itself is trusted as it is, also if it calls itself an
-    // authority, as those from `openssl req -x509` do. Source: Go, `Certificate.Verify`.
-    if trust.contains(leaf_der) {
-        if verdict.is_ok() {
-            verdict.chain_expiry = Some(leaf.not_after);
+/// What the server sent: its own certificate in three forms, and the others.
+struct Chain<'a> {
+    leaf_der: &'a CertificateDer<'a>,
+    leaf: &'a Certificate,
+    parsed: &'a ParsedCertificate<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+}
+
+impl Chain<'_> {
+    /// Whether the chain leads to a trusted authority; now and, if dates are in the way, regardless of
+    /// them.
+    fn judge(&self, trust: &TrustStore, now: UnixTime, verdict: &mut Verdict) {
+        // A certificate that was put into `ca_file` itself is trusted as it is, also if it calls itself
+        // an authority, as those from `openssl req -x509` do. Source: Go, `Certificate.Verify`.
+        if trust.contains(self.leaf_der) {
+            verdict.chain_expiry = verdict.is_ok().then_some(self.leaf.not_after);
+            return;
         }
-        return;
-    }
-    let verify = |roots: &RootCertStore, at| {
-        verify_server_cert_signed_by_trust_anchor(parsed, roots, intermediates, at, algorithms())
-    };
-    let Err(mut error) = verify(&trust.roots, now) else {
-        verdict.chain_expiry = last_chain_expiry(leaf_der, leaf, intermediates, trust, now);
-        return;
-    };
-    if is_about_dates(&error) {
-        verdict.add_error("chain", &error);
-        // A chain whose certificates are ever valid together is valid when the last of them begins.
-        let begins = intermediates
+        let others: Vec<Presented<'_>> = self
+            .intermediates
             .iter()
-            .filter_map(|der| Certificate::parse(der).ok())
-            .map(|certificate| certificate.not_before)
-            .chain([leaf.not_before]);
-        let mut other_fault = None;
-        for begin in begins {
-            match verify(&trust.roots, unix_time(begin)) {
-                Ok(()) => return,
-                Err(fault) if is_about_dates(&fault) => {}
-                Err(fault) => other_fault = Some(fault),
+            .filter_map(|der| Some(Presented { der, certificate: Certificate::parse(der).ok()? }))
+            .collect();
+        let verify = |at| self.verify(&trust.roots, self.intermediates, at);
+        let fault = match verify(now) {
+            Ok(()) => {
+                verdict.chain_expiry = self.last_expiry(&others, trust, now);
+                return;
             }
+            Err(error) if !is_about_dates(&error) => error,
+            Err(error) => {
+                verdict.add_error("chain", &error);
+                // Certificates that are ever valid together are so when the last of them begins.
+                let begins = others.iter().map(|other| &other.certificate).chain([self.leaf]);
+                let results: Vec<_> = begins.map(|begin| verify(unix_time(begin.not_before))).collect();
+                if results.iter().any(Result::is_ok) {
+                    return;
+                }
+                let other_fault = results.into_iter().filter_map(Result::err).find(|e| !is_about_dates(e));
+                match other_fault {
+                    Some(fault) => fault,
+                    // They never are. Then names alone tell whether there is a way at all.
+                    None if paths(self.leaf, &others, trust).is_empty() => {
+                        CertificateError::UnknownIssuer.into()
+                    }
+                    None => return,
+                }
+            }
+        };
+        if self.leaf.is_self_issued() {
+            verdict.add(VerifyReason::SelfSigned, "self-signed, and not trusted itself");
+        } else if reason_of(&fault) == VerifyReason::UnknownIssuer {
+            let hint = if trust.is_empty() { "; there are no trusted authorities at all" } else { "" };
+            let issuer = &self.leaf.issuer;
+            let explanation = format!("no chain leads to a trusted authority from issuer `{issuer}`{hint}");
+            verdict.add(VerifyReason::UnknownIssuer, explanation);
+        } else {
+            verdict.add_error("chain", &fault);
         }
-        let Some(fault) = other_fault else { return };
-        error = fault;
     }
-    if leaf.is_self_issued() {
-        verdict.add(VerifyReason::SelfSigned, "self-signed, and not trusted itself");
-    } else if error == rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) {
-        let hint = if trust.is_empty() { "; there are no trusted authorities at all" } else { "" };
-        let explanation =
-            format!("no chain leads to a trusted authority from issuer `{}`{hint}", leaf.issuer);
-        verdict.add(VerifyReason::UnknownIssuer, explanation);
-    } else {
-        verdict.add_error("chain", &error);
+
+    fn verify(
+        &self,
+        roots: &RootCertStore,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        verify_server_cert_signed_by_trust_anchor(self.parsed, roots, intermediates, at, algorithms())
+    }
+
+    /// The end of the chain that ends last, of those that are valid now.
+    /// Source: blackbox exporter `prober/tls.go`, `getLastChainExpiry`.
+    fn last_expiry(&self, others: &[Presented<'_>], trust: &TrustStore, now: UnixTime) -> Option<i64> {
+        paths(self.leaf, others, trust)
+            .into_iter()
+            .filter(|path| {
+                let mut only = RootCertStore::empty();
+                let between: Vec<_> = path.intermediates.iter().map(|other| other.der.clone()).collect();
+                only.add(path.anchor.der.clone()).is_ok() && self.verify(&only, &between, now).is_ok()
+            })
+            .map(|path| path.earliest_end(self.leaf))
+            .max()
     }
 }
 
 fn is_about_dates(error: &rustls::Error) -> bool {
-    let rustls::Error::InvalidCertificate(fault) = error else { return false };
-    matches!(reason_of(fault), VerifyReason::Expired | VerifyReason::NotYetValid)
-}
-
-/// The end of the chain that ends last, of those that are valid now.
-/// Source: blackbox exporter `prober/tls.go`, `getLastChainExpiry`.
-fn last_chain_expiry(
-    leaf_der: &CertificateDer<'_>,
-    leaf: &Certificate,
-    intermediates: &[CertificateDer<'_>],
-    trust: &TrustStore,
-    now: UnixTime,
-) -> Option<i64> {
-    let known: Vec<(&CertificateDer<'_>, Certificate)> = intermediates
-        .iter()
-        .filter_map(|der| Certificate::parse(der).ok().map(|certificate| (der, certificate)))
-        .collect();
-    let parsed = ParsedCertificate::try_from(leaf_der).ok()?;
-    let mut last = None;
-    let mut paths = 0;
-    // Paths from the leaf, as indices into `known`, that are yet to be continued.
-    let mut open: Vec<Vec<usize>> = vec![Vec::new()];
-    while let Some(path) = open.pop() {
-        let tip = path.last().map_or(leaf, |index| &known[*index].1);
-        for anchor in trust.with_subject(&tip.issuer.der) {
-            paths += 1;
-            if paths > MAX_PATHS {
-                return last;
-            }
-            let mut only = RootCertStore::empty();
-            let between: Vec<CertificateDer<'_>> = path.iter().map(|index| known[*index].0.clone()).collect();
-            let verified = only.add(anchor.der.clone()).is_ok()
-                && verify_server_cert_signed_by_trust_anchor(&parsed, &only, &between, now, algorithms())
-                    .is_ok();
-            if verified {
-                let ends = path.iter().map(|index| known[*index].1.not_after);
-                let end = ends.chain([leaf.not_after, anchor.certificate.not_after]).min();
-                last = last.max(end);
-            }
-        }
-        if path.len() + 1 < MAX_PATH_LENGTH {
-            for (index, (_, issuer)) in known.iter().enumerate() {
-                if issuer.subject.der == tip.issuer.der && !path.contains(&index) {
-                    let mut longer = path.clone();
-                    longer.push(index);
-                    open.push(longer);
-                }
-            }
-        }
-    }
-    last
+    matches!(reason_of(error), VerifyReason::Expired | VerifyReason::NotYetValid)
 }
 
 fn algorithms() -> &'static [&'static dyn SignatureVerificationAlgorithm] {
@@ -307,4 +274,109 @@ fn unix_time(seconds: i64) -> UnixTime {
 /// An instant as people read it.
 fn instant(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds}"), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    /// A chain of leaf and intermediate, and the root to trust.
+    fn chain() -> (Vec<CertificateDer<'static>>, TrustStore) {
+        let authority = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2030, 1, 1);
+            (params, KeyPair::generate().unwrap())
+        };
+        let (root, root_key) = authority("root");
+        let root_der = root.self_signed(&root_key).unwrap().der().clone();
+        let root = Issuer::new(root, root_key);
+        let (middle, middle_key) = authority("middle");
+        let middle_der = middle.signed_by(&middle_key, &root).unwrap().der().clone();
+        let middle = Issuer::new(middle, middle_key);
+        let mut leaf = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        leaf.not_before = date_time_ymd(2024, 1, 1);
+        leaf.not_after = date_time_ymd(2026, 1, 1);
+        let leaf_der = leaf.signed_by(&KeyPair::generate().unwrap(), &middle).unwrap().der().clone();
+        (vec![leaf_der, middle_der], TrustStore::of([root_der]))
+    }
+
+    fn judge_at(chain: &[CertificateDer<'_>], trust: &TrustStore, now: i64) -> Verdict {
+        judge(chain, &ServerName::try_from("a.example").unwrap(), trust, unix_time(now))
+    }
+
+    #[test]
+    fn dates_decide_to_the_second() {
+        let (chain, trust) = chain();
+        let (begin, end) = (1_704_067_200, 1_767_225_600);
+        for (now, expected) in [
+            (begin - 1, Some(VerifyReason::NotYetValid)),
+            (begin, None),
+            (end, None),
+            (end + 1, Some(VerifyReason::Expired)),
+        ] {
+            let verdict = judge_at(&chain, &trust, now);
+            let found: Vec<_> = VerifyReason::ALL.into_iter().filter(|reason| verdict.has(*reason)).collect();
+            assert_eq!(found, Vec::from_iter(expected), "{now}: {}", verdict.explain());
+            assert_eq!(verdict.chain_expiry, expected.is_none().then_some(end));
+        }
+    }
+
+    #[test]
+    fn no_certificate_and_no_trust_are_faults() {
+        let (chain, trust) = chain();
+        assert!(judge_at(&[], &trust, 0).has(VerifyReason::Other));
+        let verdict = judge_at(&chain, &TrustStore::of([]), 1_740_000_000);
+        assert!(verdict.has(VerifyReason::UnknownIssuer));
+        assert!(
+            verdict.explain().ends_with("there are no trusted authorities at all"),
+            "{}",
+            verdict.explain()
+        );
+    }
+
+    #[test]
+    fn certificates_that_all_name_one_another_take_little_time() {
+        let (chain, trust) = chain();
+        let mut many = vec![chain[0].clone()];
+        for _ in 0..50 {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, "middle");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            many.push(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone());
+        }
+        many.push(chain[1].clone());
+        let started = std::time::Instant::now();
+        judge_at(&many, &trust, 1_740_000_000);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_chain_with_a_changed_byte_is_judged_and_never_ok(
+            which in 0_usize..2,
+            at in any::<prop::sample::Index>(),
+            change in 1_u8..,
+        ) {
+            let (chain, trust) = chain();
+            let mut bytes = chain[which].to_vec();
+            bytes[at.index(chain[which].len())] ^= change;
+            let mut changed = chain;
+            changed[which] = CertificateDer::from(bytes);
+            prop_assert!(!judge_at(&changed, &trust, 1_740_000_000).is_ok());
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let chain = [CertificateDer::from(bytes)];
+            prop_assert!(!judge_at(&chain, &TrustStore::of([]), 0).is_ok());
+        }
+    }
 }
