@@ -1,3 +1,5 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod postgres;
+mod real;
 mod tidy;
