@@ -4,5 +4,7 @@ mod promql_syntax;
 mod certificate_files;
 mod http_probe;
 mod servers;
+mod postgres;
+mod real;
 mod tidy;
 mod tls_probe;
