@@ -17,5 +17,6 @@ pub mod probe;
 pub mod promql;
 
 // Services.
+pub mod artifacts;
 pub mod query;
 pub mod rules;
