@@ -22,6 +22,7 @@ pub mod tsdb;
 
 // Services.
 pub mod notifier;
+pub mod artifacts;
 pub mod query;
 pub mod readiness;
 pub mod rulefmt;
