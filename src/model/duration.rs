@@ -2,15 +2,25 @@
 
 use std::fmt::Write;
 
+use super::quote;
+
 /// A text that is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// Nothing at all.
     #[error("empty duration string")]
     Empty,
-    /// Unknown unit, missing number, units in the wrong order or twice.
-    #[error("not a valid duration string: {0:?}")]
+    /// Missing number or unit, units in the wrong order or twice.
+    #[error("not a valid duration string: {}", quote(.0))]
     Invalid(String),
+    /// A unit that does not exist.
+    #[error("unknown unit {} in duration {}", quote(unit), quote(text))]
+    UnknownUnit {
+        /// The unit.
+        unit: String,
+        /// The whole text.
+        text: String,
+    },
     /// More than the largest duration Prometheus knows (about 292 years).
     #[error("duration out of range")]
     OutOfRange,
@@ -41,19 +51,23 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
     }
     let invalid = || DurationError::Invalid(text.to_owned());
     let mut rest = text;
-    let mut units = UNITS.iter();
+    let mut units_left = UNITS.iter();
     let mut total: i64 = 0;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let letters = rest[digits..].bytes().take_while(|byte| !byte.is_ascii_digit()).count();
         if digits == 0 || letters == 0 {
             return Err(invalid());
         }
         let unit = &rest[digits..digits + letters];
-        let (_, length) = units.find(|(name, _)| *name == unit).ok_or_else(invalid)?;
-        let count: i64 = rest[..digits].parse().map_err(|_| DurationError::OutOfRange)?;
-        total = count
-            .checked_mul(*length)
+        if !UNITS.iter().any(|(name, _)| *name == unit) {
+            return Err(DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() });
+        }
+        let (_, length) = units_left.find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        let count: u64 = rest[..digits].parse().map_err(|_| invalid())?;
+        total = i64::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(*length))
             .and_then(|part| part.checked_add(total))
             .filter(|total| *total <= MAX_MS)
             .ok_or(DurationError::OutOfRange)?;
@@ -62,8 +76,8 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
     Ok(total)
 }
 
-/// Writes milliseconds in the same notation. Years, weeks and days appear only when they divide the
-/// whole, as in Prometheus (`model.Duration.String`).
+/// Writes milliseconds in the same notation. Years and weeks appear only when they divide the
+/// whole, as in prometheus/common (`model.Duration.String`).
 pub fn format_duration_ms(ms: i64) -> String {
     if ms == 0 {
         return "0s".to_owned();
@@ -75,7 +89,7 @@ pub fn format_duration_ms(ms: i64) -> String {
     let mut rest = ms.unsigned_abs();
     for (index, (unit, length)) in UNITS.iter().enumerate() {
         let length = length.unsigned_abs();
-        let exact_only = index < 3;
+        let exact_only = index < 2;
         if exact_only && !rest.is_multiple_of(length) {
             continue;
         }
@@ -105,11 +119,11 @@ mod tests {
         check("5m", 300_000, "5m");
         check("1h", 3_600_000, "1h");
         check("4d", 345_600_000, "4d");
-        check("4d1h", 349_200_000, "97h");
+        check("4d1h", 349_200_000, "4d1h");
         check("14d", 1_209_600_000, "2w");
-        check("3w2d1h", 1_990_800_000, "553h");
+        check("3w2d1h", 1_990_800_000, "23d1h");
         check("8y", 252_288_000_000, "8y");
-        check("4d1h30m", 351_000_000, "97h30m");
+        check("4d1h30m", 351_000_000, "4d1h30m");
     }
 
     #[test]
@@ -117,6 +131,11 @@ mod tests {
         for text in ["1", "1y1m1d", "-1w", "1.5d", "d", "", "1s1s", "1s5m", "m5", "1x"] {
             assert!(parse_duration_ms(text).is_err(), "{text}");
         }
-        assert_eq!(parse_duration_ms("9999999y"), Err(DurationError::OutOfRange));
+        let check = |text: &str, message: &str| {
+            assert_eq!(parse_duration_ms(text).expect_err(text).to_string(), message);
+        };
+        check("9999999y", "duration out of range");
+        check("5m1h", "not a valid duration string: \"5m1h\"");
+        check("5y1hs", "unknown unit \"hs\" in duration \"5y1hs\"");
     }
 }

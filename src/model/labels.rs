@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use xxhash_rust::xxh64::Xxh64;
 
+use super::quote;
+
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 /// The label that holds an alert's name.
@@ -161,14 +163,24 @@ impl PartialOrd for Labels {
     }
 }
 
-/// `{name="value", other="value"}`, the metric name among the labels.
+/// Whether a label can be written without quotes: ASCII letters, digits and `_`, no digit in front.
+pub fn is_legacy_label_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
+}
+
+/// `{name="value", other="value"}`, the metric name among the labels; a name that needs quotes has them.
 /// Source: Prometheus `model/labels`, `Labels.String`.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (index, (name, value)) in self.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{name}={value:?}")?;
+            if is_legacy_label_name(name) {
+                write!(f, "{separator}{name}={}", quote(value))?;
+            } else {
+                write!(f, "{separator}{}={}", quote(name), quote(value))?;
+            }
         }
         f.write_str("}")
     }
@@ -225,6 +237,7 @@ mod tests {
         assert_eq!(labels.to_string(), r#"{a="1", b="3"}"#);
         assert_eq!(labels.get("b"), "3");
         assert_eq!(labels.get("c"), "");
+        assert_eq!(Labels::from_pairs([("a.b", "\0é")]).to_string(), r#"{"a.b"="\x00é"}"#);
         assert!(!labels.has("c"));
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use regex::Regex;
 
+use super::{is_legacy_label_name, quote};
+
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatchOp {
@@ -96,9 +98,15 @@ impl PartialEq for Matcher {
 
 impl Eq for Matcher {}
 
+/// `name="value"` as Prometheus prints it: a name that needs quotes has them.
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{:?}", self.name, self.op, self.value)
+        if is_legacy_label_name(&self.name) {
+            f.write_str(&self.name)?;
+        } else {
+            write!(f, "{}", quote(&self.name))?;
+        }
+        write!(f, "{}{}", self.op, quote(&self.value))
     }
 }
 

@@ -6,13 +6,15 @@ mod duration;
 mod labels;
 mod matcher;
 mod number;
+mod quote;
 mod sample;
 mod span;
 
 pub use duration::{DurationError, format_duration_ms, parse_duration_ms};
-pub use labels::{ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME, is_legacy_label_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use number::{format_float, parse_float};
+pub use number::{format_float, format_float_general, parse_float};
+pub use quote::{Quoted, quote, quote_char};
 pub use sample::{
     NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs, is_stale, normal_nan, stale_nan,
 };

@@ -13,6 +13,23 @@ pub fn format_float(value: f64) -> String {
     }
 }
 
+/// Writes a value as Go's `%v` does: as [`format_float`], but with an exponent of at least two digits
+/// where that is below -4 or from 21 on.
+pub fn format_float_general(value: f64) -> String {
+    let scientific = format!("{value:e}");
+    let exponent = scientific.split_once('e').and_then(|(digits, exponent)| {
+        let exponent: i32 = exponent.parse().ok()?;
+        Some((digits, exponent))
+    });
+    match exponent {
+        Some((digits, exponent)) if !(-4..21).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => format_float(value),
+    }
+}
+
 /// Reads a value as the exposition format and Go's `strconv.ParseFloat` do: decimal with optional
 /// exponent, `Inf`, `Infinity` and `NaN` in any case with an optional sign, hexadecimal floats.
 /// A number too large for a float is `None`, as in Go. `NaN` gets the bits of Prometheus' own NaN.
@@ -73,6 +90,21 @@ mod tests {
         check(f64::INFINITY, "+Inf");
         check(f64::NEG_INFINITY, "-Inf");
         check(crate::model::stale_nan(), "NaN");
+    }
+
+    #[test]
+    fn general_form_has_exponents_where_go_has_them() {
+        let check = |value: f64, expected: &str| assert_eq!(format_float_general(value), expected);
+        check(0.0, "0");
+        check(-0.0, "-0");
+        check(100_000.0, "100000");
+        check(1e20, "100000000000000000000");
+        check(1e21, "1e+21");
+        check(-1.5e300, "-1.5e+300");
+        check(0.0001, "0.0001");
+        check(0.000_012_5, "1.25e-05");
+        check(f64::INFINITY, "+Inf");
+        check(f64::NAN, "NaN");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::model::{Matcher, Span, TimestampMs};
 
+use super::functions;
 use super::value::ValueType;
 
 /// An expression with its place in the query.
@@ -83,6 +84,19 @@ pub enum BinaryOp {
     TrimLower,
 }
 
+impl BinaryOp {
+    /// Whether it is `==` or one of its kind.
+    pub fn is_comparison(self) -> bool {
+        use BinaryOp::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+        matches!(self, Equal | NotEqual | Less | Greater | LessOrEqual | GreaterOrEqual)
+    }
+
+    /// Whether it is `and`, `or` or `unless`.
+    pub fn is_set_operator(self) -> bool {
+        matches!(self, Self::And | Self::Or | Self::Unless)
+    }
+}
+
 /// `left op right` with its modifiers.
 #[derive(Debug, Clone)]
 pub struct BinaryExpr {
@@ -135,6 +149,13 @@ pub struct Fill {
     pub left: Option<f64>,
     /// For the right side.
     pub right: Option<f64>,
+}
+
+impl Fill {
+    /// Whether there is a value for any side.
+    pub fn is_set(&self) -> bool {
+        self.left.is_some() || self.right.is_some()
+    }
 }
 
 /// Aggregation operators.
@@ -246,8 +267,8 @@ pub enum DurationOp {
 /// `name{matchers} offset d @ t`.
 #[derive(Debug, Clone)]
 pub struct VectorSelector {
-    /// The metric name if it stands before the braces (or in them in quotes alone); it is among the
-    /// matchers too.
+    /// The metric name if it stands before the braces; it is the last of the matchers too. A name in
+    /// quotes inside the braces is only among the matchers, and is printed so.
     pub name: Option<String>,
     /// All conditions, that on the metric name included.
     pub matchers: Vec<Matcher>,
@@ -302,12 +323,9 @@ impl Expr {
                     ValueType::Vector
                 }
             }
-            ExprKind::Call(call) => match call.function {
-                "pi" | "scalar" | "time" | "start" | "end" | "range" | "step" | "min_of" | "max_of" => {
-                    ValueType::Scalar
-                }
-                _ => ValueType::Vector,
-            },
+            ExprKind::Call(call) => {
+                functions::lookup(call.function).map_or(ValueType::Vector, |function| function.returns)
+            }
             ExprKind::Aggregate(_) | ExprKind::Vector(_) => ValueType::Vector,
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
         }

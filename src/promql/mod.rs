@@ -5,6 +5,11 @@
 //! is, or that HTTP exists.
 
 mod ast;
+pub mod functions;
+mod lexer;
+mod literal;
+mod parser;
+mod printer;
 mod value;
 
 pub use ast::{
@@ -12,4 +17,5 @@ pub use ast::{
     ExprKind, Fill, Grouping, MatchCardinality, MatrixSelector, RangeModifier, SubqueryExpr, UnaryOp,
     VectorMatching, VectorSelector,
 };
+pub use parser::{Features, MAX_DEPTH, ParseError, parse, parse_selector, parse_with};
 pub use value::{Annotation, AnnotationKind, EvalError, EvalRange, InstantSample, Output, Value, ValueType};
