@@ -17,10 +17,6 @@ use super::options::EvalOptions;
 use super::steps::Steps;
 use super::value::{EvalError, EvalRange};
 
-/// How deep an expression may be nested. Evaluation recurses; this is far more than anyone writes and
-/// far less than a thread's stack holds.
-const MAX_DEPTH: usize = 400;
-
 /// An expression made ready for a range.
 pub(super) struct Plan<'a> {
     pub(super) root: Node<'a>,
@@ -123,7 +119,6 @@ impl<'a> Plan<'a> {
             query: QueryWindow { step_ms: range.step_ms, range_ms: range.end - range.start },
             default_subquery_step_ms: options.default_subquery_step_ms.max(1),
             fetches: Vec::new(),
-            depth: 0,
         };
         let planned = planner.node(expr)?;
         let root = planned.constant_if_possible();
@@ -151,26 +146,15 @@ impl<'a> Planned<'a> {
     }
 }
 
-struct Planner<'a> {
+struct Planner {
     range: EvalRange,
     query: QueryWindow,
     default_subquery_step_ms: i64,
     fetches: Vec<Fetch>,
-    depth: usize,
 }
 
-impl<'a> Planner<'a> {
-    fn node(&mut self, expr: &'a Expr) -> Result<Planned<'a>, EvalError> {
-        if self.depth >= MAX_DEPTH {
-            return Err(EvalError::Execution(format!("expression is nested more than {MAX_DEPTH} levels deep")));
-        }
-        self.depth += 1;
-        let planned = self.node_below(expr);
-        self.depth -= 1;
-        planned
-    }
-
-    fn node_below(&mut self, expr: &'a Expr) -> Result<Planned<'a>, EvalError> {
+impl Planner {
+    fn node<'a>(&mut self, expr: &'a Expr) -> Result<Planned<'a>, EvalError> {
         let span = expr.span;
         let leaf = |kind| Planned { node: Node { span, kind }, constant: true, mark: false };
         Ok(match &expr.kind {
@@ -194,7 +178,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn binary(&mut self, span: Span, expr: &'a BinaryExpr) -> Result<Planned<'a>, EvalError> {
+    fn binary<'a>(&mut self, span: Span, expr: &'a BinaryExpr) -> Result<Planned<'a>, EvalError> {
         let left = self.node(&expr.left)?;
         let right = self.node(&expr.right)?;
         let constant = left.constant && right.constant;
@@ -205,7 +189,7 @@ impl<'a> Planner<'a> {
         Ok(Planned { node: Node { span, kind }, constant, mark: constant })
     }
 
-    fn aggregate(&mut self, span: Span, expr: &'a AggregateExpr) -> Result<Planned<'a>, EvalError> {
+    fn aggregate<'a>(&mut self, span: Span, expr: &'a AggregateExpr) -> Result<Planned<'a>, EvalError> {
         let param = expr.param.as_ref().map(|param| self.node(param)).transpose()?;
         let input = self.node(&expr.expr)?;
         let constant = input.constant && param.as_ref().is_none_or(|param| param.constant);
@@ -216,7 +200,7 @@ impl<'a> Planner<'a> {
         Ok(Planned { node: Node { span, kind }, constant, mark: constant })
     }
 
-    fn call(&mut self, span: Span, call: &'a CallExpr) -> Result<Planned<'a>, EvalError> {
+    fn call<'a>(&mut self, span: Span, call: &'a CallExpr) -> Result<Planned<'a>, EvalError> {
         let number = |value| Planned {
             node: Node { span, kind: Kind::Number(value) },
             constant: true,
@@ -262,14 +246,14 @@ impl<'a> Planner<'a> {
         Ok(Planned { node: Node { span, kind }, constant, mark: constant })
     }
 
-    fn selector(&mut self, vector: &'a VectorSelector) -> Result<Selector<'a>, EvalError> {
+    fn selector<'a>(&mut self, vector: &'a VectorSelector) -> Result<Selector<'a>, EvalError> {
         let reference = self.reference(vector.at, vector.offset.as_ref())?;
         let fetch = self.fetches.len();
         self.fetches.push(Fetch { matchers: vector.matchers.clone(), hints: None });
         Ok(Selector { fetch, vector, reference })
     }
 
-    fn matrix(&mut self, span: Span, matrix: &'a MatrixSelector) -> Result<Planned<'a>, EvalError> {
+    fn matrix<'a>(&mut self, span: Span, matrix: &'a MatrixSelector) -> Result<Planned<'a>, EvalError> {
         let selector = self.selector(&matrix.selector)?;
         let range_ms = duration_ms(&matrix.range, self.query, false)?;
         let reference = selector.reference;
@@ -277,7 +261,7 @@ impl<'a> Planner<'a> {
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
-    fn subquery(&mut self, span: Span, subquery: &'a SubqueryExpr) -> Result<Planned<'a>, EvalError> {
+    fn subquery<'a>(&mut self, span: Span, subquery: &'a SubqueryExpr) -> Result<Planned<'a>, EvalError> {
         let reference = self.reference(subquery.at, subquery.offset.as_ref())?;
         let range_ms = duration_ms(&subquery.range, self.query, false)?;
         let step_ms = match &subquery.step {

@@ -6,7 +6,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 /// An instant as a calendar shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Civil {
+pub(in crate::promql) struct Civil {
     pub(super) year: i64,
     /// 1 to 12.
     pub(super) month: i64,

@@ -73,10 +73,6 @@ impl StepMatrix {
         &self.cells
     }
 
-    pub(super) fn cells_mut(&mut self) -> &mut [f64] {
-        &mut self.cells
-    }
-
     /// The cells of one row.
     pub(super) fn row(&self, index: usize) -> &[f64] {
         &self.cells[index * self.steps..(index + 1) * self.steps]

@@ -19,7 +19,7 @@ mod selector;
 mod topk;
 mod window;
 
-use crate::model::{Point, Series, Span};
+use crate::model::{Labels, Point, Series};
 
 use super::ast::Expr;
 use super::options::EvalOptions;
@@ -226,7 +226,7 @@ impl Evaluator<'_> {
             }
             Evaluated::Scalar(numbers) => {
                 let points = steps.iter().zip(numbers).map(|(at, value)| Point { at, value }).collect();
-                Value::Matrix(vec![Series { labels: crate::model::Labels::empty(), points }])
+                Value::Matrix(vec![Series { labels: Labels::empty(), points }])
             }
             Evaluated::Vector(mut matrix) => {
                 if self.options.delayed_name_removal {
@@ -265,9 +265,4 @@ fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {
         .collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     series
-}
-
-/// Where a remark belongs.
-fn span_of(node: &Node<'_>) -> Span {
-    node.span
 }

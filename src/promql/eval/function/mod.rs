@@ -19,7 +19,6 @@ use crate::promql::value::EvalError;
 use super::calendar::Civil;
 use super::error::{failure, same_labelset};
 use super::matrix::{Row, StepMatrix, absent, is_present};
-use super::window::WindowFunction;
 use super::{Evaluated, Evaluator};
 
 pub(in crate::promql) use info::InfoSource;

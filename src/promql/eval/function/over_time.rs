@@ -9,9 +9,8 @@ use crate::promql::plan::Range;
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 
-/// Functions of the points alone.
+/// Functions of the points alone; the names are the functions' own, mostly without `_over_time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the functions' own, without `_over_time`")]
 pub(in crate::promql) enum OverTime {
     Avg,
     Count,
