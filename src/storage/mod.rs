@@ -1,13 +1,16 @@
-//! The seam between who has samples and who asks for them: traits, no implementation.
+//! The seam between who has samples and who asks for them: traits, and a plain implementation in memory.
 //!
 //! The store of this project is [`crate::tsdb`]; PromQL, the API and the scraper know these traits
 //! alone.
 
 use std::collections::BTreeSet;
+mod memory;
 
 use futures_util::future::BoxFuture;
 
 use crate::model::{Labels, Matcher, Sample, Series, TimestampMs};
+
+pub use memory::MemoryStorage;
 
 /// What a reader is going to do with the samples it selects; an implementation may use it to return
 /// less, never to return other samples within `start..=end`.

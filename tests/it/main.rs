@@ -6,5 +6,6 @@ mod http_probe;
 mod servers;
 mod postgres;
 mod real;
+mod promqltest;
 mod tidy;
 mod tls_probe;

@@ -1,0 +1,369 @@
+//! Binary operators between two instant vectors: who is paired with whom.
+//!
+//! Partners are found once for all instants. What depends on the instant (whether a partner has a value
+//! there, whether two candidates have) is then a question about cells.
+//! Source of the rules and texts: Prometheus `promql/engine.go`, `VectorBinop`.
+
+use std::collections::HashMap;
+
+use crate::model::{Labels, Span};
+use crate::promql::ast::{BinaryExpr, MatchCardinality, VectorMatching};
+use crate::promql::steps::Steps;
+use crate::promql::value::EvalError;
+
+use super::Evaluator;
+use super::binary::{Operation, SetOperation};
+use super::error::failure;
+use super::grouping::{Groups, LabelKey, PassThrough};
+use super::matrix::{Row, StepMatrix, absent, is_present, without_metadata};
+
+/// The rows of a vector by the group that they match in.
+struct Members {
+    /// Group `g` has the rows `rows[starts[g]..starts[g + 1]]`.
+    starts: Vec<usize>,
+    rows: Vec<usize>,
+}
+
+impl Members {
+    fn new(group_of: &[usize], groups: usize) -> Self {
+        let mut starts = vec![0; groups + 1];
+        for group in group_of {
+            starts[group + 1] += 1;
+        }
+        for group in 0..groups {
+            starts[group + 1] += starts[group];
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![0; group_of.len()];
+        for (row, group) in group_of.iter().enumerate() {
+            rows[next[*group]] = row;
+            next[*group] += 1;
+        }
+        Self { starts, rows }
+    }
+
+    fn of(&self, group: usize) -> &[usize] {
+        &self.rows[self.starts[group]..self.starts[group + 1]]
+    }
+}
+
+/// Both sides with the groups of their rows.
+struct Sides {
+    /// The group of each row on the side that may have many of one group.
+    many: Vec<usize>,
+    members_of_many: Members,
+    /// The group of each row on the other side.
+    one: Vec<usize>,
+    members_of_one: Members,
+}
+
+impl Sides {
+    fn new(key: LabelKey, many: &StepMatrix, one: &StepMatrix) -> Self {
+        let mut groups = Groups::new(key);
+        let many: Vec<usize> = many.rows().iter().map(|row| groups.number(&row.labels)).collect();
+        let one: Vec<usize> = one.rows().iter().map(|row| groups.number(&row.labels)).collect();
+        Self {
+            members_of_many: Members::new(&many, groups.len()),
+            members_of_one: Members::new(&one, groups.len()),
+            many,
+            one,
+        }
+    }
+}
+
+fn key(matching: &VectorMatching) -> LabelKey {
+    if matching.on { LabelKey::on(&matching.labels) } else { LabelKey::ignoring(&matching.labels) }
+}
+
+/// At which instants any row has a value.
+fn any_present(matrix: &StepMatrix) -> Vec<bool> {
+    let mut any = vec![false; matrix.steps()];
+    for (_, cells) in matrix.iter() {
+        mark_present(&mut any, cells);
+    }
+    any
+}
+
+fn mark_present(any: &mut [bool], cells: &[f64]) {
+    for (any, cell) in any.iter_mut().zip(cells) {
+        *any |= is_present(*cell);
+    }
+}
+
+impl Evaluator<'_> {
+    /// Arithmetic and comparisons.
+    #[expect(clippy::too_many_arguments, reason = "an operator, its place, its operands and the instants")]
+    pub(super) fn matched(
+        &mut self,
+        expr: &BinaryExpr,
+        span: Span,
+        operation: Operation,
+        matching: &VectorMatching,
+        left: StepMatrix,
+        right: StepMatrix,
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let fill = matching.fill;
+        let no_fill = fill.left.is_none() && fill.right.is_none();
+        if (left.is_empty() && right.is_empty()) || ((left.is_empty() || right.is_empty()) && no_fill) {
+            return Ok(StepMatrix::new(steps.count));
+        }
+        if let Operation::Trim(sign) = operation {
+            self.annotations.incompatible_types("float", sign, "float", span);
+            return Ok(StepMatrix::new(steps.count));
+        }
+        let swapped = matching.cardinality == MatchCardinality::OneToMany;
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let sides = Sides::new(key(matching), &many, &one);
+        let pairing = Pairing {
+            operation,
+            return_bool: expr.return_bool,
+            matching,
+            key: key(matching),
+            swapped,
+            drop_name: operation.drops_name() || (expr.return_bool && !self.options.delayed_name_removal),
+            many: &many,
+            one: &one,
+            sides: &sides,
+        };
+        pairing.check_one_side()?;
+        let result = pairing.run(self, steps)?;
+        self.distinct(result, steps)
+    }
+
+    /// `and`, `or` and `unless`.
+    pub(super) fn set_operation(
+        &mut self,
+        operation: SetOperation,
+        matching: &VectorMatching,
+        mut left: StepMatrix,
+        mut right: StepMatrix,
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let sides = Sides::new(key(matching), &left, &right);
+        // `or` asks of the right rows what the others ask of the left ones.
+        let (asked, groups, others, members) = match operation {
+            SetOperation::And | SetOperation::Unless => {
+                (&mut left, &sides.many, &right, &sides.members_of_one)
+            }
+            SetOperation::Or => (&mut right, &sides.one, &left, &sides.members_of_many),
+        };
+        let wanted = operation == SetOperation::And;
+        let mut partner = vec![false; steps.count];
+        for (row, group) in groups.iter().enumerate() {
+            self.tick(steps.count)?;
+            partner.fill(false);
+            for other in members.of(*group) {
+                mark_present(&mut partner, others.row(*other));
+            }
+            for (cell, partner) in asked.row_mut(row).iter_mut().zip(&partner) {
+                if *partner != wanted {
+                    *cell = absent();
+                }
+            }
+        }
+        asked.remove_empty_rows();
+        if operation == SetOperation::Or {
+            for (row, cells) in right.iter() {
+                left.push_cells(row.clone(), cells);
+            }
+            self.check_growth(&left)?;
+            return self.distinct(left, steps);
+        }
+        Ok(left)
+    }
+}
+
+/// A binary operation with everything that does not change from row to row.
+struct Pairing<'p> {
+    operation: Operation,
+    return_bool: bool,
+    matching: &'p VectorMatching,
+    key: LabelKey,
+    /// Whether `many` is the right operand.
+    swapped: bool,
+    drop_name: bool,
+    many: &'p StepMatrix,
+    one: &'p StepMatrix,
+    sides: &'p Sides,
+}
+
+impl Pairing<'_> {
+    /// At no instant two rows of a group on the "one" side may have a value.
+    fn check_one_side(&self) -> Result<(), EvalError> {
+        let crowded: Vec<&[usize]> = (0..self.sides.members_of_one.starts.len() - 1)
+            .map(|group| self.sides.members_of_one.of(group))
+            .filter(|rows| rows.len() > 1)
+            .collect();
+        if crowded.is_empty() {
+            return Ok(());
+        }
+        let fill = self.matching.fill;
+        let always = fill.left.is_some() || fill.right.is_some();
+        let asked = any_present(self.many);
+        for step in (0..self.many.steps()).filter(|step| always || asked[*step]) {
+            for rows in &crowded {
+                let mut present = rows.iter().filter(|row| is_present(self.one.row(**row)[step]));
+                if let (Some(first), Some(second)) = (present.next(), present.next()) {
+                    return Err(self.duplicate(*first, *second));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn duplicate(&self, first: usize, second: usize) -> EvalError {
+        let labels = |row: usize| &self.one.rows()[row].labels;
+        let group = self.key.of(labels(second));
+        let mut pair = [labels(first).to_string(), labels(second).to_string()];
+        pair.sort();
+        let side = if self.swapped { "left" } else { "right" };
+        failure(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: \
+             [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+            pair[0], pair[1]
+        ))
+    }
+
+    fn run(&self, evaluator: &mut Evaluator<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
+        let mut result = StepMatrix::with_capacity(steps.count, self.many.len());
+        // For "one" rows that may have to be filled in for: where their group found a partner.
+        let mut met: HashMap<usize, Vec<bool>> = HashMap::new();
+        let track_met = self.matching.fill.left.is_some();
+        let mut taken = Taken::default();
+        for (row, group) in self.sides.many.iter().enumerate() {
+            evaluator.tick(steps.count)?;
+            evaluator.check_growth(&result)?;
+            let crowded = self.sides.members_of_many.of(*group).len() > 1;
+            let many = &self.many.rows()[row];
+            let cells = self.many.row(row);
+            let mut partnered = vec![false; if self.matching.fill.right.is_some() { steps.count } else { 0 }];
+            for other in self.sides.members_of_one.of(*group) {
+                let partners = self.one.row(*other);
+                mark_present(&mut partnered, partners);
+                let labels = self.result_labels(&many.labels, &self.one.rows()[*other].labels);
+                if crowded {
+                    taken.claim(self.matching.cardinality, *group, &labels, cells, |step| is_present(partners[step]))?;
+                }
+                if track_met {
+                    note_met(met.entry(*group).or_insert_with(|| vec![false; steps.count]), cells, |step| {
+                        is_present(partners[step])
+                    });
+                }
+                self.push(&mut result, labels, cells, |step| partners[step]);
+            }
+            if let Some(fill) = self.matching.fill.right {
+                let labels = self.result_labels(&many.labels, &self.key.of(&many.labels));
+                if crowded {
+                    taken.claim(self.matching.cardinality, *group, &labels, cells, |step| !partnered[step])?;
+                }
+                if track_met {
+                    note_met(met.entry(*group).or_insert_with(|| vec![false; steps.count]), cells, |step| {
+                        !partnered[step]
+                    });
+                }
+                self.push(&mut result, labels, cells, |step| if partnered[step] { absent() } else { fill });
+            }
+        }
+        if let Some(fill) = self.matching.fill.left {
+            self.fill_many_side(&mut result, fill, &met);
+        }
+        Ok(result)
+    }
+
+    /// Pairs the "one" rows that found no partner with a value.
+    fn fill_many_side(&self, result: &mut StepMatrix, fill: f64, met: &HashMap<usize, Vec<bool>>) {
+        for (row, group) in self.sides.one.iter().enumerate() {
+            let one = &self.one.rows()[row];
+            let labels = self.result_labels(&self.key.of(&one.labels), &one.labels);
+            let met = met.get(group);
+            let fills: Vec<f64> = (0..self.one.steps())
+                .map(|step| if met.is_some_and(|met| met[step]) { absent() } else { fill })
+                .collect();
+            self.push(result, labels, &fills, |step| self.one.row(row)[step]);
+        }
+    }
+
+    /// Appends a pair's values wherever both have one.
+    fn push(&self, result: &mut StepMatrix, labels: Labels, many: &[f64], one: impl Fn(usize) -> f64) {
+        let row = Row { labels, drop_name: self.return_bool };
+        result.push(
+            || row,
+            |cells| {
+                for (step, (cell, many)) in cells.iter_mut().zip(many).enumerate() {
+                    let one = one(step);
+                    if is_present(*many) && is_present(one) {
+                        let (left, right) = if self.swapped { (one, *many) } else { (*many, one) };
+                        *cell = self.operation.apply(left, right, self.return_bool);
+                    }
+                }
+            },
+        );
+    }
+
+    /// The labels of a pair: those of the "many" side; one-to-one only those that were matched on.
+    /// Source: Prometheus `promql/engine.go`, `resultMetric`.
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let mut labels = if self.drop_name { without_metadata(many) } else { many.clone() };
+        if self.matching.cardinality == MatchCardinality::OneToOne {
+            let names = &self.matching.labels;
+            if self.matching.on || !names.is_empty() {
+                labels = labels.filtered(|name| names.iter().any(|n| n == name) == self.matching.on);
+            }
+        }
+        if self.matching.include.is_empty() {
+            return labels;
+        }
+        let mut builder = labels.builder();
+        for name in &self.matching.include {
+            builder.set(name, one.get(name));
+        }
+        builder.build()
+    }
+}
+
+fn note_met(met: &mut [bool], cells: &[f64], partnered: impl Fn(usize) -> bool) {
+    for (step, (met, cell)) in met.iter_mut().zip(cells).enumerate() {
+        *met |= is_present(*cell) && partnered(step);
+    }
+}
+
+/// Which results of a crowded group exist at which instants, to find two that are the same.
+#[derive(Default)]
+struct Taken {
+    by_group: HashMap<usize, Vec<bool>>,
+    by_labels: HashMap<usize, HashMap<Labels, Vec<bool>, PassThrough>>,
+}
+
+impl Taken {
+    fn claim(
+        &mut self,
+        cardinality: MatchCardinality,
+        group: usize,
+        labels: &Labels,
+        cells: &[f64],
+        partnered: impl Fn(usize) -> bool,
+    ) -> Result<(), EvalError> {
+        let none = || vec![false; cells.len()];
+        let one_to_one = cardinality == MatchCardinality::OneToOne;
+        let taken = if one_to_one {
+            self.by_group.entry(group).or_insert_with(none)
+        } else {
+            self.by_labels.entry(group).or_default().entry(labels.clone()).or_insert_with(none)
+        };
+        for (step, (taken, cell)) in taken.iter_mut().zip(cells).enumerate() {
+            if !is_present(*cell) || !partnered(step) {
+                continue;
+            }
+            if *taken {
+                return Err(failure(if one_to_one {
+                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+                } else {
+                    "multiple matches for labels: grouping labels must ensure unique matches"
+                }));
+            }
+            *taken = true;
+        }
+        Ok(())
+    }
+}
