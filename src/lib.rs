@@ -21,8 +21,8 @@ pub mod promql;
 pub mod tsdb;
 
 // Services.
-pub mod notifier;
 pub mod artifacts;
+pub mod notifier;
 pub mod query;
 pub mod readiness;
 pub mod rulefmt;

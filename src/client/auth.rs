@@ -3,11 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use crate::model::Secret;
 
 /// Where a secret comes from. Files are read again whenever the secret is needed, so that it can be
 /// rotated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretSource {
     /// The configuration itself, or the environment when the configuration was read.
     Value(Secret),
@@ -30,7 +33,7 @@ impl SecretSource {
 }
 
 /// Credentials for HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HttpAuth {
     /// User and password.
     Basic {
@@ -44,20 +47,42 @@ pub enum HttpAuth {
 }
 
 impl HttpAuth {
+    /// The value of the `Authorization` header as it is now. Source: RFC 7617, RFC 6750.
+    pub fn header(&self) -> io::Result<Secret> {
+        Ok(Secret::new(match self {
+            Self::Basic { username, password } => {
+                let pair = format!("{username}:{}", password.resolve()?.expose());
+                format!("Basic {}", BASE64_STANDARD.encode(pair))
+            }
+            Self::Bearer(token) => format!("Bearer {}", token.resolve()?.expose()),
+        }))
+    }
+
     /// Adds the credentials to a request.
     pub fn apply(&self, request: reqwest::RequestBuilder) -> io::Result<reqwest::RequestBuilder> {
-        Ok(match self {
-            Self::Basic { username, password } => {
-                request.basic_auth(username, Some(password.resolve()?.expose()))
-            }
-            Self::Bearer(token) => request.bearer_auth(token.resolve()?.expose()),
-        })
+        let header = self.header()?;
+        let mut value = reqwest::header::HeaderValue::try_from(header.expose()).map_err(|_| {
+            let message = "the credentials hold a character that a header cannot";
+            io::Error::new(io::ErrorKind::InvalidData, message)
+        })?;
+        value.set_sensitive(true);
+        Ok(request.header(reqwest::header::AUTHORIZATION, value))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_become_a_header() {
+        let secret = |text: &str| SecretSource::Value(Secret::new(text));
+        let check = |auth: HttpAuth, expected: &str| {
+            assert_eq!(auth.header().expect("no file is needed").expose(), expected);
+        };
+        check(HttpAuth::Basic { username: "u".to_owned(), password: secret("p") }, "Basic dTpw");
+        check(HttpAuth::Bearer(secret("t0ken")), "Bearer t0ken");
+    }
 
     #[test]
     fn a_secret_file_is_read_anew_without_its_line_end() {

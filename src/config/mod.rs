@@ -63,7 +63,7 @@ pub struct StorageConfig {
 }
 
 /// When and how patiently something is probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pace {
     /// Time between probes.
     pub interval: Duration,
@@ -76,7 +76,7 @@ pub struct Pace {
 }
 
 /// An application.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AppConfig {
     /// Its name: the component's name, and the `job` of its scraped metrics.
     pub name: String,
@@ -105,7 +105,7 @@ pub struct AppConfig {
 }
 
 /// What an HTTP answer must look like.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct HttpExpectations {
     /// Accepted status codes; empty: 200 to 299.
     pub status: Vec<u16>,
@@ -118,7 +118,7 @@ pub struct HttpExpectations {
 }
 
 /// A PostgreSQL server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PostgresConfig {
     /// The component's name.
     pub name: String,
@@ -131,7 +131,7 @@ pub struct PostgresConfig {
 }
 
 /// File systems.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DisksConfig {
     /// Mount points, or paths within them; empty: every real, writable mount.
     pub paths: Vec<PathBuf>,
@@ -140,7 +140,7 @@ pub struct DisksConfig {
 }
 
 /// A certificate to watch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CertificateConfig {
     /// The component's name.
     pub name: String,
@@ -153,7 +153,7 @@ pub struct CertificateConfig {
 }
 
 /// Where certificates are.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CertificateSource {
     /// Served by a TLS server: host and port.
     Server {

@@ -88,11 +88,15 @@ mod tests {
 
     #[test]
     fn durations_are_computed_in_seconds() {
-        let check = |op: DurationOp, expected: i64| assert_eq!(duration_ms(&node(op), QUERY, true), Ok(expected));
+        let check =
+            |op: DurationOp, expected: i64| assert_eq!(duration_ms(&node(op), QUERY, true), Ok(expected));
         check(DurationOp::Literal { ms: 300_000 }, 300_000);
         check(DurationOp::Step, 15_000);
         check(DurationOp::MaxOf(node(DurationOp::Step), node(DurationOp::Range)), 3_600_000);
-        check(DurationOp::Binary(BinaryOp::Mul, node(DurationOp::Step), node(DurationOp::Number(4.0))), 60_000);
+        check(
+            DurationOp::Binary(BinaryOp::Mul, node(DurationOp::Step), node(DurationOp::Number(4.0))),
+            60_000,
+        );
         check(DurationOp::Unary(UnaryOp::Minus, node(DurationOp::Number(1.5))), -1_500);
     }
 

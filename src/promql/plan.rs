@@ -41,8 +41,16 @@ pub(super) enum Kind<'a> {
     Number(f64),
     String(&'a str),
     Negate(Box<Node<'a>>),
-    Binary { expr: &'a BinaryExpr, left: Box<Node<'a>>, right: Box<Node<'a>> },
-    Aggregate { expr: &'a AggregateExpr, param: Option<Box<Node<'a>>>, input: Box<Node<'a>> },
+    Binary {
+        expr: &'a BinaryExpr,
+        left: Box<Node<'a>>,
+        right: Box<Node<'a>>,
+    },
+    Aggregate {
+        expr: &'a AggregateExpr,
+        param: Option<Box<Node<'a>>>,
+        input: Box<Node<'a>>,
+    },
     Call(Call<'a>),
     Instant(Selector<'a>),
     Range(Range<'a>),
@@ -160,7 +168,9 @@ impl Planner {
         Ok(match &expr.kind {
             ExprKind::Number { value, .. } => leaf(Kind::Number(*value)),
             ExprKind::String(text) => leaf(Kind::String(text)),
-            ExprKind::Paren(inner) | ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => self.node(inner)?,
+            ExprKind::Paren(inner) | ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => {
+                self.node(inner)?
+            }
             ExprKind::Unary { op: UnaryOp::Minus, expr: inner } => {
                 let Planned { node, constant, mark } = self.node(inner)?;
                 Planned { node: Node { span, kind: Kind::Negate(Box::new(node)) }, constant, mark }
@@ -182,9 +192,8 @@ impl Planner {
         let left = self.node(&expr.left)?;
         let right = self.node(&expr.right)?;
         let constant = left.constant && right.constant;
-        let settle = |side: Planned<'a>| {
-            Box::new(if constant { side.node } else { side.constant_if_possible() })
-        };
+        let settle =
+            |side: Planned<'a>| Box::new(if constant { side.node } else { side.constant_if_possible() });
         let kind = Kind::Binary { expr, left: settle(left), right: settle(right) };
         Ok(Planned { node: Node { span, kind }, constant, mark: constant })
     }
@@ -193,19 +202,15 @@ impl Planner {
         let param = expr.param.as_ref().map(|param| self.node(param)).transpose()?;
         let input = self.node(&expr.expr)?;
         let constant = input.constant && param.as_ref().is_none_or(|param| param.constant);
-        let settle = |side: Planned<'a>| {
-            Box::new(if constant { side.node } else { side.constant_if_possible() })
-        };
+        let settle =
+            |side: Planned<'a>| Box::new(if constant { side.node } else { side.constant_if_possible() });
         let kind = Kind::Aggregate { expr, param: param.map(settle), input: settle(input) };
         Ok(Planned { node: Node { span, kind }, constant, mark: constant })
     }
 
     fn call<'a>(&mut self, span: Span, call: &'a CallExpr) -> Result<Planned<'a>, EvalError> {
-        let number = |value| Planned {
-            node: Node { span, kind: Kind::Number(value) },
-            constant: true,
-            mark: false,
-        };
+        let number =
+            |value| Planned { node: Node { span, kind: Kind::Number(value) }, constant: true, mark: false };
         let EvalRange { start, end, .. } = self.range;
         match call.function {
             "start" => return Ok(number(start as f64 / 1000.0)),
@@ -304,10 +309,9 @@ fn first_reference(node: &Node<'_>) -> Option<Reference> {
             let inner = first_reference(inner)?;
             Some(match inner.pinned {
                 Some(_) => inner,
-                None => Reference {
-                    pinned: reference.pinned,
-                    offset_ms: inner.offset_ms + reference.offset_ms,
-                },
+                None => {
+                    Reference { pinned: reference.pinned, offset_ms: inner.offset_ms + reference.offset_ms }
+                }
             })
         }
     }

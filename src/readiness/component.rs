@@ -7,9 +7,6 @@ use std::time::Duration;
 use super::hysteresis::Thresholds;
 use crate::probe::Prober;
 
-/// Name, type and help of a metric.
-pub type Metadata = (&'static str, &'static str, &'static str);
-
 /// What sort of thing a component is. A closed set: it becomes a label value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -77,8 +74,6 @@ pub struct Component {
     pub key: Key,
     /// Looks at it.
     pub prober: Arc<dyn Prober>,
-    /// The metrics of the prober.
-    pub metadata: &'static [Metadata],
     /// Time between the starts of two probes.
     pub interval: Duration,
     /// How long one probe may take; a probe never overlaps the next one of its component, whatever the

@@ -10,7 +10,7 @@ use tracing::warn;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{Component, Key, Kind, Readiness, Thresholds};
-use crate::probe::disk::{Discovery, DiskProber, METADATA, Mount, MountTable, StatVfs, Target};
+use crate::probe::disk::{Discovery, DiskProber, Mount, MountTable, StatVfs, Target};
 
 /// The owner of the components that are found here.
 const OWNER: &str = "disk discovery";
@@ -77,7 +77,6 @@ impl Disks {
         Component {
             key: Key { kind: Kind::Disk, name: mount.mountpoint.clone() },
             prober: Arc::new(prober),
-            metadata: METADATA,
             interval,
             timeout,
             thresholds,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::cell::Cell;
-use super::component::Metadata;
 use super::hysteresis::State;
 use super::report::ReadinessReport;
 use crate::model::{Labels, METRIC_NAME, Sample, TimestampMs};
+use crate::probe::{self, MetricMetadata};
 
 /// One metric with all its current samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Family {
 }
 
 /// Name, type and help of the metrics of readiness itself.
-pub const METADATA: &[Metadata] = &[
+pub const METADATA: &[MetricMetadata] = &[
     ("valmis_ready", "gauge", "Whether there are components and every one of them is ready."),
     ("valmis_component_ready", "gauge", "Whether the component is ready."),
     ("valmis_component_state", "gauge", "1 for the state in which the component is, 0 for the others."),
@@ -68,7 +68,7 @@ pub(super) fn gauges(report: &ReadinessReport, at: TimestampMs) -> Vec<Sample> {
 /// Groups samples into metrics, ordered by name.
 pub(super) fn families<'a>(own: Vec<Sample>, cells: impl Iterator<Item = &'a Cell>) -> Vec<Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut add = |sample: Sample, metadata: &'static [Metadata]| {
+    let mut add = |sample: Sample, metadata: &'static [MetricMetadata]| {
         let name = sample.labels.metric_name();
         if let Some(family) = families.get_mut(name) {
             family.samples.push(sample);
@@ -85,7 +85,7 @@ pub(super) fn families<'a>(own: Vec<Sample>, cells: impl Iterator<Item = &'a Cel
     for cell in cells {
         if let Some(latest) = cell.latest() {
             for sample in latest.samples.iter() {
-                add(sample.clone(), cell.component.metadata);
+                add(sample.clone(), probe::metadata());
             }
         }
     }

@@ -36,7 +36,7 @@ use metrics::Metrics;
 use publisher::Publisher;
 use watch::{SLACK, Surroundings, Watch};
 
-pub use component::{Component, Key, Kind, Metadata};
+pub use component::{Component, Key, Kind};
 pub use families::{Family, METADATA};
 pub use hysteresis::{Hysteresis, Observation, State, Thresholds};
 pub use report::{ComponentReport, FailureReport, ReadinessReport, Stalled};

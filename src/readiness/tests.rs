@@ -89,7 +89,7 @@ impl Prober for Fake {
                 }
             };
             self.running.fetch_sub(1, Ordering::SeqCst);
-            let labels = Labels::from_pairs([("__name__", "fake_up")]);
+            let labels = Labels::from_pairs([("__name__", "probe_success")]);
             let value = f64::from(result.is_ok());
             let samples = if act == Act::Silent { vec![] } else { vec![Sample::new(labels, 0, value)] };
             ProbeOutcome { result, samples, log: vec!["looked".to_owned()] }
@@ -97,8 +97,6 @@ impl Prober for Fake {
         .boxed()
     }
 }
-
-const FAKE_METADATA: &[Metadata] = &[("fake_up", "gauge", "Whether the fake is up.")];
 
 fn fake(name: &str, act: Act) -> (Component, Arc<Fake>) {
     let fake = Arc::new(Fake {
@@ -110,7 +108,6 @@ fn fake(name: &str, act: Act) -> (Component, Arc<Fake>) {
     let component = Component {
         key: Key { kind: Kind::App, name: name.to_owned() },
         prober: fake.clone(),
-        metadata: FAKE_METADATA,
         interval: Duration::from_millis(20),
         timeout: Duration::from_millis(100),
         thresholds: Thresholds::default(),
@@ -160,7 +157,7 @@ impl Fixture {
 }
 
 fn app_series(name: &str) -> String {
-    format!(r#"{{__name__="fake_up", instance="{name}:80", job="app"}}"#)
+    format!(r#"{{__name__="probe_success", instance="{name}:80", job="app"}}"#)
 }
 
 #[tokio::test]
@@ -329,7 +326,7 @@ async fn metrics_are_grouped_and_described() {
         families.iter().map(|family| (family.name.as_str(), family.samples.len())).collect();
     described.sort_unstable();
     let expected = [
-        ("fake_up", 2),
+        ("probe_success", 2),
         ("valmis_component_last_probe_timestamp_seconds", 2),
         ("valmis_component_probe_age_seconds", 2),
         ("valmis_component_probe_duration_seconds", 2),
@@ -339,8 +336,8 @@ async fn metrics_are_grouped_and_described() {
         ("valmis_ready", 1),
     ];
     assert_eq!(described, expected);
-    let up = families.iter().find(|family| family.name == "fake_up").unwrap();
-    assert_eq!((up.metric_type, up.help), ("gauge", "Whether the fake is up."));
+    let up = families.iter().find(|family| family.name == "probe_success").unwrap();
+    assert_eq!((up.metric_type, up.help), ("gauge", "Displays whether or not the probe was a success"));
 }
 
 struct Table(Mutex<String>);

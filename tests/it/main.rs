@@ -1,11 +1,11 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
-mod promql_syntax;
 mod certificate_files;
 mod http_probe;
-mod servers;
 mod postgres;
-mod real;
+mod promql_syntax;
 mod promqltest;
+mod real;
+mod servers;
 mod tidy;
 mod tls_probe;

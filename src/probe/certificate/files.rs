@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use tokio::sync::Semaphore;
 
-use super::glob::{Glob, file_name};
+use super::glob::Glob;
 use super::{CERTIFICATE_METADATA, OUTCOME_METADATA, emit_certificate};
 use crate::clock::SharedClock;
 use crate::probe::MetricMetadata;
@@ -134,8 +134,9 @@ impl Scan {
     }
 
     fn file(&mut self, file: &Path, now: i64) {
-        let (name, path) = (file_name(file), file.display().to_string());
-        let place = [("filename", name.as_str()), ("filepath", path.as_str())];
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let path = file.display().to_string();
+        let place = [("filename", &*name), ("filepath", path.as_str())];
         let contents = match read_blocking(file) {
             Ok(bytes) => FileContents::of(&bytes),
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How many directory entries are looked at, how deep `**` goes, and how many files are taken.
 const MAX_ENTRIES: usize = 100_000;
@@ -201,11 +201,6 @@ fn matches(pattern: &[char], name: &str) -> bool {
         }
     }
     pattern[at_pattern..].iter().all(|character| *character == '*')
-}
-
-/// The last component of a path, for a label.
-pub(super) fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

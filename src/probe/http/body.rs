@@ -54,20 +54,14 @@ impl BodySink {
 
     /// Takes a piece. Lets other tasks run in between, since a small piece may be a large body.
     pub(super) async fn take(&mut self, piece: &[u8]) -> io::Result<()> {
-        match &mut self.0 {
+        let decoder: &mut (dyn Write + Send) = match &mut self.0 {
             Decoder::AsSent(collected) => return collected.write_all(piece),
-            Decoder::Gzip(decoder) => {
-                for slice in piece.chunks(SLICE_BYTES) {
-                    decoder.write_all(slice)?;
-                    tokio::task::yield_now().await;
-                }
-            }
-            Decoder::Deflate(decoder) => {
-                for slice in piece.chunks(SLICE_BYTES) {
-                    decoder.write_all(slice)?;
-                    tokio::task::yield_now().await;
-                }
-            }
+            Decoder::Gzip(decoder) => decoder,
+            Decoder::Deflate(decoder) => decoder,
+        };
+        for slice in piece.chunks(SLICE_BYTES) {
+            decoder.write_all(slice)?;
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

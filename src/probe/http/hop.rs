@@ -10,8 +10,9 @@ use hyper::http::Error as RequestError;
 use hyper::{Method, Request, StatusCode};
 use url::Url;
 
+use super::HttpConfig;
 use super::cookies::CookieJar;
-use super::{Authorization, HttpConfig};
+use crate::model::Secret;
 
 /// The headers that a host other than the target's may see: they neither identify nor authorise.
 const HARMLESS_HEADERS: [HeaderName; 4] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, USER_AGENT];
@@ -90,6 +91,7 @@ impl Hop {
         &self,
         config: &HttpConfig,
         cookies: &CookieJar,
+        authorization: Option<&Secret>,
     ) -> Result<Request<Full<Bytes>>, RequestError> {
         let body = if self.with_body { config.body.clone() } else { Bytes::new() };
         let target = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -105,8 +107,8 @@ impl Hop {
         if let Some(pairs) = cookies.header(&self.url) {
             headers.insert(COOKIE, sensitive(&pairs)?);
         }
-        if let Some(authorization) = config.authorization.as_ref().filter(|_| self.at_home) {
-            headers.insert(AUTHORIZATION, sensitive(&authorization.header())?);
+        if let Some(authorization) = authorization.filter(|_| self.at_home) {
+            headers.insert(AUTHORIZATION, sensitive(authorization.expose())?);
         }
         for name in config.headers.keys() {
             if !self.at_home && !HARMLESS_HEADERS.contains(name) {
@@ -137,37 +139,9 @@ fn keeps_credentials(from: &Url, to: &Url) -> bool {
     from.origin() == to.origin() || upgraded
 }
 
-impl Authorization {
-    /// The value of the header `Authorization`. A secret.
-    fn header(&self) -> String {
-        match self {
-            Self::Basic { username, password } => {
-                format!("Basic {}", base64(format!("{username}:{}", password.expose()).as_bytes()))
-            }
-            Self::Bearer(token) => format!("Bearer {}", token.expose()),
-        }
-    }
-}
-
-/// Base64 with padding. Source: RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for position in 0..4 {
-            let sextet = (bits >> (18 - 6 * position)) & 0x3f;
-            text.push(if position <= group.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
 
     fn hop(url: &str, method: Method) -> Hop {
         Hop { url: Url::parse(url).unwrap(), method, with_body: true, at_home: true }
@@ -179,20 +153,6 @@ mod tests {
             headers.insert(LOCATION, HeaderValue::try_from(location).unwrap());
         }
         from.redirect(StatusCode::from_u16(status).unwrap(), &headers)
-    }
-
-    #[test]
-    fn base64_is_padded() {
-        for (input, expected) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("\u{ff}~", "w79+"),
-        ] {
-            assert_eq!(base64(input.as_bytes()), expected);
-        }
     }
 
     #[test]
@@ -247,11 +207,10 @@ mod tests {
         config.headers.insert("x-api-key", HeaderValue::from_static("key"));
         config.headers.insert(ACCEPT, HeaderValue::from_static("text/html"));
         config.headers.insert(HOST, HeaderValue::from_static("other.example"));
-        config.authorization =
-            Some(Authorization::Basic { username: "u".to_owned(), password: Secret::new("p") });
+        let authorization = Secret::new("Basic dTpw");
         config.body = Bytes::from_static(b"body");
         let home = Hop::first(&config);
-        let request = home.request(&config, &CookieJar::default()).unwrap();
+        let request = home.request(&config, &CookieJar::default(), Some(&authorization)).unwrap();
         assert_eq!(request.uri(), "/x?y=1");
         assert_eq!(request.headers()[HOST], "other.example");
         assert_eq!(request.headers()[AUTHORIZATION], "Basic dTpw");
@@ -260,7 +219,7 @@ mod tests {
 
         let away = redirect(&home, 307, "http://u:p@b.example/").unwrap().unwrap();
         assert_eq!(away.url.as_str(), "http://b.example/");
-        let request = away.request(&config, &CookieJar::default()).unwrap();
+        let request = away.request(&config, &CookieJar::default(), Some(&authorization)).unwrap();
         assert_eq!(request.headers()[HOST], "b.example");
         assert_eq!(request.headers()[ACCEPT], "text/html");
         assert!(!request.headers().contains_key(AUTHORIZATION));

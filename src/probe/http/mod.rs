@@ -36,8 +36,8 @@ use self::observation::Observation;
 use self::visit::Visit;
 use super::tls::TlsConfig;
 use super::{AddressPolicy, Deadline, ProbeFailure, ProbeOutcome, Prober};
+use crate::client::HttpAuth;
 use crate::clock::SharedClock;
-use crate::model::Secret;
 
 /// What to ask and what to expect.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct HttpConfig {
     /// The body to send.
     pub body: Bytes,
     /// How to identify to the target. Sent to its own origin only.
-    pub authorization: Option<Authorization>,
+    pub authorization: Option<HttpAuth>,
     /// The status codes of success; if empty, 200 to 299.
     pub valid_status_codes: Vec<RangeInclusive<u16>>,
     /// Whether to follow redirects, up to ten of them.
@@ -113,20 +113,6 @@ impl HttpConfig {
         let end = if value.starts_with('[') { value.find(']').map(|at| at + 1) } else { value.find(':') };
         Some(value[..end.unwrap_or(value.len())].trim_matches(['[', ']']))
     }
-}
-
-/// How to identify to a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authorization {
-    /// User and password.
-    Basic {
-        /// The user.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A token.
-    Bearer(Secret),
 }
 
 /// Why a target cannot be probed over HTTP.

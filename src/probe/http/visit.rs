@@ -22,6 +22,7 @@ use super::expectations::{Fault, check_body, check_headers, check_status};
 use super::hop::Hop;
 use super::observation::{Observation, Phase, ResponseHead};
 use crate::clock::SharedClock;
+use crate::model::Secret;
 use crate::probe::connect::{connect, resolve};
 use crate::probe::tls::TlsConfig;
 use crate::probe::{Deadline, ProbeFailure};
@@ -107,6 +108,17 @@ impl Visit<'_> {
         tls
     }
 
+    /// The credentials as they are now; reading them from a file may take as long as the file system
+    /// likes.
+    async fn authorization(&self) -> Result<Option<Secret>, ProbeFailure> {
+        let Some(auth) = self.config.authorization.clone() else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || auth.header()).await;
+        let header = read.map_err(std::io::Error::other).flatten();
+        header.map(Some).map_err(|error| {
+            ProbeFailure::unknown("http_config", format!("cannot read the credentials: {error}"))
+        })
+    }
+
     /// Sends the request over an open connection and takes the response.
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
@@ -114,7 +126,8 @@ impl Visit<'_> {
         cookies: &mut CookieJar,
         stream: S,
     ) -> Result<Option<Hop>, ProbeFailure> {
-        let request = hop.request(self.config, cookies).map_err(|error| {
+        let authorization = self.authorization().await?;
+        let request = hop.request(self.config, cookies, authorization.as_ref()).map_err(|error| {
             ProbeFailure::unknown("http_config", format!("cannot make a request: {error}"))
         })?;
         let entered = self.seen.enter(Phase::Processing);

@@ -97,10 +97,30 @@ impl Verdict {
     /// Adds what a verification function of rustls found.
     pub(super) fn add_error(&mut self, what: &str, error: &rustls::Error) {
         let text = match error {
-            rustls::Error::InvalidCertificate(fault) => fault.to_string(),
+            rustls::Error::InvalidCertificate(fault) => describe(fault),
             other => other.to_string(),
         };
         self.add(reason_of(error), format!("{what}: {text}"));
+    }
+}
+
+/// A fault for people: rustls' own texts are for its developers.
+fn describe(fault: &CertificateError) -> String {
+    match fault {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("a certificate expired at {}", instant(seconds(*not_after)))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("a certificate is not valid before {}", instant(seconds(*not_before)))
+        }
+        // A key below 2048 bits is refused as if the signature were wrong.
+        CertificateError::BadSignature => "the signature is wrong, or its RSA key too short".to_owned(),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the signature algorithm is not supported, as SHA-1 is not".to_owned()
+        }
+        CertificateError::Other(other) => other.0.to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -186,7 +186,9 @@ impl Grouped<'_> {
         for rows in members {
             for (step, q) in quantiles.iter().enumerate() {
                 values.clear();
-                values.extend(rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell)));
+                values.extend(
+                    rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell)),
+                );
                 cells.push(if values.is_empty() { absent() } else { quantile(*q, &mut values) });
             }
         }

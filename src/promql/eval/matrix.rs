@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn name_type_and_unit_are_metadata() {
-        let labels = Labels::from_pairs([("__name__", "n"), ("__type__", "t"), ("__unit__", "u"), ("a", "b")]);
+        let labels =
+            Labels::from_pairs([("__name__", "n"), ("__type__", "t"), ("__unit__", "u"), ("a", "b")]);
         assert_eq!(without_metadata(&labels).to_string(), r#"{a="b"}"#);
     }
 }

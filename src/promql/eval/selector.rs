@@ -121,10 +121,12 @@ impl Evaluator<'_> {
                 for Series { labels, points } in fetched {
                     let points = real_points(points, &mut scratch);
                     let points = match range.modifier() {
-                        None => points.iter().filter(|point| point.at > start && point.at <= end).copied().collect(),
-                        Some(modifier) => {
-                            bounded(points, start, end, modifier == RangeModifier::Smoothed)
-                        }
+                        None => points
+                            .iter()
+                            .filter(|point| point.at > start && point.at <= end)
+                            .copied()
+                            .collect(),
+                        Some(modifier) => bounded(points, start, end, modifier == RangeModifier::Smoothed),
                     };
                     self.tick(points.len())?;
                     self.hold(points.len())?;

@@ -181,8 +181,7 @@ impl<'p> Extended<'p> {
     ) -> Option<Self> {
         let newest = points.len().checked_sub(1)?;
         let first = points[..newest].partition_point(|point| point.at <= start).saturating_sub(1);
-        let last =
-            if smoothed { points[..newest].partition_point(|point| point.at < end) } else { newest };
+        let last = if smoothed { points[..newest].partition_point(|point| point.at < end) } else { newest };
         (points[last].at > start).then_some(Self { points, first, last, start, end, smoothed })
     }
 
