@@ -140,7 +140,7 @@ async fn commits_of_many_at_once_are_all_written() {
 async fn a_damaged_file_is_moved_aside_and_never_overwritten() {
     let damage: [(&str, fn(&Path)); 4] = [
         ("no database", |path| {
-            fs::write(path, "this is no database, but it is long enough to be one").unwrap()
+            fs::write(path, "this is no database, but it is long enough to be one").unwrap();
         }),
         ("cut short", |path| {
             fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4096).unwrap();
