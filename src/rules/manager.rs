@@ -1,5 +1,6 @@
 //! All groups: starting, replacing and stopping them, and what others may see of them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -102,27 +103,27 @@ impl Manager {
     /// rules with the same name and labels keep their state.
     pub async fn apply(&mut self, files: &[RuleFile], config: Config) {
         let config = Arc::new(config);
-        let mut old = std::mem::take(&mut self.running);
-        let mut gone = Vec::new();
-        for (file, definition) in files.iter().flat_map(|file| file.groups.iter().map(move |g| (file, g))) {
-            let key = (file.name.clone(), definition.name.clone());
-            if self.running.contains_key(&key) {
-                tracing::error!(
-                    group = %key.1, file = %key.0,
-                    "Rule group `{}` is there twice in `{}`; the second one is left out", key.1, key.0
-                );
-                continue;
-            }
-            let previous = old.remove(&key);
-            let running = match previous {
-                Some(running) if *running.config == *config && same(&running.definition, definition) => {
-                    running
-                }
-                previous => self.replace(&file.name, definition, &config, previous, &mut gone).await,
-            };
-            self.running.insert(key, running);
+        let wanted = wanted(files);
+        let unchanged = |key: &GroupKey, running: &Running| {
+            let definition = wanted.get(key);
+            *running.config == *config && definition.is_some_and(|wanted| same(&running.definition, wanted))
+        };
+        let (mut kept, mut stopped): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.running).into_iter().partition(|(key, running)| unchanged(key, running));
+        // All at once, before any is waited for.
+        for running in stopped.values() {
+            running.token.cancel();
         }
-        for running in old.into_values() {
+
+        let mut gone = Vec::new();
+        for (key, definition) in &wanted {
+            let running = match kept.remove(key) {
+                Some(running) => running,
+                None => self.replace(&key.0, definition, &config, stopped.remove(key), &mut gone).await,
+            };
+            self.running.insert(key.clone(), running);
+        }
+        for running in stopped.into_values() {
             if let Some(group) = stop(running).await {
                 gone.extend(group.keys().cloned());
                 let at = self.services.clock.now();
@@ -181,6 +182,22 @@ impl Manager {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// The groups of all files. Of two with the same file and name, which two objects of the same name in
+/// one manifest may have, the first counts.
+fn wanted(files: &[RuleFile]) -> BTreeMap<GroupKey, &RuleGroup> {
+    let mut wanted = BTreeMap::new();
+    for (file, group) in files.iter().flat_map(|file| file.groups.iter().map(move |group| (file, group))) {
+        match wanted.entry((file.name.clone(), group.name.clone())) {
+            Entry::Vacant(entry) => drop(entry.insert(group)),
+            Entry::Occupied(_) => tracing::error!(
+                group = %group.name, file = %file.name,
+                "Rule group `{}` is there twice in `{}`; the second one is left out", group.name, file.name
+            ),
+        }
+    }
+    wanted
 }
 
 /// Stops a group and returns it; `None` if its task panicked, which has been reported as any panic is.
