@@ -232,7 +232,7 @@ pub(super) fn read(text: &str) -> (Vec<Arc<Node>>, Vec<(usize, YamlError)>) {
             }
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len());
-                composer.faults.push((at, YamlError::Syntax(error.info().to_string())));
+                composer.faults.push((at, YamlError::Syntax(error.info())));
                 break;
             }
         }

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::model::{Labels, TimestampMs};
 use crate::state::{AlertRecord, AlertState, StoredRule};
 
+/// How long the last evaluation of a rule with active alerts may go unstored, in milliseconds.
+const REFRESH_MS: i64 = 3_600_000;
+
 /// An alert instance: one label set for which a rule's condition holds or recently held.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActiveAlert {
@@ -58,6 +61,8 @@ pub struct ActiveAlerts {
     pub(super) alerts: BTreeMap<Labels, ActiveAlert>,
     /// The last evaluation that had a result.
     pub(super) evaluated_at: Option<TimestampMs>,
+    /// The last evaluation that is stored.
+    saved_at: Option<TimestampMs>,
     /// Stored alerts that are no more.
     removed: Vec<u64>,
 }
@@ -78,7 +83,8 @@ impl ActiveAlerts {
             let alert = ActiveAlert { record, last_sent_at: None, dirty: false, reworded: false };
             (alert.record.labels.clone(), alert)
         });
-        Self { alerts: alerts.collect(), evaluated_at: Some(stored.evaluated_at), removed: Vec::new() }
+        let evaluated_at = Some(stored.evaluated_at);
+        Self { alerts: alerts.collect(), evaluated_at, saved_at: evaluated_at, removed: Vec::new() }
     }
 
     /// The alerts, by labels.
@@ -108,13 +114,16 @@ impl ActiveAlerts {
     }
 
     /// What differs from what is stored. An alert whose time counts needs the last evaluation to be
-    /// stored too: by it a later start knows how long nothing was evaluated.
+    /// stored too: by it a later start knows how long nothing was evaluated. For other alerts it is
+    /// stored now and then, so that what is stored is known to be in use.
     pub(super) fn unsaved(&self) -> Option<Unsaved> {
         let evaluated_at = self.evaluated_at?;
         let dirty = self.alerts.values().filter(|alert| alert.dirty);
         let alerts: Vec<_> = dirty.map(|alert| alert.record.clone()).collect();
         let timed = self.alerts.values().any(ActiveAlert::is_timed);
-        if alerts.is_empty() && self.removed.is_empty() && !timed {
+        let old = !self.alerts.is_empty()
+            && self.saved_at.is_none_or(|saved_at| evaluated_at - saved_at >= REFRESH_MS);
+        if alerts.is_empty() && self.removed.is_empty() && !timed && !old {
             return None;
         }
         // An alert that went and came back is stored, not removed.
@@ -126,6 +135,7 @@ impl ActiveAlerts {
     /// Notes that what [`Self::unsaved`] named is stored.
     pub(super) fn saved(&mut self) {
         self.removed.clear();
+        self.saved_at = self.evaluated_at;
         for alert in self.alerts.values_mut() {
             if std::mem::take(&mut alert.dirty) {
                 alert.reworded = false;

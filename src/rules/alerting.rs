@@ -37,16 +37,10 @@ pub struct AlertingRule {
     pub name: String,
     /// The condition.
     pub expr: Expr,
-    /// The condition as text.
-    pub query: String,
     /// How long the condition must hold before an alert fires, in milliseconds.
     pub hold_ms: i64,
     /// How long an alert goes on firing after its condition ended, in milliseconds.
     pub keep_firing_ms: i64,
-    /// Labels as written, those of the group included.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations as written.
-    pub annotations: BTreeMap<String, String>,
     /// How often the rule is evaluated, in milliseconds.
     pub interval_ms: i64,
     /// How long before an unchanged alert is sent again, in milliseconds.

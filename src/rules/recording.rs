@@ -14,8 +14,6 @@ pub struct RecordingRule {
     pub name: String,
     /// What is stored.
     pub expr: Expr,
-    /// The expression as text.
-    pub query: String,
     /// Labels for the series, those of the group included; an empty value removes a label.
     pub labels: BTreeMap<String, String>,
     /// How far samples are dated before the evaluation, in milliseconds.

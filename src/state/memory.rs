@@ -1,6 +1,7 @@
 //! State that lives as long as the process.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -81,8 +82,10 @@ impl Content {
         }
         for key in changes.delivered {
             let id = (key.alertmanager, key.fingerprint);
-            if self.outbox.get(&id).is_some_and(|entry| entry.sequence == key.sequence) {
-                self.outbox.remove(&id);
+            if let Entry::Occupied(entry) = self.outbox.entry(id)
+                && key.sequence.is_none_or(|sequence| entry.get().sequence == sequence)
+            {
+                entry.remove();
             }
         }
     }

@@ -125,15 +125,16 @@ pub struct OutboxEntry {
     pub payload: Vec<u8>,
 }
 
-/// An entry that was delivered or given up. An entry that was replaced since then stays.
+/// An entry that was delivered or given up. With a sequence, an entry that was replaced since then
+/// stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxKey {
     /// For whom.
     pub alertmanager: String,
     /// Which alert.
     pub fingerprint: u64,
-    /// Which version of it.
-    pub sequence: u64,
+    /// Which version of it; none: whichever there is.
+    pub sequence: Option<u64>,
 }
 
 /// What changed about one rule.

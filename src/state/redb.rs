@@ -373,7 +373,7 @@ fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<()
         for key in &changes.delivered {
             let id = (key.alertmanager.as_str(), key.fingerprint);
             let current = outbox.get(id)?.map(|entry| entry.value().0);
-            if current == Some(key.sequence) {
+            if key.sequence.is_none_or(|sequence| current == Some(sequence)) {
                 outbox.remove(id)?;
             }
         }

@@ -94,9 +94,11 @@ async fn a_newer_outbox_entry_replaces_the_older_and_outlives_its_acknowledgemen
         store.commit(put(entry(1, 2))).await.unwrap();
         store.commit(put(entry(2, 3))).await.unwrap();
         assert_eq!(store.outbox().await.unwrap(), [entry(1, 2), entry(2, 3)]);
-        store.commit(done(2, 1)).await.unwrap();
-        store.commit(done(1, 2)).await.unwrap();
+        store.commit(done(2, Some(1))).await.unwrap();
+        store.commit(done(1, Some(2))).await.unwrap();
         assert_eq!(store.outbox().await.unwrap(), [entry(2, 3)]);
+        store.commit(done(2, None)).await.unwrap();
+        assert_eq!(store.outbox().await.unwrap(), []);
     })
     .await;
 }
@@ -136,11 +138,13 @@ async fn commits_of_many_at_once_are_all_written() {
     assert_eq!(store.rules().await.unwrap().len(), 200);
 }
 
+type Damage = fn(&Path);
+
 #[tokio::test]
 async fn a_damaged_file_is_moved_aside_and_never_overwritten() {
-    let damage: [(&str, fn(&Path)); 4] = [
+    let damage: [(&str, Damage); 4] = [
         ("no database", |path| {
-            fs::write(path, "this is no database, but it is long enough to be one").unwrap()
+            fs::write(path, "this is no database, but it is long enough to be one").unwrap();
         }),
         ("cut short", |path| {
             fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4096).unwrap();

@@ -11,11 +11,8 @@ fn rule(hold_minutes: i64, keep_firing_minutes: i64) -> AlertingRule {
     AlertingRule {
         name: "Down".to_owned(),
         expr: Expr { kind: ExprKind::String(String::new()), span: crate::model::Span::default() },
-        query: "up == 0".to_owned(),
         hold_ms: hold_minutes * MINUTE,
         keep_firing_ms: keep_firing_minutes * MINUTE,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
         interval_ms: MINUTE,
         resend_delay_ms: MINUTE,
         query_offset_ms: 0,
