@@ -7,7 +7,6 @@
 mod metrics;
 mod outbox;
 mod send;
-mod store;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -24,9 +23,9 @@ use crate::client::{ClientError, HttpAuth, TlsConfig};
 use crate::clock::SharedClock;
 use crate::model::Labels;
 use crate::rules::{Alert, AlertSink};
+use crate::state::{Changes, OutboxEntry, OutboxKey, StateError, StateStore};
 
 pub use metrics::Metrics;
-pub use store::{MemoryOutbox, OutboxChange, OutboxEntry, OutboxStore, OutboxStoreError};
 
 use outbox::{Change, Entry, Outbox};
 use send::Sender;
@@ -80,7 +79,7 @@ pub struct Notifier {
 }
 
 struct Shared {
-    store: Arc<dyn OutboxStore>,
+    store: Arc<dyn StateStore>,
     clock: SharedClock,
     metrics: Metrics,
     destinations: Mutex<Destinations>,
@@ -105,17 +104,18 @@ struct Destination {
 }
 
 impl Notifier {
-    /// A notifier that sends nothing until [`Self::apply`] tells it where to.
-    pub fn new(
-        store: Arc<dyn OutboxStore>,
+    /// A notifier that sends nothing until [`Self::apply`] tells it where to, with what was waiting when
+    /// the process ended.
+    pub async fn start(
+        store: Arc<dyn StateStore>,
         clock: SharedClock,
         metrics: Metrics,
-    ) -> Result<Self, OutboxStoreError> {
+    ) -> Result<Self, StateError> {
         let mut restored: BTreeMap<String, Vec<(u64, Entry)>> = BTreeMap::new();
-        for entry in store.load()? {
-            let OutboxEntry { destination, fingerprint, sequence, queued_at, body } = entry;
-            let entry = Entry { sequence, queued_at, body };
-            restored.entry(destination).or_default().push((fingerprint, entry));
+        for OutboxEntry { alertmanager, fingerprint, sequence, payload } in store.outbox().await? {
+            if let Some(entry) = Entry::decode(sequence, &payload) {
+                restored.entry(alertmanager).or_default().push((fingerprint, entry));
+            }
         }
         let destinations = Mutex::new(Destinations { restored, ..Destinations::default() });
         let shared = Arc::new(Shared { store, clock, metrics, destinations, unsaved: Notify::new() });
@@ -231,21 +231,19 @@ async fn save_changes(shared: Arc<Shared>, stop: CancellationToken) {
             () = shared.unsaved.notified() => false,
             () = stop.cancelled() => true,
         };
-        let mut changes = Vec::new();
+        let mut changes = Changes::default();
         let mut touched = Vec::new();
         for (name, destination) in &lock(&shared.destinations).by_name {
             let unsaved = lock(&destination.outbox).take_unsaved();
             if !unsaved.is_empty() {
                 touched.push(destination.ready.clone());
-                changes.extend(unsaved.into_iter().map(|change| describe(name, change)));
+                unsaved.into_iter().for_each(|change| add(&mut changes, name, change));
             }
         }
         if !changes.is_empty() {
-            let store = shared.store.clone();
-            let saved = tokio::task::spawn_blocking(move || store.save(changes)).await;
             // A disk that cannot be written must not keep a page from going out: it is sent all the
             // same, and only a crash could lose it.
-            match saved.map_err(|panic| OutboxStoreError(panic.to_string())).flatten() {
+            match shared.store.commit(changes).await {
                 Ok(()) => failing = false,
                 Err(fault) => {
                     shared.metrics.store_failures.inc();
@@ -265,13 +263,16 @@ async fn save_changes(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-fn describe(destination: &str, change: Change) -> OutboxChange {
-    let destination = destination.to_owned();
+fn add(changes: &mut Changes, alertmanager: &str, change: Change) {
+    let alertmanager = alertmanager.to_owned();
     match change {
-        Change::Put(fingerprint, Entry { sequence, queued_at, body }) => {
-            OutboxChange::Put(OutboxEntry { destination, fingerprint, sequence, queued_at, body })
+        Change::Put(fingerprint, entry) => {
+            let (sequence, payload) = (entry.sequence, entry.encode());
+            changes.outbox.push(OutboxEntry { alertmanager, fingerprint, sequence, payload });
         }
-        Change::Remove(fingerprint) => OutboxChange::Remove { destination, fingerprint },
+        Change::Remove(fingerprint, sequence) => {
+            changes.delivered.push(OutboxKey { alertmanager, fingerprint, sequence: Some(sequence) });
+        }
     }
 }
 
@@ -293,6 +294,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::state::MemoryStore;
 
     /// An Alertmanager that can be told to fail and that refuses alerts named `bad`.
     #[derive(Clone, Default)]
@@ -354,9 +356,10 @@ mod tests {
         }
     }
 
-    fn notifier(store: &Arc<MemoryOutbox>) -> Notifier {
+    async fn notifier(store: &Arc<MemoryStore>) -> Notifier {
         let metrics = Metrics::register(&mut Registry::default());
-        Notifier::new(store.clone(), Arc::new(SystemClock), metrics).expect("an empty store")
+        let started = Notifier::start(store.clone(), Arc::new(SystemClock), metrics).await;
+        started.expect("a store in memory")
     }
 
     fn config(urls: &[&Url]) -> Config {
@@ -371,20 +374,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_delivery_is_tried_again_until_it_is_acknowledged() {
-        let (fake, store) = (Fake::default(), Arc::new(MemoryOutbox::default()));
+        let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
         fake.fail_next.store(3, Ordering::SeqCst);
-        let notifier = notifier(&store);
+        let notifier = notifier(&store).await;
         notifier.apply(&config(&[&fake.start().await])).expect("usable");
         notifier.send(vec![alert("A"), alert("B")]);
         fake.wait_for(&["A", "B"]).await;
         notifier.shutdown(Duration::from_secs(10)).await;
-        assert_eq!(store.load().expect("readable"), [], "an acknowledged alert is forgotten");
+        let waiting = store.outbox().await.expect("readable");
+        assert_eq!(waiting, [], "an acknowledged alert is forgotten");
     }
 
     #[tokio::test]
     async fn an_alert_refused_for_good_does_not_hold_up_the_others() {
-        let (fake, store) = (Fake::default(), Arc::new(MemoryOutbox::default()));
-        let notifier = notifier(&store);
+        let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
+        let notifier = notifier(&store).await;
         notifier.apply(&config(&[&fake.start().await])).expect("usable");
         notifier.send(vec![alert("A"), alert("bad"), alert("B")]);
         fake.wait_for(&["A", "B"]).await;
@@ -394,12 +398,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_alertmanager_delays_no_other_and_gets_its_alerts_after_a_restart() {
-        let (fake, store) = (Fake::default(), Arc::new(MemoryOutbox::default()));
+        let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
         let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let dead = format!("http://{}/", closed.local_addr().expect("bound"));
         let dead = Url::parse(&dead).expect("a URL");
         drop(closed);
-        let first = notifier(&store);
+        let first = notifier(&store).await;
         first.apply(&config(&[&fake.start().await, &dead])).expect("usable");
         first.send(vec![alert("A")]);
         fake.wait_for(&["A"]).await;
@@ -412,7 +416,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind(address).await.expect("the port is still free");
         let router = Router::new().route("/api/v2/alerts", post(receive)).with_state(revived.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let second = notifier(&store);
+        let second = notifier(&store).await;
         second.apply(&config(&[&dead])).expect("usable");
         revived.wait_for(&["A"]).await;
         second.shutdown(Duration::from_secs(10)).await;

@@ -22,13 +22,27 @@ pub(super) struct Entry {
     pub(super) body: Vec<u8>,
 }
 
+impl Entry {
+    /// The entry as it is written down: the time in milliseconds, eight bytes with the lowest first, and
+    /// the alert.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [&self.queued_at.to_le_bytes(), self.body.as_slice()].concat()
+    }
+
+    /// The way back; nothing if that is no entry.
+    pub(super) fn decode(sequence: u64, payload: &[u8]) -> Option<Self> {
+        let (queued_at, body) = payload.split_first_chunk()?;
+        Some(Self { sequence, queued_at: TimestampMs::from_le_bytes(*queued_at), body: body.to_vec() })
+    }
+}
+
 /// A change that has to be written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// The alert waits, with this entry.
     Put(Fingerprint, Entry),
-    /// The alert was delivered.
-    Remove(Fingerprint),
+    /// The alert was delivered, in the state that had this number.
+    Remove(Fingerprint, u64),
 }
 
 /// The outbox of one Alertmanager.
@@ -55,8 +69,9 @@ impl Outbox {
         let full = self.waiting.len() >= self.capacity && !self.waiting.contains_key(&fingerprint);
         let dropped = if full { self.longest_waiting() } else { None };
         if let Some(oldest) = dropped {
-            self.waiting.remove(&oldest);
-            self.unsaved.push(Change::Remove(oldest));
+            if let Some(entry) = self.waiting.remove(&oldest) {
+                self.unsaved.push(Change::Remove(oldest, entry.sequence));
+            }
         }
         let entry = Entry { sequence: self.next_sequence, queued_at, body };
         self.next_sequence += 1;
@@ -81,7 +96,7 @@ impl Outbox {
     pub(super) fn settle(&mut self, fingerprint: Fingerprint, sequence: u64) {
         if self.waiting.get(&fingerprint).is_some_and(|entry| entry.sequence == sequence) {
             self.waiting.remove(&fingerprint);
-            self.unsaved.push(Change::Remove(fingerprint));
+            self.unsaved.push(Change::Remove(fingerprint, sequence));
         }
     }
 
@@ -128,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_survives_being_written_down() {
+        let entry = Entry { sequence: 7, queued_at: -5, body: b"{}".to_vec() };
+        assert_eq!(Entry::decode(7, &entry.encode()), Some(entry));
+        assert_eq!(Entry::decode(7, b"short"), None);
+    }
+
+    #[test]
     fn a_full_outbox_drops_what_has_waited_longest() {
         let mut outbox = Outbox::restored(2, []);
         assert!(!outbox.put(1, b"1".to_vec(), 0));
@@ -143,7 +165,7 @@ mod tests {
         before.put(7, b"x".to_vec(), 5);
         let saved = before.take_unsaved().into_iter().filter_map(|change| match change {
             Change::Put(key, entry) => Some((key, entry)),
-            Change::Remove(_) => None,
+            Change::Remove(..) => None,
         });
         let mut after = Outbox::restored(10, saved);
         after.put(8, b"y".to_vec(), 6);
