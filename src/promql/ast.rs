@@ -178,6 +178,19 @@ pub enum AggregateOp {
     LimitRatio,
 }
 
+impl AggregateOp {
+    /// Whether it takes a parameter before what it aggregates.
+    pub fn has_param(self) -> bool {
+        use AggregateOp::{Bottomk, CountValues, LimitRatio, Limitk, Quantile, Topk};
+        matches!(self, Topk | Bottomk | CountValues | Quantile | Limitk | LimitRatio)
+    }
+
+    /// Whether it needs the feature `promql-experimental-functions`.
+    pub fn is_experimental(self) -> bool {
+        matches!(self, Self::Limitk | Self::LimitRatio)
+    }
+}
+
 /// `by (…)` or `without (…)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grouping {

@@ -59,12 +59,12 @@ fn underscores_separate_digits(text: &str) -> bool {
     })
 }
 
-/// The text that a string token stands for. The lexer has checked its escapes; bytes that are no UTF-8
-/// (`"\xff"`) become replacement characters, since labels are text.
-pub(super) fn unquote(token: &str) -> String {
+/// The text that a string token stands for; none if its escapes make no UTF-8 (`"\xff"`). The lexer has
+/// checked the escapes themselves.
+pub(super) fn unquote(token: &str) -> Option<String> {
     let inner = &token[1..token.len() - 1];
     if token.starts_with('`') || !inner.contains('\\') {
-        return inner.to_owned();
+        return Some(inner.to_owned());
     }
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner;
@@ -95,7 +95,7 @@ pub(super) fn unquote(token: &str) -> String {
         }
     }
     bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    String::from_utf8(bytes).ok()
 }
 
 /// Takes the digits of a code off the front.
@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn strings_are_unquoted() {
-        let check = |token: &str, expected: &str| assert_eq!(unquote(token), expected, "{token}");
+        let check =
+            |token: &str, expected: &str| assert_eq!(unquote(token).as_deref(), Some(expected), "{token}");
         check(r#""""#, "");
         check(r#""a\"b""#, "a\"b");
         check(r"'a\'b'", "a'b");
@@ -152,6 +153,6 @@ mod tests {
         check(r#""\a\b\f\n\r\t\v\\""#, "\x07\x08\x0c\n\r\t\x0b\\");
         check(r#""\x41\101é\U0001F600""#, "AAé😀");
         check(r#""\xc3\xa9""#, "é");
-        check(r#""\xff""#, "\u{fffd}");
+        assert_eq!(unquote(r#""\xff""#), None);
     }
 }

@@ -64,8 +64,7 @@ impl Mean {
             self.state.compensation /= self.count - 1.0;
         }
         let share = (self.count - 1.0) / self.count;
-        let scaled =
-            KahanSum { sum: share * self.state.sum, compensation: share * self.state.compensation };
+        let scaled = KahanSum { sum: share * self.state.sum, compensation: share * self.state.compensation };
         self.state = scaled.plus(value / self.count);
     }
 

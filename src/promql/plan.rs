@@ -41,8 +41,16 @@ pub(super) enum Kind<'a> {
     Number(f64),
     String(&'a str),
     Negate(Box<Node<'a>>),
-    Binary { expr: &'a BinaryExpr, left: Box<Node<'a>>, right: Box<Node<'a>> },
-    Aggregate { expr: &'a AggregateExpr, param: Option<Box<Node<'a>>>, input: Box<Node<'a>> },
+    Binary {
+        expr: &'a BinaryExpr,
+        left: Box<Node<'a>>,
+        right: Box<Node<'a>>,
+    },
+    Aggregate {
+        expr: &'a AggregateExpr,
+        param: Option<Box<Node<'a>>>,
+        input: Box<Node<'a>>,
+    },
     Call(Call<'a>),
     Instant(Selector<'a>),
     Range(Range<'a>),
@@ -81,7 +89,7 @@ pub(super) struct Selector<'a> {
 /// A range selector or a subquery: windows of samples that end at each instant's reference.
 pub(super) struct Range<'a> {
     pub(super) source: Source<'a>,
-    pub(super) range_ms: i64,
+    pub(super) length_ms: i64,
     pub(super) reference: Reference,
 }
 
@@ -101,7 +109,7 @@ impl Range<'_> {
     /// The instants at which a subquery is evaluated: multiples of its step, so that they do not
     /// depend on when the query is asked. Source: Prometheus `promql/engine.go`, `subqueryTimeRange`.
     pub(super) fn grid(&self, steps: Steps, step_ms: i64) -> Steps {
-        let before = self.reference.at(steps.start).saturating_sub(self.range_ms);
+        let before = self.reference.at(steps.start).saturating_sub(self.length_ms);
         let last = self.reference.at(steps.last());
         let mut start = step_ms * (before / step_ms);
         if start <= before {
@@ -115,7 +123,7 @@ impl Range<'_> {
 impl<'a> Plan<'a> {
     pub(super) fn new(expr: &'a Expr, range: &EvalRange, options: &EvalOptions) -> Result<Self, EvalError> {
         let mut planner = Planner {
-            range: *range,
+            whole: *range,
             query: QueryWindow { step_ms: range.step_ms, range_ms: range.end - range.start },
             default_subquery_step_ms: options.default_subquery_step_ms.max(1),
             fetches: Vec::new(),
@@ -147,7 +155,7 @@ impl<'a> Planned<'a> {
 }
 
 struct Planner {
-    range: EvalRange,
+    whole: EvalRange,
     query: QueryWindow,
     default_subquery_step_ms: i64,
     fetches: Vec<Fetch>,
@@ -160,7 +168,9 @@ impl Planner {
         Ok(match &expr.kind {
             ExprKind::Number { value, .. } => leaf(Kind::Number(*value)),
             ExprKind::String(text) => leaf(Kind::String(text)),
-            ExprKind::Paren(inner) | ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => self.node(inner)?,
+            ExprKind::Paren(inner) | ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => {
+                self.node(inner)?
+            }
             ExprKind::Unary { op: UnaryOp::Minus, expr: inner } => {
                 let Planned { node, constant, mark } = self.node(inner)?;
                 Planned { node: Node { span, kind: Kind::Negate(Box::new(node)) }, constant, mark }
@@ -182,9 +192,8 @@ impl Planner {
         let left = self.node(&expr.left)?;
         let right = self.node(&expr.right)?;
         let constant = left.constant && right.constant;
-        let settle = |side: Planned<'a>| {
-            Box::new(if constant { side.node } else { side.constant_if_possible() })
-        };
+        let settle =
+            |side: Planned<'a>| Box::new(if constant { side.node } else { side.constant_if_possible() });
         let kind = Kind::Binary { expr, left: settle(left), right: settle(right) };
         Ok(Planned { node: Node { span, kind }, constant, mark: constant })
     }
@@ -193,20 +202,16 @@ impl Planner {
         let param = expr.param.as_ref().map(|param| self.node(param)).transpose()?;
         let input = self.node(&expr.expr)?;
         let constant = input.constant && param.as_ref().is_none_or(|param| param.constant);
-        let settle = |side: Planned<'a>| {
-            Box::new(if constant { side.node } else { side.constant_if_possible() })
-        };
+        let settle =
+            |side: Planned<'a>| Box::new(if constant { side.node } else { side.constant_if_possible() });
         let kind = Kind::Aggregate { expr, param: param.map(settle), input: settle(input) };
         Ok(Planned { node: Node { span, kind }, constant, mark: constant })
     }
 
     fn call<'a>(&mut self, span: Span, call: &'a CallExpr) -> Result<Planned<'a>, EvalError> {
-        let number = |value| Planned {
-            node: Node { span, kind: Kind::Number(value) },
-            constant: true,
-            mark: false,
-        };
-        let EvalRange { start, end, .. } = self.range;
+        let number =
+            |value| Planned { node: Node { span, kind: Kind::Number(value) }, constant: true, mark: false };
+        let EvalRange { start, end, .. } = self.whole;
         match call.function {
             "start" => return Ok(number(start as f64 / 1000.0)),
             "end" => return Ok(number(end as f64 / 1000.0)),
@@ -255,21 +260,21 @@ impl Planner {
 
     fn matrix<'a>(&mut self, span: Span, matrix: &'a MatrixSelector) -> Result<Planned<'a>, EvalError> {
         let selector = self.selector(&matrix.selector)?;
-        let range_ms = duration_ms(&matrix.range, self.query, false)?;
+        let length_ms = duration_ms(&matrix.range, self.query, false)?;
         let reference = selector.reference;
-        let kind = Kind::Range(Range { source: Source::Selector(selector), range_ms, reference });
+        let kind = Kind::Range(Range { source: Source::Selector(selector), length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
     fn subquery<'a>(&mut self, span: Span, subquery: &'a SubqueryExpr) -> Result<Planned<'a>, EvalError> {
         let reference = self.reference(subquery.at, subquery.offset.as_ref())?;
-        let range_ms = duration_ms(&subquery.range, self.query, false)?;
+        let length_ms = duration_ms(&subquery.range, self.query, false)?;
         let step_ms = match &subquery.step {
             Some(step) => duration_ms(step, self.query, false)?.max(1),
             None => self.default_subquery_step_ms,
         };
         let inner = Box::new(self.node(&subquery.expr)?.constant_if_possible());
-        let kind = Kind::Range(Range { source: Source::Subquery { inner, step_ms }, range_ms, reference });
+        let kind = Kind::Range(Range { source: Source::Subquery { inner, step_ms }, length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
@@ -280,8 +285,8 @@ impl Planner {
     ) -> Result<Reference, EvalError> {
         let pinned = at.map(|at| match at {
             AtModifier::At(at) => at,
-            AtModifier::Start => self.range.start,
-            AtModifier::End => self.range.end,
+            AtModifier::Start => self.whole.start,
+            AtModifier::End => self.whole.end,
         });
         let offset_ms = offset.map_or(Ok(0), |offset| duration_ms(offset, self.query, true))?;
         Ok(Reference { pinned, offset_ms })
@@ -304,10 +309,9 @@ fn first_reference(node: &Node<'_>) -> Option<Reference> {
             let inner = first_reference(inner)?;
             Some(match inner.pinned {
                 Some(_) => inner,
-                None => Reference {
-                    pinned: reference.pinned,
-                    offset_ms: inner.offset_ms + reference.offset_ms,
-                },
+                None => {
+                    Reference { pinned: reference.pinned, offset_ms: inner.offset_ms + reference.offset_ms }
+                }
             })
         }
     }
@@ -358,9 +362,9 @@ impl Needs<'_> {
             Source::Subquery { inner, step_ms } => self.of(inner, range.grid(steps, *step_ms)),
             Source::Selector(selector) => {
                 let (before, after) = match range.modifier() {
-                    None => (range.range_ms, 0),
-                    Some(RangeModifier::Anchored) => (range.range_ms + self.lookback_ms, 0),
-                    Some(RangeModifier::Smoothed) => (range.range_ms + self.lookback_ms, self.lookback_ms),
+                    None => (range.length_ms, 0),
+                    Some(RangeModifier::Anchored) => (range.length_ms + self.lookback_ms, 0),
+                    Some(RangeModifier::Smoothed) => (range.length_ms + self.lookback_ms, self.lookback_ms),
                 };
                 self.need(selector.fetch, range.reference, steps, before, after);
                 if let Some(hints) = &mut self.fetches[selector.fetch].hints {

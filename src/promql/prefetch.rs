@@ -53,7 +53,9 @@ pub async fn prefetch(
             continue;
         }
         let series = match &fetch.hints {
-            Some(hints) => queryable.select(&fetch.matchers, hints).await.map_err(storage_error)?,
+            Some(hints) => {
+                queryable.select(&fetch.matchers, hints).await.map_err(|error| storage_error(&error))?
+            }
             None => Vec::new(),
         };
         data.samples += series.iter().map(|series| series.points.len()).sum::<usize>();
@@ -69,6 +71,6 @@ pub async fn prefetch(
 }
 
 /// Prometheus' text for a selection that fails during the evaluation.
-fn storage_error(error: SelectError) -> EvalError {
+fn storage_error(error: &SelectError) -> EvalError {
     EvalError::Storage(format!("expanding series: {error}"))
 }

@@ -1,4 +1,5 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod promql_syntax;
 mod promqltest;
 mod tidy;

@@ -92,8 +92,7 @@ impl Evaluator<'_> {
         let Some(Kind::String(label)) = param.map(|param| &param.kind) else {
             return Err(failure("count_values needs the name of a label"));
         };
-        // A text that is not UTF-8 reads with replacement characters.
-        if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
+        if label.is_empty() {
             return Err(failure(format!("invalid label name {label:?}")));
         }
         let input = self.vector(input, steps)?;
@@ -186,7 +185,9 @@ impl Grouped<'_> {
         for rows in members {
             for (step, q) in quantiles.iter().enumerate() {
                 values.clear();
-                values.extend(rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell)));
+                values.extend(
+                    rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell)),
+                );
                 cells.push(if values.is_empty() { absent() } else { quantile(*q, &mut values) });
             }
         }

@@ -47,7 +47,11 @@ impl LabelKey {
 
     /// The labels of the key.
     pub(super) fn of(&self, labels: &Labels) -> Labels {
-        if self.on && self.names.is_empty() { Labels::empty() } else { labels.filtered(|name| self.has(name)) }
+        if self.on && self.names.is_empty() {
+            Labels::empty()
+        } else {
+            labels.filtered(|name| self.has(name))
+        }
     }
 
     fn pairs<'l>(&self, labels: &'l Labels) -> impl Iterator<Item = (&'l str, &'l str)> {

@@ -45,7 +45,9 @@ impl Evaluator<'_> {
         let histograms = self.histograms(&vector, input.span);
         let mut result = StepMatrix::with_capacity(steps.count, histograms.len());
         for histogram in &histograms {
-            self.quantiles_of(histogram, &vector, &quantiles, input.span, steps, &mut result, |labels| labels)?;
+            self.quantiles_of(histogram, &vector, &quantiles, input.span, steps, &mut result, |labels| {
+                labels
+            })?;
         }
         self.distinct(result, steps)
     }
@@ -85,7 +87,9 @@ impl Evaluator<'_> {
         args: &[Node<'_>],
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
-        let [lower, upper, input] = args else { return Err(failure("histogram_fraction takes three arguments")) };
+        let [lower, upper, input] = args else {
+            return Err(failure("histogram_fraction takes three arguments"));
+        };
         let (lower, upper) = (self.scalar(lower, steps)?, self.scalar(upper, steps)?);
         let vector = self.vector(input, steps)?;
         let histograms = self.histograms(&vector, input.span);
@@ -238,7 +242,7 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Correction
         return (f64::NAN, correction);
     }
     let rank = q * observations;
-    let index = buckets[..highest].partition_point(|bucket| !(bucket.count >= rank));
+    let index = buckets[..highest].partition_point(|bucket| bucket.count < rank);
     let value = if index == highest {
         buckets[highest - 1].upper_bound
     } else if index == 0 && buckets[0].upper_bound <= 0.0 {
@@ -369,7 +373,11 @@ mod tests {
     #[test]
     fn quantiles_interpolate_within_their_bucket() {
         let check = |q: f64, pairs: &[(f64, f64)], expected: f64| {
-            assert_eq!(bucket_quantile(q, &mut buckets(pairs)).0.to_bits(), expected.to_bits(), "{q} {pairs:?}");
+            assert_eq!(
+                bucket_quantile(q, &mut buckets(pairs)).0.to_bits(),
+                expected.to_bits(),
+                "{q} {pairs:?}"
+            );
         };
         let infinity = f64::INFINITY;
         let usual = [(1.0, 10.0), (2.0, 20.0), (infinity, 20.0)];

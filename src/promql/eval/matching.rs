@@ -243,7 +243,9 @@ impl Pairing<'_> {
                 mark_present(&mut partnered, partners);
                 let labels = self.result_labels(&many.labels, &self.one.rows()[*other].labels);
                 if crowded {
-                    taken.claim(self.matching.cardinality, *group, &labels, cells, |step| is_present(partners[step]))?;
+                    taken.claim(self.matching.cardinality, *group, &labels, cells, |step| {
+                        is_present(partners[step])
+                    })?;
                 }
                 if track_met {
                     note_met(met.entry(*group).or_insert_with(|| vec![false; steps.count]), cells, |step| {
@@ -255,7 +257,8 @@ impl Pairing<'_> {
             if let Some(fill) = self.matching.fill.right {
                 let labels = self.result_labels(&many.labels, &self.key.of(&many.labels));
                 if crowded {
-                    taken.claim(self.matching.cardinality, *group, &labels, cells, |step| !partnered[step])?;
+                    taken
+                        .claim(self.matching.cardinality, *group, &labels, cells, |step| !partnered[step])?;
                 }
                 if track_met {
                     note_met(met.entry(*group).or_insert_with(|| vec![false; steps.count]), cells, |step| {

@@ -57,10 +57,13 @@ pub fn eval(
     }
     let plan = Plan::new(expr, range, options)?;
     if !data.is_for(&plan.fetches) {
-        return Err(EvalError::Storage("the samples were fetched for another expression or range".to_owned()));
+        return Err(EvalError::Storage(
+            "the samples were fetched for another expression or range".to_owned(),
+        ));
     }
     let steps = Steps::of(range);
-    let mut evaluator = Evaluator { data, options, annotations: Annotations::default(), samples: 0, ticks: 0 };
+    let mut evaluator =
+        Evaluator { data, options, annotations: Annotations::default(), samples: 0, ticks: 0 };
     let value = if let Kind::Range(node) = &plan.root.kind {
         Value::Matrix(evaluator.range_value(node, steps)?)
     } else {
@@ -237,7 +240,11 @@ impl Evaluator<'_> {
                     }
                     matrix.merge_same_labelsets()?;
                 }
-                if instant { Value::Vector(samples(&matrix, steps)) } else { Value::Matrix(series(&matrix, steps)) }
+                if instant {
+                    Value::Vector(samples(&matrix, steps))
+                } else {
+                    Value::Matrix(series(&matrix, steps))
+                }
             }
         })
     }

@@ -113,7 +113,7 @@ impl Evaluator<'_> {
             Source::Selector(selector) => {
                 let (start, end) = {
                     let end = range.reference.at(steps.start);
-                    (end.saturating_sub(range.range_ms), end)
+                    (end.saturating_sub(range.length_ms), end)
                 };
                 let fetched = self.data.series(selector.fetch);
                 let mut scratch = Vec::new();
@@ -121,10 +121,12 @@ impl Evaluator<'_> {
                 for Series { labels, points } in fetched {
                     let points = real_points(points, &mut scratch);
                     let points = match range.modifier() {
-                        None => points.iter().filter(|point| point.at > start && point.at <= end).copied().collect(),
-                        Some(modifier) => {
-                            bounded(points, start, end, modifier == RangeModifier::Smoothed)
-                        }
+                        None => points
+                            .iter()
+                            .filter(|point| point.at > start && point.at <= end)
+                            .copied()
+                            .collect(),
+                        Some(modifier) => bounded(points, start, end, modifier == RangeModifier::Smoothed),
                     };
                     self.tick(points.len())?;
                     self.hold(points.len())?;

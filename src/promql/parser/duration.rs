@@ -87,11 +87,11 @@ impl Parser<'_> {
                 self.take();
                 if sign(self.peek().kind).is_some() {
                     let inner = self.duration_above(SIGN_POWER)?;
-                    let signed = self.signed(op, first, inner);
+                    let signed = self.signed_duration(op, first, inner);
                     self.duration_operators(signed, 0)?
                 } else {
                     let inner = self.duration_operand()?;
-                    self.signed(op, first, inner)
+                    self.signed_duration(op, first, inner)
                 }
             }
         };
@@ -109,7 +109,7 @@ impl Parser<'_> {
             Some(op) => {
                 self.take();
                 let inner = self.duration_above(SIGN_POWER)?;
-                self.signed(op, first, inner)
+                self.signed_duration(op, first, inner)
             }
             None => self.duration_operand()?,
         };
@@ -199,7 +199,7 @@ impl Parser<'_> {
     }
 
     /// Applies a sign. A plus leaves no trace, a minus before a number becomes part of it.
-    fn signed(&mut self, op: UnaryOp, sign: Token, inner: Spanned) -> Spanned {
+    fn signed_duration(&mut self, op: UnaryOp, sign: Token, inner: Spanned) -> Spanned {
         let span = sign.span.to(inner.span);
         let part = match inner.part {
             Part::Number { value, duration } => {

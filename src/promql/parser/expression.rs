@@ -40,115 +40,143 @@ pub(super) fn sign(kind: TokenKind) -> Option<UnaryOp> {
     }
 }
 
+/// The recursive functions here pass boxes and leave the building of nodes to others, so that a level of
+/// nesting needs little stack.
+#[expect(
+    clippy::unnecessary_box_returns,
+    clippy::boxed_local,
+    reason = "boxes keep the recursion's frames small"
+)]
 impl Parser<'_> {
-    pub(super) fn expression(&mut self) -> Parsed<Expr> {
+    pub(super) fn expression(&mut self) -> Parsed<Box<Expr>> {
         self.operators_above(0)
     }
 
     /// An expression whose operators all bind more strongly than `limit`.
-    fn operators_above(&mut self, limit: u8) -> Parsed<Expr> {
-        let start = self.peek().span;
-        self.descend(start)?;
-        let mut left = self.operand()?;
-        let mut left_height = self.height;
+    fn operators_above(&mut self, limit: u8) -> Parsed<Box<Expr>> {
+        let start = self.peek();
+        self.descend(start.span)?;
+        let mut left = match sign(start.kind) {
+            Some(op) => self.signed(op)?,
+            None => self.operand(start)?,
+        };
         while let TokenKind::Operator(op) = self.peek().kind {
-            let power = power(op);
-            if power <= limit {
+            if power(op) <= limit {
                 break;
             }
-            let op_span = self.take().span;
-            let (return_bool, matching) = self.binary_modifiers()?;
-            // `^` is right-associative: its right operand may hold further ones.
-            let right = self.operators_above(if op == BinaryOp::Pow { power - 1 } else { power })?;
-            let span = left.span.to(right.span);
-            let Fill { left: fill_left, right: fill_right } = matching.fill;
-            if !self.features.fill_modifiers && (fill_left.is_some() || fill_right.is_some()) {
-                let message = "binop fill modifiers are experimental and not enabled";
-                self.needs_feature(span, message, "promql-binop-fill-modifiers");
-            }
-            self.grow(left_height.max(self.height), op_span)?;
-            left_height = self.height;
-            let matching = Some(matching);
-            let binary = BinaryExpr { op, op_span, left, right, matching, return_bool };
-            left = Expr { kind: ExprKind::Binary(Box::new(binary)), span };
+            left = self.binary(left, op)?;
         }
-        self.height = left_height;
         self.depth -= 1;
         Ok(left)
     }
 
-    /// A sign with its operand, or a primary expression with what follows it.
-    fn operand(&mut self) -> Parsed<Expr> {
-        let token = self.peek();
-        let Some(op) = sign(token.kind) else {
-            let primary = self.primary(token)?;
-            return self.postfix(primary);
-        };
-        self.take();
-        let expr = self.operators_above(SIGN_POWER)?;
-        let span = token.span.to(expr.span);
-        if let ExprKind::Number { value, duration } = expr.kind {
-            let value = if op == UnaryOp::Minus { -value } else { value };
-            return Ok(Expr { kind: ExprKind::Number { value, duration }, span });
+    /// A binary operator that is the next token, its modifiers and its right operand.
+    fn binary(&mut self, left: Box<Expr>, op: BinaryOp) -> Parsed<Box<Expr>> {
+        let left_height = self.height;
+        let op_span = self.take().span;
+        let (return_bool, matching) = self.binary_modifiers()?;
+        // `^` is right-associative: its right operand may hold further ones.
+        let limit = if op == BinaryOp::Pow { power(op) - 1 } else { power(op) };
+        let right = self.operators_above(limit)?;
+        self.grow(left_height.max(self.height), op_span)?;
+        let span = left.span.to(right.span);
+        if matching.fill.is_set() && !self.features.fill_modifiers {
+            let message = "binop fill modifiers are experimental and not enabled";
+            self.needs_feature(span, message, "promql-binop-fill-modifiers");
         }
-        self.grow(self.height, token.span)?;
-        Ok(Expr { kind: ExprKind::Unary { op, expr: Box::new(expr) }, span })
+        let matching = Some(*matching);
+        let binary = BinaryExpr { op, op_span, left: *left, right: *right, matching, return_bool };
+        Ok(Box::new(Expr { kind: ExprKind::Binary(Box::new(binary)), span }))
     }
 
-    fn primary(&mut self, token: Token) -> Parsed<Expr> {
-        match token.kind {
-            TokenKind::Number | TokenKind::Duration => {
-                self.height = 1;
-                let (value, duration) = self.number_or_duration();
-                Ok(Expr { kind: ExprKind::Number { value, duration }, span: token.span })
+    /// A sign that is the next token, with its operand. Before a number it becomes part of the number.
+    fn signed(&mut self, op: UnaryOp) -> Parsed<Box<Expr>> {
+        let sign = self.take().span;
+        let mut expr = self.operators_above(SIGN_POWER)?;
+        let span = sign.to(expr.span);
+        if let ExprKind::Number { value, .. } = &mut expr.kind {
+            if op == UnaryOp::Minus {
+                *value = -*value;
             }
-            TokenKind::String => {
-                self.take();
-                self.height = 1;
-                let text = literal::unquote(self.text(token.span));
-                Ok(Expr { kind: ExprKind::String(text), span: token.span })
-            }
-            TokenKind::LeftParen => {
-                self.take();
-                let expr = self.expression()?;
-                let Some(close) = self.take_if(TokenKind::RightParen) else {
-                    return self.unexpected();
-                };
-                self.grow(self.height, token.span)?;
-                let span = token.span.to(close.span);
-                Ok(Expr { kind: ExprKind::Paren(Box::new(expr)), span })
-            }
-            TokenKind::LeftBrace => self.vector_selector(),
+            expr.span = span;
+            return Ok(expr);
+        }
+        self.grow(self.height, sign)?;
+        Ok(Box::new(Expr { kind: ExprKind::Unary { op, expr }, span }))
+    }
+
+    /// An expression that begins with `token` and ends before the next binary operator.
+    fn operand(&mut self, token: Token) -> Parsed<Box<Expr>> {
+        let mut expr = match token.kind {
+            TokenKind::Number | TokenKind::Duration => self.number_literal(),
+            TokenKind::String => self.string_literal(),
+            TokenKind::LeftParen => self.parenthesised()?,
+            TokenKind::LeftBrace => self.vector_selector()?,
             TokenKind::Aggregator(op) => {
                 self.take();
                 match self.peek().kind {
                     TokenKind::LeftParen | TokenKind::Keyword(Keyword::By | Keyword::Without) => {
-                        self.aggregation(op, token)
+                        self.aggregation(op, token)?
                     }
-                    _ => self.named_selector(token),
+                    _ => self.named_selector(token)?,
                 }
             }
             TokenKind::Identifier => {
                 self.take();
                 match self.peek().kind {
-                    TokenKind::LeftParen => self.call(token),
-                    _ => self.named_selector(token),
+                    TokenKind::LeftParen => self.call(token)?,
+                    _ => self.named_selector(token)?,
                 }
             }
             TokenKind::Keyword(keyword) if keyword.may_be_metric() => {
                 self.take();
                 match self.peek().kind {
-                    TokenKind::LeftParen if keyword.may_be_function() => self.call(token),
-                    _ => self.named_selector(token),
+                    TokenKind::LeftParen if keyword.may_be_function() => self.call(token)?,
+                    _ => self.named_selector(token)?,
                 }
             }
             TokenKind::MetricIdentifier
             | TokenKind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) => {
                 self.take();
-                self.named_selector(token)
+                self.named_selector(token)?
             }
-            _ => self.unexpected(),
-        }
+            _ => return self.unexpected(),
+        };
+        self.postfix(&mut expr)?;
+        Ok(expr)
+    }
+
+    fn number_literal(&mut self) -> Box<Expr> {
+        self.height = 1;
+        let span = self.peek().span;
+        let (value, duration) = self.number_or_duration();
+        Box::new(Expr { kind: ExprKind::Number { value, duration }, span })
+    }
+
+    fn string_literal(&mut self) -> Box<Expr> {
+        self.height = 1;
+        let token = self.take();
+        let text = self.unquote(token);
+        Box::new(Expr { kind: ExprKind::String(text), span: token.span })
+    }
+
+    fn parenthesised(&mut self) -> Parsed<Box<Expr>> {
+        let open = self.take().span;
+        let inner = self.expression()?;
+        let Some(close) = self.take_if(TokenKind::RightParen) else {
+            return self.unexpected();
+        };
+        self.grow(self.height, open)?;
+        Ok(Box::new(Expr { kind: ExprKind::Paren(inner), span: open.to(close.span) }))
+    }
+
+    /// The text that a string token stands for. Labels are text, so one that is no UTF-8 is an error.
+    pub(super) fn unquote(&mut self, token: Token) -> String {
+        let text = self.text(token.span);
+        literal::unquote(text).unwrap_or_else(|| {
+            self.error(token.span, format!("string {text} is not valid UTF-8"));
+            String::new()
+        })
     }
 
     /// Takes a number or a duration: its value, a duration's in seconds, and whether it is a duration.
@@ -170,67 +198,69 @@ impl Parser<'_> {
         (ms as f64 / 1000.0, true)
     }
 
-    fn call(&mut self, name: Token) -> Parsed<Expr> {
-        let (args, end) = self.arguments(name.span)?;
+    fn call(&mut self, name: Token) -> Parsed<Box<Expr>> {
+        let args = self.arguments(name.span)?;
+        let span = Span::new(name.span.start, self.last_end);
         let function = self.known_function(self.text(name.span), name.span);
-        let span = name.span.to(end);
-        Ok(Expr { kind: ExprKind::Call(CallExpr { function, args }), span })
+        Ok(Box::new(Expr { kind: ExprKind::Call(CallExpr { function, args }), span }))
     }
 
-    /// The arguments of a call or an aggregation, and where its last parenthesis stands.
-    fn arguments(&mut self, at: Span) -> Parsed<(Vec<Expr>, Span)> {
+    /// The arguments of a call or an aggregation.
+    fn arguments(&mut self, at: Span) -> Parsed<Vec<Expr>> {
         if self.take_if(TokenKind::LeftParen).is_none() {
             return self.unexpected();
         }
         let mut args = Vec::new();
         let mut height = 0;
-        if let Some(close) = self.take_if(TokenKind::RightParen) {
-            self.grow(height, at)?;
-            return Ok((args, close.span));
+        if self.peek().kind != TokenKind::RightParen {
+            self.argument(&mut args, &mut height)?;
         }
-        args.push(self.expression()?);
-        height = height.max(self.height);
-        loop {
-            if let Some(close) = self.take_if(TokenKind::RightParen) {
-                self.grow(height, at)?;
-                return Ok((args, close.span));
-            }
+        while self.take_if(TokenKind::RightParen).is_none() {
             let Some(comma) = self.take_if(TokenKind::Comma) else {
                 return self.unexpected();
             };
             if begins_expression(self.peek().kind) {
-                args.push(self.expression()?);
-                height = height.max(self.height);
+                self.argument(&mut args, &mut height)?;
             } else {
                 self.error(comma.span, "trailing commas not allowed in function call args");
             }
         }
+        self.grow(height, at)?;
+        Ok(args)
     }
 
-    fn aggregation(&mut self, op: AggregateOp, name: Token) -> Parsed<Expr> {
-        let (grouping, args, end) = self.recovering(Recovery::Aggregation, |parser| {
-            let before = parser.grouping()?;
-            let (args, close) = parser.arguments(name.span)?;
-            match before {
-                Some((grouping, _)) => Ok((grouping, args, close)),
-                None => Ok(match parser.grouping()? {
-                    Some((grouping, end)) => (grouping, args, end),
-                    None => (Grouping::By(Vec::new()), args, close),
-                }),
-            }
-        })?;
-        let span = name.span.to(end);
-        let experimental = matches!(op, AggregateOp::Limitk | AggregateOp::LimitRatio);
-        let with_param = experimental
-            || matches!(
-                op,
-                AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::CountValues | AggregateOp::Quantile
-            );
-        let wanted = if with_param { 2 } else { 1 };
+    fn argument(&mut self, args: &mut Vec<Expr>, height: &mut usize) -> Parsed<()> {
+        args.push(*self.expression()?);
+        *height = self.height.max(*height);
+        Ok(())
+    }
+
+    /// An aggregation whose operator has been taken.
+    fn aggregation(&mut self, op: AggregateOp, name: Token) -> Parsed<Box<Expr>> {
+        let outer = std::mem::replace(&mut self.recovery, Recovery::Aggregation);
+        let before = self.grouping()?;
+        let args = self.arguments(name.span)?;
+        let grouping = match before {
+            Some(grouping) => grouping,
+            None => self.grouping()?.unwrap_or(Grouping::By(Vec::new())),
+        };
+        self.recovery = outer;
+        let span = Span::new(name.span.start, self.last_end);
+        Ok(self.new_aggregate(op, grouping, args, span))
+    }
+
+    fn new_aggregate(
+        &mut self,
+        op: AggregateOp,
+        grouping: Grouping,
+        args: Vec<Expr>,
+        span: Span,
+    ) -> Box<Expr> {
+        let wanted = if op.has_param() { 2 } else { 1 };
         let found = args.len();
         if found == 0 {
             self.error(span, "no arguments for aggregate expression provided");
-        } else if experimental && !self.features.experimental_functions {
+        } else if op.is_experimental() && !self.features.experimental_functions {
             let feature = "promql-experimental-functions";
             let message =
                 format!("{op}() is experimental and must be enabled with --enable-feature={feature}");
@@ -242,51 +272,45 @@ impl Parser<'_> {
             self.error(span, message);
         }
         let mut args = args.into_iter();
-        let param = if with_param { args.next() } else { None };
+        let param = if op.has_param() { args.next() } else { None };
         // Without an argument there is an error, and the tree is never seen.
-        let nothing = || Expr { kind: ExprKind::String(String::new()), span };
-        let expr = args.next().unwrap_or_else(nothing);
+        let expr = args.next().unwrap_or(Expr { kind: ExprKind::String(String::new()), span });
         let aggregate = AggregateExpr { op, param, expr, grouping };
-        Ok(Expr { kind: ExprKind::Aggregate(Box::new(aggregate)), span })
+        Box::new(Expr { kind: ExprKind::Aggregate(Box::new(aggregate)), span })
     }
 
-    /// `by (…)` or `without (…)`, if one of them follows, and where its last parenthesis stands.
-    fn grouping(&mut self) -> Parsed<Option<(Grouping, Span)>> {
+    /// `by (…)` or `without (…)`, if one of them follows.
+    fn grouping(&mut self) -> Parsed<Option<Grouping>> {
         let by = match self.peek().kind {
             TokenKind::Keyword(Keyword::By) => true,
             TokenKind::Keyword(Keyword::Without) => false,
             _ => return Ok(None),
         };
         self.take();
-        let (labels, end) = self.label_list()?;
-        Ok(Some((if by { Grouping::By(labels) } else { Grouping::Without(labels) }, end)))
+        let labels = self.label_list()?;
+        Ok(Some(if by { Grouping::By(labels) } else { Grouping::Without(labels) }))
     }
 
-    /// `(a, b, "c.d",)`: label names, which may be keywords, and where the last parenthesis stands.
-    fn label_list(&mut self) -> Parsed<(Vec<String>, Span)> {
+    /// `(a, b, "c.d",)`: label names, which may be keywords.
+    fn label_list(&mut self) -> Parsed<Vec<String>> {
         if self.take_if(TokenKind::LeftParen).is_none() {
             return self.unexpected_in("grouping opts", "\"(\"");
         }
         let mut labels = Vec::new();
-        loop {
-            if let Some(close) = self.take_if(TokenKind::RightParen) {
-                return Ok((labels, close.span));
-            }
+        while self.take_if(TokenKind::RightParen).is_none() {
             labels.push(self.grouping_label()?);
-            if let Some(close) = self.take_if(TokenKind::RightParen) {
-                return Ok((labels, close.span));
-            }
-            if self.take_if(TokenKind::Comma).is_none() {
+            if self.peek().kind != TokenKind::RightParen && self.take_if(TokenKind::Comma).is_none() {
                 return self.unexpected_in("grouping opts", "\",\" or \")\"");
             }
         }
+        Ok(labels)
     }
 
     fn grouping_label(&mut self) -> Parsed<String> {
         let token = self.peek();
         let text = self.text(token.span);
         let label = match token.kind {
-            TokenKind::String => literal::unquote(text),
+            TokenKind::String => self.unquote(token),
             TokenKind::Identifier | TokenKind::MetricIdentifier | TokenKind::Aggregator(_) => text.to_owned(),
             TokenKind::Keyword(keyword) if keyword != Keyword::Without => text.to_owned(),
             TokenKind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::Atan2) => {
@@ -302,19 +326,19 @@ impl Parser<'_> {
     }
 
     /// What stands between a binary operator and its right operand.
-    fn binary_modifiers(&mut self) -> Parsed<(bool, VectorMatching)> {
-        let mut matching = VectorMatching {
+    fn binary_modifiers(&mut self) -> Parsed<(bool, Box<VectorMatching>)> {
+        let mut matching = Box::new(VectorMatching {
             cardinality: MatchCardinality::OneToOne,
             labels: Vec::new(),
             on: false,
             include: Vec::new(),
             fill: Fill::default(),
-        };
+        });
         let return_bool = self.take_keyword(Keyword::Bool);
         if let TokenKind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = self.peek().kind {
             self.take();
             matching.on = keyword == Keyword::On;
-            matching.labels = self.label_list()?.0;
+            matching.labels = self.label_list()?;
             let cardinality = match self.peek().kind {
                 TokenKind::Keyword(Keyword::GroupLeft) => Some(MatchCardinality::ManyToOne),
                 TokenKind::Keyword(Keyword::GroupRight) => Some(MatchCardinality::OneToMany),
@@ -324,7 +348,7 @@ impl Parser<'_> {
                 self.take();
                 matching.cardinality = cardinality;
                 if self.peek().kind == TokenKind::LeftParen {
-                    matching.include = self.label_list()?.0;
+                    matching.include = self.label_list()?;
                 }
             }
         }

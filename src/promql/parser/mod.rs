@@ -9,6 +9,8 @@ mod check;
 mod duration;
 mod expression;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -96,7 +98,7 @@ pub fn parse_with(query: &str, features: Features) -> Result<Expr, Vec<ParseErro
     match parsed {
         Ok(mut expr) if parser.errors.is_empty() => {
             check::check(&mut expr, &mut parser);
-            if parser.errors.is_empty() { Ok(expr) } else { Err(parser.errors) }
+            if parser.errors.is_empty() { Ok(*expr) } else { Err(parser.errors) }
         }
         _ => Err(parser.errors),
     }
@@ -165,7 +167,7 @@ impl<'q> Parser<'q> {
         }
     }
 
-    fn whole_expression(&mut self) -> Parsed<Expr> {
+    fn whole_expression(&mut self) -> Parsed<Box<Expr>> {
         if self.peek().kind == TokenKind::End {
             self.error(Span::default(), "no expression found in input");
             return Err(Stop);

@@ -7,14 +7,14 @@ use super::super::ast::{
     VectorSelector,
 };
 use super::super::lexer::{Keyword, Token, TokenKind};
-use super::super::literal;
 use super::{Parsed, Parser, Recovery};
 
 const MANY_MATCHERS: &str = "label matching";
 
+#[expect(clippy::unnecessary_box_returns, reason = "boxes keep the recursion's frames small")]
 impl Parser<'_> {
     /// `name{…}`, `name` or `{…}`.
-    pub(super) fn vector_selector(&mut self) -> Parsed<Expr> {
+    pub(super) fn vector_selector(&mut self) -> Parsed<Box<Expr>> {
         let token = self.peek();
         let named = match token.kind {
             TokenKind::LeftBrace => {
@@ -34,7 +34,7 @@ impl Parser<'_> {
     }
 
     /// A selector whose name has been taken.
-    pub(super) fn named_selector(&mut self, name: Token) -> Parsed<Expr> {
+    pub(super) fn named_selector(&mut self, name: Token) -> Parsed<Box<Expr>> {
         let text = self.text(name.span);
         let (mut matchers, end) = match self.peek().kind {
             TokenKind::LeftBrace => self.label_matchers()?,
@@ -44,10 +44,10 @@ impl Parser<'_> {
         Ok(self.new_selector(Some(text.to_owned()), matchers, name.span.to(end)))
     }
 
-    fn new_selector(&mut self, name: Option<String>, matchers: Vec<Matcher>, span: Span) -> Expr {
+    fn new_selector(&mut self, name: Option<String>, matchers: Vec<Matcher>, span: Span) -> Box<Expr> {
         self.height = 1;
-        let selector = VectorSelector { name, matchers, offset: None, at: None, modifier: None, bare: false };
-        Expr { kind: ExprKind::Vector(selector), span }
+        let selector = selector_of(name, matchers);
+        Box::new(Expr { kind: ExprKind::Vector(selector), span })
     }
 
     /// `{a="b", "c.d"=~"e", "metric.name"}`
@@ -79,7 +79,7 @@ impl Parser<'_> {
         };
         self.take();
         let text = self.text(label.span);
-        let name = if quoted { literal::unquote(text) } else { text.to_owned() };
+        let name = if quoted { self.unquote(label) } else { text.to_owned() };
         let op = match self.peek().kind {
             TokenKind::Assign => MatchOp::Equal,
             TokenKind::Operator(BinaryOp::NotEqual) => MatchOp::NotEqual,
@@ -93,7 +93,8 @@ impl Parser<'_> {
         let Some(value) = self.take_if(TokenKind::String) else {
             return self.unexpected_in(MANY_MATCHERS, "string");
         };
-        match Matcher::new(op, name, literal::unquote(self.text(value.span))) {
+        let pattern = self.unquote(value);
+        match Matcher::new(op, name, pattern) {
             Ok(matcher) => Ok(Some(matcher)),
             Err(e) => {
                 self.error(label.span.to(value.span), e.to_string());
@@ -103,87 +104,83 @@ impl Parser<'_> {
     }
 
     /// What follows an expression and changes its time.
-    pub(super) fn postfix(&mut self, mut expr: Expr) -> Parsed<Expr> {
+    pub(super) fn postfix(&mut self, expr: &mut Expr) -> Parsed<()> {
         loop {
-            let token = self.peek();
-            match token.kind {
-                TokenKind::LeftBracket => {
-                    self.take();
-                    expr = self.range_or_subquery(expr, token)?;
-                }
+            match self.peek().kind {
+                TokenKind::LeftBracket => self.range_or_subquery(expr)?,
                 TokenKind::Keyword(Keyword::Offset) => {
                     self.take();
                     let offset = self.recovering(Recovery::Offset, Self::offset)?;
-                    self.set_offset(&mut expr, offset);
+                    self.set_offset(expr, offset);
                 }
                 TokenKind::At => {
                     self.take();
-                    self.at_modifier(&mut expr)?;
+                    self.at_modifier(expr)?;
                 }
                 TokenKind::Keyword(Keyword::Anchored) => {
                     self.take();
-                    self.set_modifier(&mut expr, RangeModifier::Anchored);
+                    self.set_modifier(expr, RangeModifier::Anchored);
                 }
                 TokenKind::Keyword(Keyword::Smoothed) => {
                     self.take();
-                    self.set_modifier(&mut expr, RangeModifier::Smoothed);
+                    self.set_modifier(expr, RangeModifier::Smoothed);
                 }
-                _ => return Ok(expr),
+                _ => return Ok(()),
             }
         }
     }
 
-    /// `[5m]` or `[5m:1m]` after an expression; the bracket has been taken.
-    fn range_or_subquery(&mut self, expr: Expr, open: Token) -> Parsed<Expr> {
-        let inner_height = self.height;
+    /// `[5m]` or `[5m:1m]` after an expression.
+    fn range_or_subquery(&mut self, expr: &mut Expr) -> Parsed<()> {
+        let open = self.take().span;
+        let height = self.height;
         let range = self.recovering(Recovery::Range, Self::positive_duration)?;
-        if self.take_if(TokenKind::Colon).is_some() {
-            let close = self.take_if(TokenKind::RightBracket);
-            let (step, close) = match close {
-                Some(close) => (None, close),
-                None => {
-                    let step = self.recovering(Recovery::Step, Self::positive_duration)?;
-                    let Some(close) = self.take_if(TokenKind::RightBracket) else {
-                        return self.unexpected_in("subquery selector", "\"]\"");
-                    };
-                    (Some(step), close)
-                }
-            };
-            self.grow(inner_height, open.span)?;
-            let span = expr.span.to(close.span);
-            let subquery = SubqueryExpr { expr, range, step, offset: None, at: None };
-            return Ok(Expr { kind: ExprKind::Subquery(Box::new(subquery)), span });
+        if self.take_if(TokenKind::Colon).is_none() {
+            if self.take_if(TokenKind::RightBracket).is_none() {
+                return self.unexpected_in("subquery or range", "\":\" or \"]\"");
+            }
+            self.grow(height, open)?;
+            self.make_matrix(expr, range, open);
+            return Ok(());
         }
-        let Some(close) = self.take_if(TokenKind::RightBracket) else {
-            return self.unexpected_in("subquery or range", "\":\" or \"]\"");
-        };
-        self.grow(inner_height, open.span)?;
-        let span = expr.span.to(close.span);
-        let selector_span = expr.span;
-        let (selector, fault) = match expr.kind {
-            ExprKind::Vector(selector) => {
-                let fault = if selector.offset.is_some() {
-                    Some("no offset modifiers allowed before range")
-                } else if selector.at.is_some() {
-                    Some("no @ modifiers allowed before range")
-                } else {
-                    None
-                };
-                (selector, fault)
+        let mut step = None;
+        if self.take_if(TokenKind::RightBracket).is_none() {
+            step = Some(self.recovering(Recovery::Step, Self::positive_duration)?);
+            if self.take_if(TokenKind::RightBracket).is_none() {
+                return self.unexpected_in("subquery selector", "\"]\"");
             }
-            // The empty selector stands for what is an error anyway.
-            _ => {
-                let (name, matchers) = (None, Vec::new());
-                let selector =
-                    VectorSelector { name, matchers, offset: None, at: None, modifier: None, bare: false };
-                (selector, Some("ranges only allowed for vector selectors"))
+        }
+        self.grow(height, open)?;
+        let span = Span::new(expr.span.start, self.last_end);
+        let inner = std::mem::replace(expr, placeholder(span));
+        let subquery = SubqueryExpr { expr: inner, range, step, offset: None, at: None };
+        expr.kind = ExprKind::Subquery(Box::new(subquery));
+        Ok(())
+    }
+
+    /// Makes a range selector of an instant selector; anything else is an error.
+    fn make_matrix(&mut self, expr: &mut Expr, range: DurationExpr, open: Span) {
+        let span = Span::new(expr.span.start, self.last_end);
+        let fault = match &expr.kind {
+            ExprKind::Vector(selector) if selector.offset.is_some() => {
+                Some("no offset modifiers allowed before range")
             }
+            ExprKind::Vector(selector) if selector.at.is_some() => {
+                Some("no @ modifiers allowed before range")
+            }
+            ExprKind::Vector(_) => None,
+            _ => Some("ranges only allowed for vector selectors"),
         };
         if let Some(message) = fault {
-            self.error(open.span.to(close.span), message);
+            self.error(Span::new(open.start, self.last_end), message);
         }
-        let matrix = MatrixSelector { selector, selector_span, range };
-        Ok(Expr { kind: ExprKind::Matrix(Box::new(matrix)), span })
+        let inner = std::mem::replace(expr, placeholder(span));
+        let selector_span = inner.span;
+        let selector = match inner.kind {
+            ExprKind::Vector(selector) => selector,
+            _ => selector_of(None, Vec::new()),
+        };
+        expr.kind = ExprKind::Matrix(Box::new(MatrixSelector { selector, selector_span, range }));
     }
 
     /// Sets the offset; none is an offset of 0.
@@ -277,4 +274,13 @@ impl Parser<'_> {
         *place = Some(modifier);
         expr.span.end = self.last_end;
     }
+}
+
+fn selector_of(name: Option<String>, matchers: Vec<Matcher>) -> VectorSelector {
+    VectorSelector { name, matchers, offset: None, at: None, modifier: None, bare: false }
+}
+
+/// What stands in the tree while a node is taken out of it, or where there is an error.
+fn placeholder(span: Span) -> Expr {
+    Expr { kind: ExprKind::String(String::new()), span }
 }

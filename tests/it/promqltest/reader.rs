@@ -72,11 +72,8 @@ impl Text {
 
 /// Reads a script; what is wrong is told with its line.
 pub(crate) fn read(script: &str) -> Result<Vec<Command>, String> {
-    let lines: Vec<&str> = script
-        .lines()
-        .map(str::trim)
-        .map(|line| if line.starts_with('#') { "" } else { line })
-        .collect();
+    let lines: Vec<&str> =
+        script.lines().map(str::trim).map(|line| if line.starts_with('#') { "" } else { line }).collect();
     let mut commands = Vec::new();
     let mut at = 0;
     while at < lines.len() {
@@ -94,7 +91,8 @@ pub(crate) fn read(script: &str) -> Result<Vec<Command>, String> {
                 at = body_end;
             }
             word if word.starts_with("eval") => {
-                let (eval, used) = read_eval(first + 1, lines[first], &lines[at..body_end]).map_err(placed)?;
+                let (eval, used) =
+                    read_eval(first + 1, lines[first], &lines[at..body_end]).map_err(placed)?;
                 commands.push(Command::Eval(Box::new(eval)));
                 at += used;
             }
@@ -238,7 +236,8 @@ fn read_range(text: &str) -> Result<(&str, EvalRange), String> {
 
 /// `word 5m`, then anything.
 fn labelled<'t>(text: &'t str, word: &str) -> Result<(TimestampMs, &'t str), String> {
-    let rest = text.trim_start().strip_prefix(word).ok_or_else(|| format!("expected `{word}` at `{text}`"))?;
+    let rest =
+        text.trim_start().strip_prefix(word).ok_or_else(|| format!("expected `{word}` at `{text}`"))?;
     let rest = rest.trim_start();
     let (value, rest) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
     Ok((duration(value)?, rest.trim_start()))

@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 
 use valmis::model::{Labels, LineColumn, Matcher, Point, Series, TimestampMs, is_stale};
 use valmis::promql::{
-    AnnotationKind, AtModifier, EvalOptions, EvalRange, Expr, ExprKind, Features, InstantSample, Output, Value,
-    eval, parse_with, prefetch,
+    AnnotationKind, AtModifier, EvalOptions, EvalRange, Expr, ExprKind, Features, InstantSample, Output,
+    Value, eval, parse_with, prefetch,
 };
 use valmis::storage::MemoryStorage;
 
@@ -125,7 +125,8 @@ impl Runner {
         }
         self.check_instant(statement, &statement.query, statement.range.end)?;
         for (query, at) in pinned_variants(expr, statement.range.end) {
-            self.check_instant(statement, &query, at).map_err(|what| format!("as {query} at {at}: {what}"))?;
+            self.check_instant(statement, &query, at)
+                .map_err(|what| format!("as {query} at {at}: {what}"))?;
         }
         Ok(())
     }
@@ -134,7 +135,8 @@ impl Runner {
         let expr = parse_with(query, Features::ALL).map_err(|errors| errors[0].to_string())?;
         let result = self.evaluate(&expr, &EvalRange::instant(at));
         let Some(output) = check_outcome(statement, query, result)? else { return Ok(()) };
-        let depends_on_query = ["start()", "end()", "range()", "step()"].iter().any(|call| query.contains(call));
+        let depends_on_query =
+            ["start()", "end()", "range()", "step()"].iter().any(|call| query.contains(call));
         if statement.points.is_some()
             || depends_on_query
             || statement.ordered
@@ -310,9 +312,9 @@ fn almost_equal(a: f64, b: f64) -> bool {
 
 fn expects_histogram(statement: &Eval) -> bool {
     match &statement.expected {
-        Expected::Series(lines) => lines
-            .iter()
-            .any(|line| line.values.iter().any(|value| matches!(value, SequenceValue::Histogram))),
+        Expected::Series(lines) => {
+            lines.iter().any(|line| line.values.iter().any(|value| matches!(value, SequenceValue::Histogram)))
+        }
         Expected::Scalar(_) | Expected::String(_) => false,
     }
 }
@@ -420,7 +422,8 @@ fn a_wrong_result_fails() {
     );
     check("eval instant at 1m m\n  m 3\n", &["line 1: m: expected metric {__name__=\"m\"} not found"]);
     check("eval instant at 1m 1\n  expect fail\n  1\n", &["line 1: 1: expected a failure"]);
-    check("eval instant at 1m vector(1)\n  expect warn\n  {} 1\n", &[
-        "line 1: vector(1): expected annotation Any, got []",
-    ]);
+    check(
+        "eval instant at 1m vector(1)\n  expect warn\n  {} 1\n",
+        &["line 1: vector(1): expected annotation Any, got []"],
+    );
 }

@@ -1,6 +1,6 @@
 //! Series in promqltest's notation: `metric{label="value"} 0+10x5 _ stale {{…}}`.
 
-use valmis::model::{Labels, MatchOp, METRIC_NAME, parse_float, stale_nan};
+use valmis::model::{Labels, METRIC_NAME, MatchOp, parse_float, stale_nan};
 use valmis::promql::parse_selector;
 
 /// A series with its values at equal distances.
@@ -79,7 +79,10 @@ fn word_end(text: &str) -> usize {
 /// The end of `{{…}}`, `{{…}}xN` or `{{…}}+{{…}}xN`.
 fn histogram_item_end(text: &str) -> Result<usize, String> {
     let close = |from: usize| {
-        text[from..].find("}}").map(|at| from + at + 2).ok_or_else(|| format!("unfinished histogram `{text}`"))
+        text[from..]
+            .find("}}")
+            .map(|at| from + at + 2)
+            .ok_or_else(|| format!("unfinished histogram `{text}`"))
     };
     let mut end = close(0)?;
     if text[end..].starts_with("+{{") || text[end..].starts_with("-{{") {

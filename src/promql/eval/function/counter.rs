@@ -2,8 +2,8 @@
 
 use crate::model::{Point, TimestampMs};
 use crate::promql::ast::RangeModifier;
-use crate::promql::plan::Range;
 use crate::promql::eval::window::{Extended, Window, WindowFunction};
+use crate::promql::plan::Range;
 
 /// `rate`, `increase` and `delta`.
 ///
@@ -25,7 +25,7 @@ impl Rate {
         Self {
             counter: true,
             per_second,
-            range_ms: range.range_ms,
+            range_ms: range.length_ms,
             modifier: range.modifier(),
             resets: Vec::new(),
         }
@@ -153,9 +153,7 @@ fn last_two(window: Window<'_>) -> Option<(&Point, &Point)> {
 pub(super) fn changes(range: &Range<'_>) -> impl FnMut(Window<'_>) -> Option<f64> + use<> {
     let anchored = range.modifier() == Some(RangeModifier::Anchored);
     move |window| {
-        count_pairs(window, anchored, |before, after| {
-            before != after && !(before.is_nan() && after.is_nan())
-        })
+        count_pairs(window, anchored, |before, after| before != after && !(before.is_nan() && after.is_nan()))
     }
 }
 

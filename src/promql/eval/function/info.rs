@@ -65,7 +65,8 @@ impl InfoSource {
     }
 
     fn wants(&self, name: &str) -> bool {
-        name != METRIC_NAME && (self.labels.is_empty() || self.labels.iter().any(|matcher| matcher.name() == name))
+        name != METRIC_NAME
+            && (self.labels.is_empty() || self.labels.iter().any(|matcher| matcher.name() == name))
     }
 
     /// Whether a series without info series stays as it is.

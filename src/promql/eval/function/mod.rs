@@ -58,8 +58,12 @@ pub(in crate::promql) enum Function {
     Timestamp,
     LabelReplace,
     LabelJoin,
-    Sort { descending: bool },
-    SortByLabel { descending: bool },
+    Sort {
+        descending: bool,
+    },
+    SortByLabel {
+        descending: bool,
+    },
     HistogramQuantile,
     HistogramQuantiles,
     HistogramFraction,
@@ -90,8 +94,8 @@ impl Function {
             "clamp_min" => Self::ClampMin,
             "delta" => Self::Delta,
             "double_exponential_smoothing" => Self::DoubleExponentialSmoothing,
-            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" | "histogram_sum"
-            | "start_timestamp" => Self::NothingForFloats,
+            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar"
+            | "histogram_sum" | "start_timestamp" => Self::NothingForFloats,
             "histogram_fraction" => Self::HistogramFraction,
             "histogram_quantile" => Self::HistogramQuantile,
             "histogram_quantiles" => Self::HistogramQuantiles,
@@ -164,11 +168,9 @@ impl Evaluator<'_> {
                 self.vector(arg(args, 0)?, steps)?;
                 StepMatrix::new(steps.count)
             }
-            Function::Scalar
-            | Function::Time
-            | Function::Pi
-            | Function::MinOf
-            | Function::MaxOf => return Ok(Evaluated::Scalar(self.scalar_function(call, steps)?)),
+            Function::Scalar | Function::Time | Function::Pi | Function::MinOf | Function::MaxOf => {
+                return Ok(Evaluated::Scalar(self.scalar_function(call, steps)?));
+            }
             _ => return Ok(Evaluated::Vector(self.range_function(call, steps)?)),
         };
         Ok(Evaluated::Vector(matrix))

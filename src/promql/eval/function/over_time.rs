@@ -1,9 +1,9 @@
 //! Functions that sum up the points of a window.
 
 use crate::model::{Point, Span};
+use crate::promql::eval::Evaluator;
 use crate::promql::eval::matrix::StepMatrix;
 use crate::promql::eval::window::Window;
-use crate::promql::eval::Evaluator;
 use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::Range;
 use crate::promql::steps::Steps;
@@ -78,12 +78,10 @@ impl Evaluator<'_> {
                 let mut scratch = Vec::new();
                 self.over_windows(range, steps, |w: Window<'_>| Some(deviation(w, &mut scratch)))
             }
-            OverTime::Max => {
-                self.over_windows(range, steps, |w: Window<'_>| Some(extreme(w, |new, best| new > best).value))
-            }
-            OverTime::Min => {
-                self.over_windows(range, steps, |w: Window<'_>| Some(extreme(w, |new, best| new < best).value))
-            }
+            OverTime::Max => self
+                .over_windows(range, steps, |w: Window<'_>| Some(extreme(w, |new, best| new > best).value)),
+            OverTime::Min => self
+                .over_windows(range, steps, |w: Window<'_>| Some(extreme(w, |new, best| new < best).value)),
             OverTime::Present => self.over_windows(range, steps, |_: Window<'_>| Some(1.0)),
             OverTime::Stddev => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w).sqrt())),
             OverTime::Stdvar => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w))),

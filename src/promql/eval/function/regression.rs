@@ -83,9 +83,9 @@ impl Evaluator<'_> {
             smoothed(window.points, smoothing, trend)
         })?;
         match invalid {
-            Some((name, short, got)) => Err(failure(format!(
-                "invalid {name} factor. Expected: 0 < {short} < 1, got: {got:.6}"
-            ))),
+            Some((name, short, got)) => {
+                Err(failure(format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {got:.6}")))
+            }
             None => Ok(matrix),
         }
     }
