@@ -24,6 +24,11 @@ impl Prefetched {
         self.samples
     }
 
+    /// How many series were fetched.
+    pub fn series_count(&self) -> usize {
+        self.series.iter().map(Vec::len).sum()
+    }
+
     /// The series of a selector, ordered by labels.
     pub(super) fn series(&self, fetch: usize) -> &[Series] {
         &self.series[self.places[fetch]]

@@ -9,6 +9,7 @@ use crate::promql::value::EvalError;
 
 use super::Evaluator;
 use super::error::failure;
+use super::grouping::Members;
 use super::matrix::{StepMatrix, absent, is_present};
 
 /// The bounds of the parameters that Go can convert to an `int64`.
@@ -24,8 +25,7 @@ impl Evaluator<'_> {
         params: &[f64],
         param_span: Span,
         input: &StepMatrix,
-        group_of: &[usize],
-        groups: usize,
+        members: &Members,
     ) -> Result<StepMatrix, EvalError> {
         let steps = input.steps();
         let none = StepMatrix::new(steps);
@@ -59,10 +59,6 @@ impl Evaluator<'_> {
                 return Err(failure(format!("Scalar value {} overflows int64", format_g(max, None))));
             }
         }
-        let mut members = vec![Vec::new(); groups];
-        for (row, group) in group_of.iter().enumerate() {
-            members[*group].push(row);
-        }
         let offsets: Vec<f64> = match op {
             AggregateOp::LimitRatio => input.rows().iter().map(|row| sample_offset(&row.labels)).collect(),
             _ => Vec::new(),
@@ -71,7 +67,7 @@ impl Evaluator<'_> {
         let mut order = Vec::new();
         for (step, param) in params.iter().enumerate() {
             self.tick(input.len())?;
-            for rows in &members {
+            for rows in members.iter() {
                 let present = rows
                     .iter()
                     .map(|row| (*row, input.row(*row)[step]))
