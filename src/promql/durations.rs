@@ -12,7 +12,7 @@ pub(super) struct QueryWindow {
 }
 
 /// The largest duration in seconds: Go counts nanoseconds in an `int64`.
-const MAX_SECONDS: f64 = 9_223_372_036.854_775_8;
+const MAX_SECONDS: f64 = 9_223_372_036.854_776;
 
 /// The duration in milliseconds; ranges and steps must be positive, offsets may be negative.
 /// The texts of errors are those of Prometheus' `promql/durations.go`.
@@ -82,8 +82,12 @@ mod tests {
 
     const QUERY: QueryWindow = QueryWindow { step_ms: 15_000, range_ms: 3_600_000 };
 
-    fn node(op: DurationOp) -> Box<DurationExpr> {
-        Box::new(DurationExpr { op, span: Span::new(2, 9) })
+    fn node(op: DurationOp) -> DurationExpr {
+        DurationExpr { op, span: Span::new(2, 9) }
+    }
+
+    fn boxed(op: DurationOp) -> Box<DurationExpr> {
+        Box::new(node(op))
     }
 
     #[test]
@@ -98,6 +102,12 @@ mod tests {
             60_000,
         );
         check(DurationOp::Unary(UnaryOp::Minus, node(DurationOp::Number(1.5))), -1_500);
+        check(DurationOp::MaxOf(boxed(DurationOp::Step), boxed(DurationOp::Range)), 3_600_000);
+        check(
+            DurationOp::Binary(BinaryOp::Mul, boxed(DurationOp::Step), boxed(DurationOp::Number(4.0))),
+            60_000,
+        );
+        check(DurationOp::Unary(UnaryOp::Minus, boxed(DurationOp::Number(1.5))), -1_500);
     }
 
     #[test]
@@ -110,7 +120,7 @@ mod tests {
         check(DurationOp::Number(f64::NAN), "2:9: duration is NaN or infinite");
         check(DurationOp::Number(1e12), "2:9: duration is out of range");
         check(
-            DurationOp::Binary(BinaryOp::Div, node(DurationOp::Step), node(DurationOp::Number(0.0))),
+            DurationOp::Binary(BinaryOp::Div, boxed(DurationOp::Step), boxed(DurationOp::Number(0.0))),
             "2:9: division by zero",
         );
     }

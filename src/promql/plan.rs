@@ -89,7 +89,7 @@ pub(super) struct Selector<'a> {
 /// A range selector or a subquery: windows of samples that end at each instant's reference.
 pub(super) struct Range<'a> {
     pub(super) source: Source<'a>,
-    pub(super) range_ms: i64,
+    pub(super) length_ms: i64,
     pub(super) reference: Reference,
 }
 
@@ -109,7 +109,7 @@ impl Range<'_> {
     /// The instants at which a subquery is evaluated: multiples of its step, so that they do not
     /// depend on when the query is asked. Source: Prometheus `promql/engine.go`, `subqueryTimeRange`.
     pub(super) fn grid(&self, steps: Steps, step_ms: i64) -> Steps {
-        let before = self.reference.at(steps.start).saturating_sub(self.range_ms);
+        let before = self.reference.at(steps.start).saturating_sub(self.length_ms);
         let last = self.reference.at(steps.last());
         let mut start = step_ms * (before / step_ms);
         if start <= before {
@@ -123,7 +123,7 @@ impl Range<'_> {
 impl<'a> Plan<'a> {
     pub(super) fn new(expr: &'a Expr, range: &EvalRange, options: &EvalOptions) -> Result<Self, EvalError> {
         let mut planner = Planner {
-            range: *range,
+            whole: *range,
             query: QueryWindow { step_ms: range.step_ms, range_ms: range.end - range.start },
             default_subquery_step_ms: options.default_subquery_step_ms.max(1),
             fetches: Vec::new(),
@@ -155,7 +155,7 @@ impl<'a> Planned<'a> {
 }
 
 struct Planner {
-    range: EvalRange,
+    whole: EvalRange,
     query: QueryWindow,
     default_subquery_step_ms: i64,
     fetches: Vec<Fetch>,
@@ -212,6 +212,7 @@ impl Planner {
         let number =
             |value| Planned { node: Node { span, kind: Kind::Number(value) }, constant: true, mark: false };
         let EvalRange { start, end, .. } = self.range;
+        let EvalRange { start, end, .. } = self.whole;
         match call.function {
             "start" => return Ok(number(start as f64 / 1000.0)),
             "end" => return Ok(number(end as f64 / 1000.0)),
@@ -260,21 +261,21 @@ impl Planner {
 
     fn matrix<'a>(&mut self, span: Span, matrix: &'a MatrixSelector) -> Result<Planned<'a>, EvalError> {
         let selector = self.selector(&matrix.selector)?;
-        let range_ms = duration_ms(&matrix.range, self.query, false)?;
+        let length_ms = duration_ms(&matrix.range, self.query, false)?;
         let reference = selector.reference;
-        let kind = Kind::Range(Range { source: Source::Selector(selector), range_ms, reference });
+        let kind = Kind::Range(Range { source: Source::Selector(selector), length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
     fn subquery<'a>(&mut self, span: Span, subquery: &'a SubqueryExpr) -> Result<Planned<'a>, EvalError> {
         let reference = self.reference(subquery.at, subquery.offset.as_ref())?;
-        let range_ms = duration_ms(&subquery.range, self.query, false)?;
+        let length_ms = duration_ms(&subquery.range, self.query, false)?;
         let step_ms = match &subquery.step {
             Some(step) => duration_ms(step, self.query, false)?.max(1),
             None => self.default_subquery_step_ms,
         };
         let inner = Box::new(self.node(&subquery.expr)?.constant_if_possible());
-        let kind = Kind::Range(Range { source: Source::Subquery { inner, step_ms }, range_ms, reference });
+        let kind = Kind::Range(Range { source: Source::Subquery { inner, step_ms }, length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
@@ -285,8 +286,8 @@ impl Planner {
     ) -> Result<Reference, EvalError> {
         let pinned = at.map(|at| match at {
             AtModifier::At(at) => at,
-            AtModifier::Start => self.range.start,
-            AtModifier::End => self.range.end,
+            AtModifier::Start => self.whole.start,
+            AtModifier::End => self.whole.end,
         });
         let offset_ms = offset.map_or(Ok(0), |offset| duration_ms(offset, self.query, true))?;
         Ok(Reference { pinned, offset_ms })
@@ -362,9 +363,9 @@ impl Needs<'_> {
             Source::Subquery { inner, step_ms } => self.of(inner, range.grid(steps, *step_ms)),
             Source::Selector(selector) => {
                 let (before, after) = match range.modifier() {
-                    None => (range.range_ms, 0),
-                    Some(RangeModifier::Anchored) => (range.range_ms + self.lookback_ms, 0),
-                    Some(RangeModifier::Smoothed) => (range.range_ms + self.lookback_ms, self.lookback_ms),
+                    None => (range.length_ms, 0),
+                    Some(RangeModifier::Anchored) => (range.length_ms + self.lookback_ms, 0),
+                    Some(RangeModifier::Smoothed) => (range.length_ms + self.lookback_ms, self.lookback_ms),
                 };
                 self.need(selector.fetch, range.reference, steps, before, after);
                 if let Some(hints) = &mut self.fetches[selector.fetch].hints {

@@ -24,6 +24,11 @@ impl Prefetched {
         self.samples
     }
 
+    /// How many series were fetched.
+    pub fn series_count(&self) -> usize {
+        self.series.iter().map(Vec::len).sum()
+    }
+
     /// The series of a selector, ordered by labels.
     pub(super) fn series(&self, fetch: usize) -> &[Series] {
         &self.series[self.places[fetch]]
@@ -53,7 +58,9 @@ pub async fn prefetch(
             continue;
         }
         let series = match &fetch.hints {
-            Some(hints) => queryable.select(&fetch.matchers, hints).await.map_err(storage_error)?,
+            Some(hints) => {
+                queryable.select(&fetch.matchers, hints).await.map_err(|error| storage_error(&error))?
+            }
             None => Vec::new(),
         };
         data.samples += series.iter().map(|series| series.points.len()).sum::<usize>();
@@ -69,6 +76,6 @@ pub async fn prefetch(
 }
 
 /// Prometheus' text for a selection that fails during the evaluation.
-fn storage_error(error: SelectError) -> EvalError {
+fn storage_error(error: &SelectError) -> EvalError {
     EvalError::Storage(format!("expanding series: {error}"))
 }

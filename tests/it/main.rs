@@ -7,5 +7,7 @@ mod promql_syntax;
 mod promqltest;
 mod real;
 mod servers;
+mod promql_syntax;
+mod promqltest;
 mod tidy;
 mod tls_probe;

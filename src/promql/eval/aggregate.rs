@@ -1,8 +1,9 @@
 //! Aggregation over series.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use crate::model::{Span, format_float};
+use crate::model::{Labels, Span, format_float};
 use crate::promql::ast::{AggregateExpr, AggregateOp, Grouping};
 use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::{Kind, Node};
@@ -11,7 +12,7 @@ use crate::promql::value::EvalError;
 
 use super::Evaluator;
 use super::error::failure;
-use super::grouping::{Groups, LabelKey};
+use super::grouping::{Groups, LabelKey, Members};
 use super::matrix::{Row, StepMatrix, absent, is_present};
 
 impl Evaluator<'_> {
@@ -31,8 +32,9 @@ impl Evaluator<'_> {
         let input = self.vector(input, steps)?;
         let mut groups = Groups::new(key(&expr.grouping));
         let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
-        let grouped = Grouped { input: &input, group_of: &group_of, groups: groups.len() };
-        let cells = match expr.op {
+        let members = Members::new(&group_of, groups.len());
+        let grouped = Grouped { input: &input, members: &members, labels: &groups.labels() };
+        Ok(match expr.op {
             AggregateOp::Sum => grouped.fold::<Sum>(),
             AggregateOp::Avg => grouped.fold::<Average>(),
             AggregateOp::Count => grouped.fold::<Count>(),
@@ -41,30 +43,19 @@ impl Evaluator<'_> {
             AggregateOp::Group => grouped.fold::<Group>(),
             AggregateOp::Stdvar => grouped.fold::<Variance>(),
             AggregateOp::Stddev => {
-                let mut cells = grouped.fold::<Variance>();
-                cells.iter_mut().filter(|cell| is_present(**cell)).for_each(|cell| *cell = cell.sqrt());
-                cells
+                let mut result = grouped.fold::<Variance>();
+                result.map(f64::sqrt);
+                result
             }
             AggregateOp::Quantile => {
                 self.remark_quantiles(&numbers, param_span);
                 grouped.quantiles(&numbers)
             }
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                return self.select_samples(expr.op, &numbers, param_span, &input, &group_of, groups.len());
+                self.select_samples(expr.op, &numbers, param_span, &input, &members)?
             }
             AggregateOp::CountValues => return Err(failure("count_values has no number as its parameter")),
-        };
-        let mut drop_name = vec![false; groups.len()];
-        for (row, group) in input.rows().iter().zip(&group_of) {
-            drop_name[*group] |= row.drop_name;
-        }
-        let mut result = StepMatrix::with_capacity(steps.count, groups.len());
-        for (group, labels) in groups.labels().into_iter().enumerate() {
-            let row = Row { labels, drop_name: drop_name[group] };
-            result.push_cells(row, &cells[group * steps.count..(group + 1) * steps.count]);
-        }
-        result.remove_empty_rows();
-        Ok(result)
+        })
     }
 
     fn remark_quantiles(&mut self, quantiles: &[f64], span: Span) {
@@ -92,8 +83,7 @@ impl Evaluator<'_> {
         let Some(Kind::String(label)) = param.map(|param| &param.kind) else {
             return Err(failure("count_values needs the name of a label"));
         };
-        // A text that is not UTF-8 reads with replacement characters.
-        if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
+        if label.is_empty() {
             return Err(failure(format!("invalid label name {label:?}")));
         }
         let input = self.vector(input, steps)?;
@@ -116,18 +106,22 @@ impl Evaluator<'_> {
         let mut row_of: HashMap<(usize, u64), usize> = HashMap::new();
         for (row, group) in group_of.iter().enumerate() {
             self.tick(steps.count)?;
-            self.check_growth(&result)?;
             for (step, value) in input.row(row).iter().enumerate().filter(|(_, cell)| is_present(**cell)) {
                 let bits = if hides_value { 0 } else { distinct_bits(*value) };
-                let target = *row_of.entry((*group, bits)).or_insert_with(|| {
-                    let labels = if hides_value {
-                        group_labels[*group].clone()
-                    } else {
-                        group_labels[*group].builder().set(label, &format_float(*value)).build()
-                    };
-                    result.push_cells(Row { labels, drop_name: false }, &vec![absent(); steps.count]);
-                    result.len() - 1
-                });
+                let target = match row_of.entry((*group, bits)) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(new) => {
+                        self.check_growth(&result)?;
+                        let labels = &group_labels[*group];
+                        let labels = if hides_value {
+                            labels.clone()
+                        } else {
+                            labels.builder().set(label, &format_float(*value)).build()
+                        };
+                        result.push_cells(Row { labels, drop_name: false }, &vec![absent(); steps.count]);
+                        *new.insert(result.len() - 1)
+                    }
+                };
                 let cell = &mut result.row_mut(target)[step];
                 *cell = if is_present(*cell) { *cell + 1.0 } else { 1.0 };
             }
@@ -148,51 +142,63 @@ fn key(grouping: &Grouping) -> LabelKey {
     }
 }
 
-/// An input with the group of each row.
+/// An input with the rows and the labels of each group.
 struct Grouped<'m> {
     input: &'m StepMatrix,
-    group_of: &'m [usize],
-    groups: usize,
+    members: &'m Members,
+    labels: &'m [Labels],
 }
 
 impl Grouped<'_> {
-    /// The cells of each group, one after another.
-    fn fold<A: Accumulator>(&self) -> Vec<f64> {
-        let steps = self.input.steps();
+    fn fold<A: Accumulator>(&self) -> StepMatrix {
         let mut states: Vec<Option<A>> = Vec::new();
-        states.resize_with(self.groups * steps, || None);
-        for (row, group) in self.group_of.iter().enumerate() {
-            let states = &mut states[group * steps..(group + 1) * steps];
-            for (state, value) in states.iter_mut().zip(self.input.row(row)) {
-                if is_present(*value) {
-                    match state {
-                        Some(state) => state.add(*value),
-                        None => *state = Some(A::first(*value)),
+        states.resize_with(self.input.steps(), || None);
+        self.each_group(|rows, cells| {
+            for row in rows {
+                for (state, value) in states.iter_mut().zip(self.input.row(*row)) {
+                    if is_present(*value) {
+                        match state {
+                            Some(state) => state.add(*value),
+                            None => *state = Some(A::first(*value)),
+                        }
                     }
                 }
             }
-        }
-        states.into_iter().map(|state| state.map_or_else(absent, A::value)).collect()
+            for (cell, state) in cells.iter_mut().zip(&mut states) {
+                if let Some(state) = state.take() {
+                    *cell = state.value();
+                }
+            }
+        })
     }
 
-    fn quantiles(&self, quantiles: &[f64]) -> Vec<f64> {
-        let steps = self.input.steps();
-        let mut members = vec![Vec::new(); self.groups];
-        for (row, group) in self.group_of.iter().enumerate() {
-            members[*group].push(row);
-        }
-        let mut cells = Vec::with_capacity(self.groups * steps);
+    fn quantiles(&self, quantiles: &[f64]) -> StepMatrix {
         let mut values = Vec::new();
-        for rows in members {
-            for (step, q) in quantiles.iter().enumerate() {
+        self.each_group(|rows, cells| {
+            for (step, (cell, q)) in cells.iter_mut().zip(quantiles).enumerate() {
                 values.clear();
                 values.extend(
                     rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell)),
                 );
                 cells.push(if values.is_empty() { absent() } else { quantile(*q, &mut values) });
+                let present =
+                    rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell));
+                values.extend(present);
+                if !values.is_empty() {
+                    *cell = quantile(*q, &mut values);
+                }
             }
+        })
+    }
+
+    /// A row for each group, which `fill` fills from the group's rows.
+    fn each_group(&self, mut fill: impl FnMut(&[usize], &mut [f64])) -> StepMatrix {
+        let mut result = StepMatrix::with_capacity(self.input.steps(), self.labels.len());
+        for (rows, labels) in self.members.iter().zip(self.labels) {
+            let drop_name = rows.iter().any(|row| self.input.rows()[*row].drop_name);
+            result.push(|| Row { labels: labels.clone(), drop_name }, |cells| fill(rows, cells));
         }
-        cells
+        result
     }
 }
 

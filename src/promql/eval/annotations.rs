@@ -56,42 +56,43 @@ impl Annotations {
         }
     }
 
-    fn warning(&mut self, text: String, span: Span) {
+    fn warning(&mut self, text: &str, span: Span) {
         self.add(AnnotationKind::Warning, format!("PromQL warning: {text}"), span, None);
     }
 
-    fn info(&mut self, text: String, span: Span) {
+    fn info(&mut self, text: &str, span: Span) {
         self.add(AnnotationKind::Info, format!("PromQL info: {text}"), span, None);
     }
 
     pub(super) fn invalid_quantile(&mut self, q: f64, span: Span) {
         let got = format_g(q, None);
-        self.warning(format!("quantile value should be between 0 and 1, got {got}"), span);
+        self.warning(&format!("quantile value should be between 0 and 1, got {got}"), span);
     }
 
     pub(super) fn invalid_ratio(&mut self, ratio: f64, cap: f64, span: Span) {
         let (got, cap) = (format_g(ratio, None), format_g(cap, None));
         self.warning(format!("ratio value should be between -1 and 1, got {got}, capping to {cap}"), span);
+        self.warning(&format!("ratio value should be between -1 and 1, got {got}, capping to {cap}"), span);
     }
 
     pub(super) fn bad_bucket_label(&mut self, metric: &str, value: &str, span: Span) {
         let name = for_metric(metric);
         self.warning(
-            format!("bucket label \"le\" is missing or has a malformed value of {value:?}{name}"),
+            &format!("bucket label \"le\" is missing or has a malformed value of {value:?}{name}"),
             span,
         );
     }
 
     pub(super) fn sort_in_range_query(&mut self, span: Span) {
         self.warning(
-            "sort is ineffective for range queries since results are always ordered by labels".to_owned(),
+            "sort is ineffective for range queries since results are always ordered by labels",
             span,
         );
     }
 
     pub(super) fn possible_non_counter(&mut self, metric: &str, span: Span) {
         self.info(
-            format!(
+            &format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
             ),
             span,
@@ -100,7 +101,7 @@ impl Annotations {
 
     pub(super) fn incompatible_types(&mut self, left: &str, operator: &str, right: &str, span: Span) {
         self.info(
-            format!(
+            &format!(
                 "incompatible sample types encountered for binary operator {operator:?}: \
                  {left} {operator} {right}"
             ),

@@ -108,6 +108,41 @@ impl<'l> Groups<'l> {
     }
 }
 
+/// The rows of a vector by the group that they belong to.
+pub(super) struct Members {
+    /// Group `g` has the rows `rows[starts[g]..starts[g + 1]]`.
+    starts: Vec<usize>,
+    rows: Vec<usize>,
+}
+
+impl Members {
+    pub(super) fn new(group_of: &[usize], groups: usize) -> Self {
+        let mut starts = vec![0; groups + 1];
+        for group in group_of {
+            starts[group + 1] += 1;
+        }
+        for group in 0..groups {
+            starts[group + 1] += starts[group];
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![0; group_of.len()];
+        for (row, group) in group_of.iter().enumerate() {
+            rows[next[*group]] = row;
+            next[*group] += 1;
+        }
+        Self { starts, rows }
+    }
+
+    pub(super) fn of(&self, group: usize) -> &[usize] {
+        &self.rows[self.starts[group]..self.starts[group + 1]]
+    }
+
+    /// The rows of each group.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[usize]> {
+        (0..self.starts.len() - 1).map(|group| self.of(group))
+    }
+}
+
 /// Uses a hash as it is: label sets and group keys bring their own.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PassThrough;

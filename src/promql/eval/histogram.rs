@@ -242,7 +242,7 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Correction
         return (f64::NAN, correction);
     }
     let rank = q * observations;
-    let index = buckets[..highest].partition_point(|bucket| !(bucket.count >= rank));
+    let index = buckets[..highest].partition_point(|bucket| bucket.count < rank);
     let value = if index == highest {
         buckets[highest - 1].upper_bound
     } else if index == 0 && buckets[0].upper_bound <= 0.0 {

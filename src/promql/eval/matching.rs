@@ -14,38 +14,8 @@ use crate::promql::value::EvalError;
 use super::Evaluator;
 use super::binary::{Operation, SetOperation};
 use super::error::failure;
-use super::grouping::{Groups, LabelKey, PassThrough};
+use super::grouping::{Groups, LabelKey, Members, PassThrough};
 use super::matrix::{Row, StepMatrix, absent, is_present, without_metadata};
-
-/// The rows of a vector by the group that they match in.
-struct Members {
-    /// Group `g` has the rows `rows[starts[g]..starts[g + 1]]`.
-    starts: Vec<usize>,
-    rows: Vec<usize>,
-}
-
-impl Members {
-    fn new(group_of: &[usize], groups: usize) -> Self {
-        let mut starts = vec![0; groups + 1];
-        for group in group_of {
-            starts[group + 1] += 1;
-        }
-        for group in 0..groups {
-            starts[group + 1] += starts[group];
-        }
-        let mut next = starts.clone();
-        let mut rows = vec![0; group_of.len()];
-        for (row, group) in group_of.iter().enumerate() {
-            rows[next[*group]] = row;
-            next[*group] += 1;
-        }
-        Self { starts, rows }
-    }
-
-    fn of(&self, group: usize) -> &[usize] {
-        &self.rows[self.starts[group]..self.starts[group + 1]]
-    }
-}
 
 /// Both sides with the groups of their rows.
 struct Sides {
@@ -191,10 +161,7 @@ struct Pairing<'p> {
 impl Pairing<'_> {
     /// At no instant two rows of a group on the "one" side may have a value.
     fn check_one_side(&self) -> Result<(), EvalError> {
-        let crowded: Vec<&[usize]> = (0..self.sides.members_of_one.starts.len() - 1)
-            .map(|group| self.sides.members_of_one.of(group))
-            .filter(|rows| rows.len() > 1)
-            .collect();
+        let crowded: Vec<&[usize]> = self.sides.members_of_one.iter().filter(|rows| rows.len() > 1).collect();
         if crowded.is_empty() {
             return Ok(());
         }

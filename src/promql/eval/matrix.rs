@@ -1,11 +1,12 @@
 //! Series with a value for each instant, stored densely.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::{Labels, METRIC_NAME, is_stale, stale_nan};
 
 use super::error::same_labelset;
+use super::grouping::PassThrough;
 use crate::promql::value::EvalError;
 
 /// Whether there is a value in this cell. The staleness marker stands for "none": a selector never
@@ -177,8 +178,8 @@ impl StepMatrix {
 
     /// Whether two rows have the same labels.
     pub(super) fn has_same_labelset(&self) -> bool {
-        let mut seen = HashMap::with_capacity_and_hasher(self.len(), super::grouping::PassThrough);
-        self.rows.iter().any(|row| seen.insert(&row.labels, ()).is_some())
+        let mut seen = HashSet::with_capacity_and_hasher(self.len(), PassThrough);
+        self.rows.iter().any(|row| !seen.insert(&row.labels))
     }
 
     /// Merges rows with the same labels. Two values at the same instant are an error.
@@ -186,7 +187,7 @@ impl StepMatrix {
         if self.len() < 2 {
             return Ok(());
         }
-        let mut first = HashMap::with_capacity_and_hasher(self.len(), super::grouping::PassThrough);
+        let mut first = HashMap::with_capacity_and_hasher(self.len(), PassThrough);
         let mut keep = vec![true; self.len()];
         let mut merges = Vec::new();
         for (index, row) in self.rows.iter().enumerate() {
@@ -269,7 +270,9 @@ mod tests {
 
     #[test]
     fn calculations_never_yield_the_absent_cell() {
-        for value in [absent() + 0.0, -absent() * 1.0, f64::NAN, 0.0 / 0.0, absent().sqrt()] {
+        for value in
+            [absent() + 0.0, -absent() * 1.0, f64::NAN, f64::INFINITY - f64::INFINITY, absent().sqrt()]
+        {
             assert!(is_present(value));
         }
     }

@@ -104,6 +104,10 @@ struct Evaluator<'a> {
 impl Evaluator<'_> {
     fn node(&mut self, node: &Node<'_>, steps: Steps) -> Result<Evaluated, EvalError> {
         self.options.interrupt.check()?;
+        if steps.count > self.options.max_samples {
+            // Even a number would not fit.
+            return Err(too_many_samples());
+        }
         let before = self.samples;
         let value = match &node.kind {
             Kind::Number(value) => Evaluated::Scalar(vec![*value; steps.count]),

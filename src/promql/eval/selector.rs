@@ -113,7 +113,7 @@ impl Evaluator<'_> {
             Source::Selector(selector) => {
                 let (start, end) = {
                     let end = range.reference.at(steps.start);
-                    (end.saturating_sub(range.range_ms), end)
+                    (end.saturating_sub(range.length_ms), end)
                 };
                 let fetched = self.data.series(selector.fetch);
                 let mut scratch = Vec::new();

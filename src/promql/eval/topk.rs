@@ -1,5 +1,7 @@
 //! Aggregations that keep some of a group's series: `topk`, `bottomk`, `limitk`, `limit_ratio`.
 
+use xxhash_rust::xxh64::xxh64;
+
 use crate::model::{Labels, Span};
 use crate::promql::ast::AggregateOp;
 use crate::promql::numeric::format_g;
@@ -7,6 +9,7 @@ use crate::promql::value::EvalError;
 
 use super::Evaluator;
 use super::error::failure;
+use super::grouping::Members;
 use super::matrix::{StepMatrix, absent, is_present};
 
 /// The bounds of the parameters that Go can convert to an `int64`.
@@ -22,8 +25,7 @@ impl Evaluator<'_> {
         params: &[f64],
         param_span: Span,
         input: &StepMatrix,
-        group_of: &[usize],
-        groups: usize,
+        members: &Members,
     ) -> Result<StepMatrix, EvalError> {
         let steps = input.steps();
         let none = StepMatrix::new(steps);
@@ -57,15 +59,15 @@ impl Evaluator<'_> {
                 return Err(failure(format!("Scalar value {} overflows int64", format_g(max, None))));
             }
         }
-        let mut members = vec![Vec::new(); groups];
-        for (row, group) in group_of.iter().enumerate() {
-            members[*group].push(row);
-        }
+        let offsets: Vec<f64> = match op {
+            AggregateOp::LimitRatio => input.rows().iter().map(|row| sample_offset(&row.labels)).collect(),
+            _ => Vec::new(),
+        };
         let mut selected = vec![false; input.cells().len()];
         let mut order = Vec::new();
         for (step, param) in params.iter().enumerate() {
             self.tick(input.len())?;
-            for rows in &members {
+            for rows in members.iter() {
                 let present = rows
                     .iter()
                     .map(|row| (*row, input.row(*row)[step]))
@@ -75,7 +77,7 @@ impl Evaluator<'_> {
                     AggregateOp::Bottomk => best(present, *param as usize, true),
                     AggregateOp::Limitk => present.take(*param as usize).map(|(row, _)| row).collect(),
                     _ => present
-                        .filter(|(row, _)| is_sampled(&input.rows()[*row].labels, param.clamp(-1.0, 1.0)))
+                        .filter(|(row, _)| is_sampled(offsets[*row], param.clamp(-1.0, 1.0)))
                         .map(|(row, _)| row)
                         .collect(),
                 };
@@ -179,10 +181,27 @@ impl WorstFirst {
     }
 }
 
-/// Whether a series is among the given share of all: decided by its labels, so that it is the same at
-/// every instant, and so that `r` and `r - 1` split all series between them.
-fn is_sampled(labels: &Labels, ratio: f64) -> bool {
-    let offset = labels.hash64() as f64 / u64::MAX as f64;
+/// Where a series lies between 0 and 1 for `limit_ratio`: decided by the hash that its labels have in
+/// Prometheus, so that both select the same series.
+/// Source: Prometheus `model/labels/labels_stringlabels.go`, `Labels.Hash`.
+fn sample_offset(labels: &Labels) -> f64 {
+    let mut encoded = Vec::new();
+    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+        match u8::try_from(text.len()) {
+            Ok(size) if size < u8::MAX => encoded.push(size),
+            _ => {
+                encoded.push(u8::MAX);
+                encoded.extend_from_slice(&text.len().to_le_bytes()[..3]);
+            }
+        }
+        encoded.extend_from_slice(text.as_bytes());
+    }
+    xxh64(&encoded, 0) as f64 / u64::MAX as f64
+}
+
+/// Whether a series at this offset is among the given share of all; `r` and `r - 1` split all series
+/// between them.
+fn is_sampled(offset: f64, ratio: f64) -> bool {
     if ratio >= 0.0 { offset < ratio } else { offset >= 1.0 + ratio }
 }
 
@@ -208,8 +227,10 @@ mod tests {
     fn a_ratio_and_its_complement_split_all_series() {
         for number in 0..100 {
             let labels = Labels::from_pairs([("n", number.to_string())]);
-            assert_ne!(is_sampled(&labels, 0.3), is_sampled(&labels, -0.7));
-            assert!(is_sampled(&labels, 1.0) && is_sampled(&labels, -1.0) && !is_sampled(&labels, 0.0));
+            let offset = sample_offset(&labels);
+            assert!((0.0..=1.0).contains(&offset));
+            assert_ne!(is_sampled(offset, 0.3), is_sampled(offset, -0.7));
+            assert!(is_sampled(offset, 1.0) && is_sampled(offset, -1.0) && !is_sampled(offset, 0.0));
         }
     }
 }

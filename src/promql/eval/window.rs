@@ -118,7 +118,7 @@ impl Evaluator<'_> {
             let (mut from, mut to) = (0, 0);
             for (step, (at, cell)) in steps.iter().zip(cells).enumerate() {
                 let end = range.reference.at(at);
-                let start = end.saturating_sub(range.range_ms);
+                let start = end.saturating_sub(range.length_ms);
                 if step == 0 {
                     // Everything before the first window is passed at once.
                     from = points.partition_point(|point| point.at <= start.saturating_sub(before));

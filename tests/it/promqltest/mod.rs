@@ -158,5 +158,8 @@ fn render(reports: &BTreeMap<String, Report>) -> String {
         sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
     line("all", sums);
+    for failure in reports.iter().flat_map(|(name, report)| report.failures.iter().map(move |f| (name, f))) {
+        let _ = write!(text, "\n- `{}`, {}", failure.0, failure.1);
+    }
     text
 }

@@ -25,7 +25,7 @@ impl Rate {
         Self {
             counter: true,
             per_second,
-            range_ms: range.range_ms,
+            range_ms: range.length_ms,
             modifier: range.modifier(),
             resets: Vec::new(),
         }
