@@ -148,7 +148,9 @@ impl ByHash {
 
     fn insert(&mut self, hash: u64, id: SeriesId) {
         match self.first.entry(hash) {
-            MapEntry::Vacant(place) => drop(place.insert(id)),
+            MapEntry::Vacant(place) => {
+                place.insert(id);
+            }
             MapEntry::Occupied(_) => self.others.entry(hash).or_default().push(id),
         }
     }
@@ -157,9 +159,9 @@ impl ByHash {
         let mut all: Vec<_> = self.get(hash).filter(|other| *other != id).collect();
         self.others.remove(&hash);
         if all.is_empty() {
-            drop(self.first.remove(&hash))
+            self.first.remove(&hash);
         } else {
-            drop(self.first.insert(hash, all.remove(0)))
+            self.first.insert(hash, all.remove(0));
         }
         if !all.is_empty() {
             self.others.insert(hash, all);

@@ -22,6 +22,7 @@ mod postings;
 mod record;
 mod replay;
 mod retention;
+mod scaled;
 mod select;
 mod series;
 mod snapshot;

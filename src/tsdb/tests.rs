@@ -107,7 +107,7 @@ fn references_of_dropped_series_are_unknown_even_when_their_number_is_used_again
     assert_eq!(new.0 as u32, old.0 as u32, "the number is used again");
     assert_eq!(append(old, 10 * HOUR + 2), [(0, AppendError::UnknownReference)]);
     assert_eq!(append(new, 10 * HOUR + 2), []);
-    for bogus in [0, 1 << 32 | 9_999_999, u64::MAX] {
+    for bogus in [0, 1 << 32 | 0xff_ffff, u64::MAX] {
         let refused = append(crate::storage::SeriesRef(bogus), 10 * HOUR + 3);
         assert_eq!(refused, [(0, AppendError::UnknownReference)], "{bogus}");
     }
@@ -416,7 +416,7 @@ fn a_damaged_snapshot_loses_the_damaged_part_alone() {
     let all = tsdb.stats().samples;
     tsdb.close().unwrap();
     drop(tsdb);
-    assert_eq!(wal_files(folder.path()), [Path::new(""); 0]);
+    assert!(wal_files(folder.path()).is_empty());
     let (_, path) = super::disk::numbered_files(folder.path(), "snapshot-").unwrap().remove(0);
     let sound = std::fs::read(&path).unwrap();
     let reopen = |bytes: &[u8]| {
