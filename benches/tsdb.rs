@@ -54,7 +54,7 @@ fn run(series: usize, samples: usize, path: Option<&Path>) {
     }
     report("create series", series, created.elapsed(), "series");
 
-    let mut appending = Duration::ZERO;
+    let (mut appending, mut computing) = (Duration::ZERO, Duration::ZERO);
     for round in 0..samples {
         let at = START + round as i64 * INTERVAL_MS;
         for (target, batch) in batches.iter_mut().enumerate() {
@@ -63,13 +63,15 @@ fn run(series: usize, samples: usize, path: Option<&Path>) {
                 sample.value = values[target * SERIES_PER_TARGET + offset].next();
             }
         }
-        let started = Instant::now();
+        let (started, on_core) = (Instant::now(), time_on_core());
         for batch in &batches {
             assert!(tsdb.append(batch).is_empty(), "every sample is accepted");
         }
         appending += started.elapsed();
+        computing += time_on_core().saturating_sub(on_core);
     }
     report("append by reference", series * samples, appending, "samples");
+    report("append by reference, in time on the core", series * samples, computing, "samples");
     tsdb.flush().expect("the log is written");
     let (grown, total) = (resident_bytes().saturating_sub(before), (series * samples) as f64);
     let stats = tsdb.stats();
@@ -239,4 +241,11 @@ impl Value {
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096
+}
+
+/// How long this thread has run on a core: what remains comparable on a busy machine.
+/// Source: Documentation/scheduler/sched-stats.rst of Linux, /proc/<pid>/schedstat.
+fn time_on_core() -> Duration {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(schedstat.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
 }

@@ -200,8 +200,12 @@ impl OpenChunk {
         if words.len() <= SMALL_ENOUGH {
             return words;
         }
-        let points: Vec<_> = Decoder::new(self.start, self.count, &words).collect();
-        match scale(&points) {
+        let mut points = [Point { at: 0, value: 0.0 }; SAMPLES_PER_CHUNK as usize];
+        let points = &mut points[..usize::from(self.count)];
+        for (place, point) in points.iter_mut().zip(Decoder::new(self.start, self.count, &words)) {
+            *place = point;
+        }
+        match scale(points, words.len()) {
             Some(scaled) if scaled.len() < words.len() => scaled,
             _ => words,
         }
@@ -213,10 +217,10 @@ impl OpenChunk {
     }
 }
 
-/// The points with their values as decimal numbers, if they are such.
-fn scale(points: &[Point]) -> Option<Box<[u64]>> {
+/// The points with their values as decimal numbers, if they are such; about `words` words.
+fn scale(points: &[Point], words: usize) -> Option<Box<[u64]>> {
     let (numbers, scale) = scaled::plan(points)?;
-    let mut bits = BitWriter::default();
+    let mut bits = BitWriter::with_capacity(words);
     bits.write(DECIMALS, 1);
     let mut values = ScaledWriter::start(scale, *numbers.first()?, &mut bits);
     let mut last_interval = 0;

@@ -23,11 +23,16 @@ pub(super) const WAL_MAGIC: &[u8; 8] = b"vlmswal1";
 /// What the names of log files begin with.
 pub(super) const WAL_PREFIX: &str = "wal-";
 
-/// The size at which a log file is ended and the next one begun, in bytes.
-const SEGMENT_SIZE: u64 = 64 << 20;
+/// How large things may grow, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WalLimits {
+    /// The size at which a log file is ended and the next one begun.
+    pub(super) segment: u64,
+    /// How much may wait for the disk before samples go unlogged: some seconds of the fastest scrape.
+    pub(super) queue: u64,
+}
 
-/// How many bytes may wait for the disk before more are dropped: some seconds of the fastest scrape.
-const MAX_QUEUED: u64 = 64 << 20;
+const LIMITS: WalLimits = WalLimits { segment: 64 << 20, queue: 64 << 20 };
 
 /// How many queued bytes are worth a flush before its time.
 const EARLY_FLUSH: u64 = 4 << 20;
@@ -49,6 +54,7 @@ pub(super) struct Wal {
     size: AtomicU64,
     /// Whether the log lacks samples, which a snapshot would hold.
     incomplete: AtomicBool,
+    pub(super) limits: WalLimits,
     pub(super) counters: WalCounters,
 }
 
@@ -109,6 +115,7 @@ impl Wal {
             queued: AtomicU64::new(0),
             size: AtomicU64::new(size),
             incomplete: AtomicBool::new(false),
+            limits: LIMITS,
             counters: WalCounters::default(),
         }
     }
@@ -140,10 +147,10 @@ impl Wal {
 
     /// Begins a batch; nothing if the queue is full, and then its samples go unlogged.
     pub(super) fn begin(&self, queue: &mut Queue) -> Option<BatchWriter> {
-        if self.queued() >= MAX_QUEUED {
+        if self.queued() >= self.limits.queue {
             return None;
         }
-        if queue.segment_size >= SEGMENT_SIZE {
+        if queue.segment_size >= self.limits.segment {
             queue.next_segment();
         }
         Some(BatchWriter::new(queue.segment))
