@@ -129,6 +129,12 @@ impl Head {
         used + used / 4
     }
 
+    /// How many series there are; it waits for no lock.
+    pub(super) fn series_count(&self) -> usize {
+        let created = self.counters.series_created.load(Ordering::Relaxed);
+        created.saturating_sub(self.counters.series_removed.load(Ordering::Relaxed)) as usize
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.memory() >= self.limits.max_memory
     }

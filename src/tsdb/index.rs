@@ -53,11 +53,6 @@ impl Index {
         &self.postings
     }
 
-    /// How many series there are.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
-    }
-
     /// All series, ascending.
     pub(super) fn ids(&self) -> impl Iterator<Item = SeriesId> {
         (0..).zip(&self.entries).filter(|(_, entry)| !entry.pairs.is_empty()).map(|(id, _)| id)
@@ -233,6 +228,5 @@ mod tests {
         assert_eq!(index.pairs_of(one), None);
         assert_eq!(SeriesKey::from(SeriesRef::from(other)), other);
         assert_eq!(index.ids().collect::<Vec<_>>(), [other.id, kept.id]);
-        assert_eq!(index.len(), 2);
     }
 }

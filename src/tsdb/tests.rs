@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 
 use super::disk::faulty::FaultyDisk;
@@ -14,7 +15,7 @@ use crate::clock::FixedClock;
 use crate::model::{
     Labels, MatchOp, Matcher, NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs,
 };
-use crate::storage::{AppendError, Appender as _, Queryable as _, RefSample, SelectHints};
+use crate::storage::{AppendError, Appender as _, Queryable, RefSample, SelectError, SelectHints};
 
 const HOUR: TimestampMs = 3_600_000;
 
@@ -182,6 +183,28 @@ fn the_ceiling_lets_go_of_what_is_past_retention_first() {
     assert!(again(), "points past retention are dropped");
 }
 
+/// A store that offers no more than it must.
+struct SeriesAlone<'t>(&'t Tsdb);
+
+impl Queryable for SeriesAlone<'_> {
+    fn select<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        hints: &'a SelectHints,
+    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+        self.0.select(matchers, hints)
+    }
+
+    fn series<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        start: TimestampMs,
+        end: TimestampMs,
+    ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
+        self.0.series(matchers, start, end)
+    }
+}
+
 #[test]
 fn label_names_and_values_obey_matchers_and_time() {
     let tsdb = memory();
@@ -206,6 +229,19 @@ fn label_names_and_values_obey_matchers_and_time() {
     assert_eq!(names(&[], 0), ["__name__", "job", "zone"]);
     assert_eq!(names(&[Matcher::equal("job", "c")], 0), ["__name__", "job"]);
     assert_eq!(names(&[Matcher::equal("job", "b")], 10 * HOUR), [""; 0]);
+    // What every other store does, by way of the series, says the same.
+    let plain = SeriesAlone(&tsdb);
+    for matchers in [&[][..], &up] {
+        for start in [0, 10 * HOUR] {
+            let by_series = plain.label_names(matchers, start, 11 * HOUR).now_or_never().unwrap().unwrap();
+            assert_eq!(by_series, names(matchers, start));
+            for name in ["__name__", "job", "zone", "none"] {
+                let by_series =
+                    plain.label_values(name, matchers, start, 11 * HOUR).now_or_never().unwrap().unwrap();
+                assert_eq!(by_series, values(name, matchers, start), "{name}");
+            }
+        }
+    }
     let series = tsdb.series(&up, 10 * HOUR, 11 * HOUR).now_or_never().unwrap().unwrap();
     assert_eq!(series, [labels("up job=a zone=z")]);
 }
@@ -219,7 +255,7 @@ fn a_closed_store_refuses_everything() {
     assert_eq!(tsdb.reference(&labels("up")), Err(AppendError::Closed));
     assert_eq!(tsdb.append(&[RefSample { series, at: 1, value: 1.0 }]), [(0, AppendError::Closed)]);
     let refused = tsdb.series(&[], 0, 1).now_or_never().unwrap();
-    assert!(matches!(refused, Err(crate::storage::SelectError::Closed)));
+    assert!(matches!(refused, Err(SelectError::Closed)));
 }
 
 /// What a store should do, done slowly.
@@ -526,6 +562,29 @@ fn what_a_full_queue_does_not_log_a_snapshot_saves() {
     let (tsdb, report) = open(config(Some(folder.path())));
     assert_eq!((report.corruptions, report.unknown_references), (0, 0));
     assert_eq!(everything(&tsdb), before);
+}
+
+#[test]
+fn a_batch_that_is_too_large_for_the_log_is_saved_by_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut tsdb, _) = open(config(Some(folder.path())));
+    Arc::get_mut(&mut tsdb).unwrap().durable.as_mut().unwrap().wal.limits.frame = 1_000;
+    fill(&tsdb, 5, 0, 2);
+    let large = format!("m label={}", "x".repeat(2_000));
+    assert_eq!(tsdb.append_samples(&[sample(&large, 1_000, 1.0)]), []);
+    fill(&tsdb, 5, 2, 2);
+    let stats = tsdb.stats();
+    assert_eq!((stats.samples, stats.wal_dropped_samples), (21, 1));
+    tsdb.flush().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for file in wal_files(folder.path()) {
+        std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let (_, report) = open(config(Some(copy.path())));
+    assert_eq!((report.samples, report.corruptions, report.unknown_references), (20, 0, 0));
+    tsdb.maintain(10 * HOUR);
+    drop(tsdb);
+    assert_eq!(open(config(Some(folder.path()))).1.samples, 21);
 }
 
 #[test]

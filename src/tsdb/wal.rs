@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::disk::{DiskFile, SharedDisk, remove_numbered_before, sync_directory};
-use super::frame::write_frame;
+use super::frame::{MAX_FRAME, write_frame};
 use super::head::lock;
 use super::record::{BatchWriter, Segment};
 
@@ -30,9 +30,11 @@ pub(super) struct WalLimits {
     pub(super) segment: u64,
     /// How much may wait for the disk before samples go unlogged: some seconds of the fastest scrape.
     pub(super) queue: u64,
+    /// What one batch may take; a reader holds a larger frame for damage.
+    pub(super) frame: usize,
 }
 
-const LIMITS: WalLimits = WalLimits { segment: 64 << 20, queue: 64 << 20 };
+const LIMITS: WalLimits = WalLimits { segment: 64 << 20, queue: 64 << 20, frame: MAX_FRAME };
 
 /// How many queued bytes are worth a flush before its time.
 const EARLY_FLUSH: u64 = 4 << 20;
@@ -167,6 +169,13 @@ impl Wal {
     /// Queues a batch.
     pub(super) fn commit(&self, queue: &mut Queue, batch: &BatchWriter, declarations: &[u8]) {
         if batch.count() == 0 {
+            return;
+        }
+        if declarations.len() + batch.size() > self.limits.frame {
+            // Only labels of an absurd size get here. What was declared is not in this file now.
+            self.missed(batch.count());
+            queue.segment += 1;
+            queue.segment_size = 0;
             return;
         }
         let segment = queue.segment;
