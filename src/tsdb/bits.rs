@@ -44,14 +44,19 @@ impl BitWriter {
         }
     }
 
-    /// Takes what was written, without spare capacity, and starts anew.
+    /// A writer with room for `words` words.
+    pub(super) fn with_capacity(words: usize) -> Self {
+        Self { words: Vec::with_capacity(words), ..Self::default() }
+    }
+
+    /// Takes what was written and starts anew. It is copied: buffers of growing chunks have a few
+    /// sizes, and a whole one that is given back serves the next series, where the rest of one that
+    /// was cut to size would serve nobody.
     pub(super) fn take(&mut self) -> Box<[u64]> {
-        let Self { mut words, tail, used } = std::mem::take(self);
-        if used > 0 {
-            words.reserve_exact(1);
-            words.push(tail);
-        }
-        words.into_boxed_slice()
+        let mut exact = Vec::with_capacity(self.words.len() + usize::from(self.used > 0));
+        self.copy_to(&mut exact);
+        *self = Self::default();
+        exact.into_boxed_slice()
     }
 
     /// The size of the heap block in bytes.

@@ -1,5 +1,5 @@
 //! Compressed runs of points: timestamps as differences of differences, values as differences of
-//! bits.
+//! bits or, where that takes less room, as decimal numbers ([`super::scaled`]).
 //!
 //! The idea is that of Gorilla (Pelkonen et al., VLDB 2015): a series that is read at a steady
 //! interval needs one bit per timestamp, and one that does not change one bit per value. The code
@@ -9,9 +9,17 @@
 use crate::model::{Point, TimestampMs};
 
 use super::bits::{BitReader, BitWriter};
+use super::scaled::{self, ScaledReader, ScaledWriter};
 
 /// How many points a full chunk has. Source: Prometheus 3.14 tsdb/head.go, `DefaultSamplesPerChunk`.
 pub(super) const SAMPLES_PER_CHUNK: u16 = 120;
+
+/// The first bit of a chunk tells how its values are written.
+const DIFFERENCES: u64 = 0;
+const DECIMALS: u64 = 1;
+
+/// A chunk of so many words is not worth trying to write it in another way.
+const SMALL_ENOUGH: usize = 5;
 
 /// How many bits follow the prefixes `10`, `110` and `1110` of a timestamp; `0` stands for no change
 /// and `1111` is followed by all 64. The first width takes the jitter of a scrape.
@@ -125,34 +133,17 @@ impl OpenChunk {
             self.start = at;
             self.last_interval = 0;
             self.significant = 0;
+            self.bits.write(DIFFERENCES, 1);
             self.bits.write(bits, 64);
         } else {
             let interval = at.wrapping_sub(self.last_at);
-            self.write_time(interval.wrapping_sub(self.last_interval));
+            write_time(&mut self.bits, interval.wrapping_sub(self.last_interval));
             self.last_interval = interval;
             self.write_value(bits ^ self.last_bits);
         }
         self.last_at = at;
         self.last_bits = bits;
         self.count += 1;
-    }
-
-    fn write_time(&mut self, change: i64) {
-        if change == 0 {
-            self.bits.write(0, 1);
-            return;
-        }
-        for (index, width) in (1_u32..).zip(TIME_WIDTHS) {
-            let half = 1_i64 << (width - 1);
-            if (-half..half).contains(&change) {
-                // `index` ones and a zero.
-                let prefix = (1_u64 << (index + 1)) - 2;
-                self.bits.write(prefix << width | (change + half) as u64, index + 1 + width);
-                return;
-            }
-        }
-        self.bits.write(0b1111, 4);
-        self.bits.write(change as u64, 64);
     }
 
     fn write_value(&mut self, difference: u64) {
@@ -191,10 +182,33 @@ impl OpenChunk {
             start: self.start,
             span_ms: u32::try_from(span).expect("a chunk is cut long before it spans 49 days"),
             count: self.count,
-            words: self.bits.take(),
+            words: self.take_words(),
         };
         self.count = 0;
         Some(chunk)
+    }
+
+    /// Forgets the points and starts anew; [`Self::last`] stays.
+    pub(super) fn discard(&mut self) {
+        self.bits = BitWriter::default();
+        self.count = 0;
+    }
+
+    /// Takes the encoded points in the form that is smaller.
+    fn take_words(&mut self) -> Box<[u64]> {
+        let words = self.bits.take();
+        if words.len() <= SMALL_ENOUGH {
+            return words;
+        }
+        let mut points = [Point { at: 0, value: 0.0 }; SAMPLES_PER_CHUNK as usize];
+        let points = &mut points[..usize::from(self.count)];
+        for (place, point) in points.iter_mut().zip(Decoder::new(self.start, self.count, &words)) {
+            *place = point;
+        }
+        match scale(points, words.len()) {
+            Some(scaled) if scaled.len() < words.len() => scaled,
+            _ => words,
+        }
     }
 
     /// Appends the encoded points to `words`.
@@ -203,32 +217,72 @@ impl OpenChunk {
     }
 }
 
+/// The points with their values as decimal numbers, if they are such; about `words` words.
+fn scale(points: &[Point], words: usize) -> Option<Box<[u64]>> {
+    let (numbers, scale) = scaled::plan(points)?;
+    let mut bits = BitWriter::with_capacity(words);
+    bits.write(DECIMALS, 1);
+    let mut values = ScaledWriter::start(scale, *numbers.first()?, &mut bits);
+    let mut last_interval = 0;
+    for (pair, number) in points.windows(2).zip(&numbers[1..]) {
+        let interval = pair[1].at.wrapping_sub(pair[0].at);
+        write_time(&mut bits, interval.wrapping_sub(last_interval));
+        last_interval = interval;
+        values.write(*number, &mut bits);
+    }
+    Some(bits.take())
+}
+
+fn write_time(bits: &mut BitWriter, change: i64) {
+    if change == 0 {
+        bits.write(0, 1);
+        return;
+    }
+    for (ones, width) in (1_u32..).zip(TIME_WIDTHS) {
+        let half = 1_i64 << (width - 1);
+        if (-half..half).contains(&change) {
+            let prefix = (1_u64 << (ones + 1)) - 2;
+            bits.write(prefix << width | (change + half) as u64, ones + 1 + width);
+            return;
+        }
+    }
+    bits.write(0b1111, 4);
+    bits.write(change as u64, 64);
+}
+
+fn read_time(bits: &mut BitReader<'_>) -> Option<i64> {
+    Some(match bits.read_ones(4)? {
+        0 => 0,
+        4 => bits.read(64)? as i64,
+        ones => {
+            let width = TIME_WIDTHS[ones as usize - 1];
+            bits.read(width)? as i64 - (1_i64 << (width - 1))
+        }
+    })
+}
+
 /// Walks over the points of a chunk, oldest first. It ends early when the words do not hold what
 /// `count` promised: see [`Self::is_complete`].
 #[derive(Debug, Clone)]
 pub(super) struct Decoder<'a> {
     bits: BitReader<'a>,
     remaining: u16,
-    first: bool,
     at: TimestampMs,
     interval: i64,
-    value: u64,
-    leading: u32,
-    significant: u32,
+    /// Nothing before the first point.
+    values: Option<Values>,
+}
+
+/// How the values are read.
+#[derive(Debug, Clone)]
+enum Values {
+    Differences(DifferenceReader),
+    Decimals(ScaledReader),
 }
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(start: TimestampMs, count: u16, words: &'a [u64]) -> Self {
-        Self {
-            bits: BitReader::new(words),
-            remaining: count,
-            first: true,
-            at: start,
-            interval: 0,
-            value: 0,
-            leading: 0,
-            significant: 0,
-        }
+        Self { bits: BitReader::new(words), remaining: count, at: start, interval: 0, values: None }
     }
 
     /// Whether every point was read.
@@ -236,42 +290,29 @@ impl<'a> Decoder<'a> {
         self.remaining == 0
     }
 
-    fn read_time(&mut self) -> Option<i64> {
-        Some(match self.bits.read_ones(4)? {
-            0 => 0,
-            4 => self.bits.read(64)? as i64,
-            ones => {
-                let width = TIME_WIDTHS[ones as usize - 1];
-                self.bits.read(width)? as i64 - (1_i64 << (width - 1))
-            }
-        })
-    }
-
-    fn read_value(&mut self) -> Option<u64> {
-        match self.bits.read_ones(2)? {
-            0 => return Some(0),
-            1 if self.significant == 0 => return None,
-            1 => {}
-            _ => {
-                let header = self.bits.read(11)? as u32;
-                self.leading = header >> 6;
-                self.significant = (header & 63) + 1;
-            }
-        }
-        let shift = 64_u32.checked_sub(self.leading + self.significant)?;
-        Some(self.bits.read(self.significant)? << shift)
-    }
-
+    #[inline]
     fn read_point(&mut self) -> Option<Point> {
-        if self.first {
-            self.value = self.bits.read(64)?;
-            self.first = false;
+        let Some(values) = &mut self.values else { return self.read_first() };
+        self.interval = self.interval.wrapping_add(read_time(&mut self.bits)?);
+        self.at = self.at.wrapping_add(self.interval);
+        let value = match values {
+            Values::Differences(reader) => reader.read(&mut self.bits)?,
+            Values::Decimals(reader) => reader.read(&mut self.bits)?,
+        };
+        Some(Point { at: self.at, value })
+    }
+
+    fn read_first(&mut self) -> Option<Point> {
+        let (values, value) = if self.bits.read(1)? == DIFFERENCES {
+            let bits = self.bits.read(64)?;
+            let reader = DifferenceReader { last: bits, leading: 0, significant: 0 };
+            (Values::Differences(reader), f64::from_bits(bits))
         } else {
-            self.interval = self.interval.wrapping_add(self.read_time()?);
-            self.at = self.at.wrapping_add(self.interval);
-            self.value ^= self.read_value()?;
-        }
-        Some(Point { at: self.at, value: f64::from_bits(self.value) })
+            let (reader, value) = ScaledReader::start(&mut self.bits)?;
+            (Values::Decimals(reader), value)
+        };
+        self.values = Some(values);
+        Some(Point { at: self.at, value })
     }
 }
 
@@ -286,6 +327,38 @@ impl Iterator for Decoder<'_> {
         let point = self.read_point()?;
         self.remaining -= 1;
         Some(point)
+    }
+}
+
+/// Reads what [`OpenChunk`] wrote.
+#[derive(Debug, Clone)]
+struct DifferenceReader {
+    last: u64,
+    leading: u32,
+    significant: u32,
+}
+
+impl DifferenceReader {
+    #[inline]
+    fn read(&mut self, bits: &mut BitReader<'_>) -> Option<f64> {
+        self.last ^= self.read_difference(bits)?;
+        Some(f64::from_bits(self.last))
+    }
+
+    #[inline]
+    fn read_difference(&mut self, bits: &mut BitReader<'_>) -> Option<u64> {
+        match bits.read_ones(2)? {
+            0 => return Some(0),
+            1 if self.significant == 0 => return None,
+            1 => {}
+            _ => {
+                let header = bits.read(11)? as u32;
+                self.leading = header >> 6;
+                self.significant = (header & 63) + 1;
+            }
+        }
+        let shift = 64_u32.checked_sub(self.leading + self.significant)?;
+        Some(bits.read(self.significant)? << shift)
     }
 }
 
@@ -337,8 +410,22 @@ mod tests {
     #[test]
     fn a_steady_series_takes_two_bits_per_point() {
         let points: Vec<_> = (0..120).map(|i| (1_000 + i * 15_000, 42.0_f64.to_bits())).collect();
-        // 64 bits of the first value, 31 of the first interval, then 118 times 2.
-        assert_eq!(round_trip(&points).words().len(), (64 + 31 + 118 * 2_usize).div_ceil(64));
+        // A bit for the form, 64 of the first value, 31 of the first interval, then 118 times 2.
+        assert_eq!(round_trip(&points).words().len(), (1 + 64 + 31 + 118 * 2_usize).div_ceil(64));
+    }
+
+    #[test]
+    fn decimal_values_take_few_bits() {
+        let check = |value: fn(i64) -> f64, most_words: usize| {
+            let points: Vec<_> = (0..120).map(|i| (i * 15_000, value(i).to_bits())).collect();
+            let words = round_trip(&points).words().len();
+            assert!(words <= most_words, "{words} words");
+        };
+        check(|i| (200 + i * i % 17) as f64 / 10.0, 20);
+        check(|i| (1_000_000 + i * 1_500 + i * 7 % 11) as f64, 17);
+        check(|i| (123_456 + i * 25) as f64 / 100.0, 7);
+        // No decimal number: the differences of bits it is.
+        check(|i| (i as f64).sqrt(), 120);
     }
 
     #[test]
@@ -364,9 +451,15 @@ mod tests {
                 ]),
                 1..120,
             ),
+            decimals in prop::option::of((prop::sample::select(vec![1.0, 10.0, 100.0, 1e3, 1e7]), 0..54_u32)),
         ) {
             let mut at = start;
-            let points: Vec<_> = steps.into_iter().map(|(step, bits)| { at += step as i64; (at, bits) }).collect();
+            let points: Vec<_> = steps.into_iter().map(|(step, bits)| {
+                at += step as i64;
+                // Else values of all kinds in one chunk would hardly ever be decimals.
+                let decimal = |(units, width): (f64, u32)| ((bits >> (64 - 1 - width)) as i64 as f64 / units).to_bits();
+                (at, decimals.map_or(bits, decimal))
+            }).collect();
             round_trip(&points);
         }
 

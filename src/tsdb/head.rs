@@ -121,9 +121,18 @@ impl Head {
         self.pages.load_full()
     }
 
-    /// What the samples and labels take, in bytes.
+    /// What the samples and labels take, in bytes: the blocks in use and the holes between them. With
+    /// 100,000 series that cut their chunks at the same time the process has 1.1 to 1.3 times the
+    /// blocks in use (`benches/tsdb.rs`).
     pub(super) fn memory(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed).max(0) as u64
+        let used = self.memory.load(Ordering::Relaxed).max(0) as u64;
+        used + used / 4
+    }
+
+    /// How many series there are; it waits for no lock.
+    pub(super) fn series_count(&self) -> usize {
+        let created = self.counters.series_created.load(Ordering::Relaxed);
+        created.saturating_sub(self.counters.series_removed.load(Ordering::Relaxed)) as usize
     }
 
     pub(super) fn is_full(&self) -> bool {

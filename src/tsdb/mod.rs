@@ -1,10 +1,10 @@
 //! The embedded store: samples compressed in memory, a write-ahead log and snapshots on disk.
 //!
-//! All samples within the retention are in memory ([`head`]), so that a query never waits for a disk
+//! All samples within the retention are in memory (`head`), so that a query never waits for a disk
 //! and a disk that is full or broken stops nothing but durability. Series are found by label hash or
-//! by label pair ([`index`], [`postings`], [`select`]) and hold their points in compressed chunks
-//! ([`chunk`], [`series`]). What is appended goes to the log ([`wal`]) as well; a snapshot now and then
-//! replaces it ([`snapshot`]), and a start reads both ([`replay`]).
+//! by label pair (`index`, `postings`, `select`) and hold their points in compressed chunks
+//! (`chunk`, `series`). What is appended goes to the log (`wal`) as well; a snapshot now and then
+//! replaces it (`snapshot`), and a start reads both (`replay`).
 //!
 //! The rules for what is accepted are those of Prometheus' head without out-of-order support.
 
@@ -22,6 +22,7 @@ mod postings;
 mod record;
 mod replay;
 mod retention;
+mod scaled;
 mod select;
 mod series;
 mod snapshot;
@@ -57,8 +58,8 @@ pub use self::stats::Stats;
 /// chunks, and a series that is read once an hour should still fill them.
 const CHUNK_SPAN: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(24));
 
-/// How many samples go into one frame of the log at most.
-const SAMPLES_PER_FRAME: usize = 16_384;
+/// How many samples go into one frame of the log at most: appenders wait for one another that long.
+const SAMPLES_PER_FRAME: usize = 4_096;
 
 /// The size of the log from which on a snapshot is due, in bytes.
 const WAL_SIZE_FOR_SNAPSHOT: u64 = 256 << 20;
@@ -193,7 +194,7 @@ impl Tsdb {
             Some(path) => Some(Durable::open(&head, path, disk, &config, now, &mut opened)?),
             None => None,
         };
-        opened.series = head.index().len() as u64;
+        opened.series = head.series_count() as u64;
         opened.samples = head.counters.start_after_replay();
         opened.duration = started.elapsed();
         let tsdb = Self {
@@ -296,7 +297,7 @@ impl Tsdb {
         if self.is_closed() {
             return Err(SelectError::Closed);
         }
-        let offload = self.head.index().len() >= SERIES_FOR_OFFLOADING;
+        let offload = self.head.series_count() >= SERIES_FOR_OFFLOADING;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if offload => {
                 let head = Arc::clone(&self.head);

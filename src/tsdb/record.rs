@@ -41,6 +41,11 @@ impl BatchWriter {
         self.count
     }
 
+    /// The bytes of the samples, without what is declared.
+    pub(super) fn size(&self) -> usize {
+        self.samples.len() + 1
+    }
+
     /// Has the labels of `series` written too.
     pub(super) fn declare(&mut self, series: SeriesRef) {
         self.undeclared.push(series);

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, BufReader, Read as _};
 use std::path::Path;
 
@@ -107,7 +108,7 @@ fn replay_segment(head: &Head, path: &Path, segment: Segment, replayed: &mut Rep
 /// The series that a log file has named so far, by the references of the process that wrote it.
 #[derive(Default)]
 struct Batch {
-    known: HashMap<SeriesRef, SeriesRef>,
+    known: HashMap<SeriesRef, SeriesRef, BuildHasherDefault<SpreadBits>>,
     samples: Vec<RefSample>,
     unknown: u64,
 }
@@ -131,5 +132,27 @@ impl Batch {
         // What is refused was in the snapshot, or in the log twice.
         let _ = head.append(&self.samples, TimestampMs::MIN, None);
         result.is_ok()
+    }
+}
+
+/// A hash for references, which are looked up once per sample: they count up from 0, so that one
+/// multiplication spreads them well enough.
+#[derive(Debug, Default)]
+struct SpreadBits(u64);
+
+impl Hasher for SpreadBits {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, 6.4).
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
 }

@@ -155,7 +155,7 @@ impl SeriesData {
             tally.memory.remove(self.open.heap_size());
             tally.points_removed += u64::from(self.open.count());
             tally.chunks_removed += 1;
-            self.open.close();
+            self.open.discard();
         }
     }
 

@@ -73,7 +73,7 @@ impl Tsdb {
         let samples_appended = read(&counters.appended);
         let stored = read(&counters.restored) + samples_appended;
         let mut stats = Stats {
-            series: self.head.index().len() as u64,
+            series: self.head.series_count() as u64,
             samples: stored.saturating_sub(read(&counters.points_removed)),
             chunks: read(&counters.chunks_created).saturating_sub(read(&counters.chunks_removed)),
             memory_bytes: self.head.memory(),

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::disk::{DiskFile, SharedDisk, remove_numbered_before, sync_directory};
-use super::frame::write_frame;
+use super::frame::{MAX_FRAME, write_frame};
 use super::head::lock;
 use super::record::{BatchWriter, Segment};
 
@@ -23,11 +23,18 @@ pub(super) const WAL_MAGIC: &[u8; 8] = b"vlmswal1";
 /// What the names of log files begin with.
 pub(super) const WAL_PREFIX: &str = "wal-";
 
-/// The size at which a log file is ended and the next one begun, in bytes.
-const SEGMENT_SIZE: u64 = 64 << 20;
+/// How large things may grow, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WalLimits {
+    /// The size at which a log file is ended and the next one begun.
+    pub(super) segment: u64,
+    /// How much may wait for the disk before samples go unlogged: some seconds of the fastest scrape.
+    pub(super) queue: u64,
+    /// What one batch may take; a reader holds a larger frame for damage.
+    pub(super) frame: usize,
+}
 
-/// How many bytes may wait for the disk before more are dropped: some seconds of the fastest scrape.
-const MAX_QUEUED: u64 = 64 << 20;
+const LIMITS: WalLimits = WalLimits { segment: 64 << 20, queue: 64 << 20, frame: MAX_FRAME };
 
 /// How many queued bytes are worth a flush before its time.
 const EARLY_FLUSH: u64 = 4 << 20;
@@ -49,6 +56,7 @@ pub(super) struct Wal {
     size: AtomicU64,
     /// Whether the log lacks samples, which a snapshot would hold.
     incomplete: AtomicBool,
+    pub(super) limits: WalLimits,
     pub(super) counters: WalCounters,
 }
 
@@ -109,6 +117,7 @@ impl Wal {
             queued: AtomicU64::new(0),
             size: AtomicU64::new(size),
             incomplete: AtomicBool::new(false),
+            limits: LIMITS,
             counters: WalCounters::default(),
         }
     }
@@ -140,10 +149,10 @@ impl Wal {
 
     /// Begins a batch; nothing if the queue is full, and then its samples go unlogged.
     pub(super) fn begin(&self, queue: &mut Queue) -> Option<BatchWriter> {
-        if self.queued() >= MAX_QUEUED {
+        if self.queued() >= self.limits.queue {
             return None;
         }
-        if queue.segment_size >= SEGMENT_SIZE {
+        if queue.segment_size >= self.limits.segment {
             queue.next_segment();
         }
         Some(BatchWriter::new(queue.segment))
@@ -160,6 +169,13 @@ impl Wal {
     /// Queues a batch.
     pub(super) fn commit(&self, queue: &mut Queue, batch: &BatchWriter, declarations: &[u8]) {
         if batch.count() == 0 {
+            return;
+        }
+        if declarations.len() + batch.size() > self.limits.frame {
+            // Only labels of an absurd size get here. What was declared is not in this file now.
+            self.missed(batch.count());
+            queue.segment += 1;
+            queue.segment_size = 0;
             return;
         }
         let segment = queue.segment;

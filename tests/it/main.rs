@@ -11,3 +11,4 @@ mod promql_syntax;
 mod promqltest;
 mod tidy;
 mod tls_probe;
+mod tsdb;
