@@ -10,6 +10,7 @@ pub mod model;
 
 // Seams.
 pub mod clock;
+pub mod schedule;
 pub mod storage;
 
 // Engines.
@@ -18,5 +19,7 @@ pub mod probe;
 pub mod promql;
 
 // Services.
+pub mod discovery;
 pub mod query;
 pub mod rules;
+pub mod scrape;
