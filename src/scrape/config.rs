@@ -131,7 +131,8 @@ impl Config {
         }
     }
 
-    /// A job with one target, whose page is at `url`.
+    /// A job with one target, whose page is at `url`. A user or password in it is not used: that is
+    /// what [`Self::authorization`] is for.
     pub fn for_url(job_name: impl Into<String>, url: &Url) -> Self {
         let mut config = Self::new(job_name);
         url.scheme().clone_into(&mut config.scheme);

@@ -1,6 +1,6 @@
 //! Reads metrics pages from targets, slot by slot, into the store.
 //!
-//! Each target has a loop of its own: fetch with a deadline ([`fetch`]), read and store ([`cache`]),
+//! Each target has a loop of its own: fetch with a deadline (`fetch`), read and store (`cache`),
 //! report. What goes wrong with one target shows in its `up` and its [`TargetState`] and touches no
 //! other. Timestamps, labels and staleness markers are as Prometheus 3.14 has them
 //! (`scrape/scrape.go`).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::cache::{Outcome, SeriesCache, Surroundings};
 use super::error::ScrapeError;
@@ -46,7 +46,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken, shutdown
     let target = &context.target;
     let schedule = Schedule::spread(target.interval, target.hash());
     let mut ticker = Ticker::new(schedule, context.clock.clone());
-    let mut memory = Memory { cache: SeriesCache::new(), report: Report::new(target) };
+    let mut memory = Memory::new(target);
     let mut last_start: Option<Instant> = None;
     while let Some(slot) = ticker.tick(&stop).await {
         context.metrics.missed_slots.inc_by(slot.missed);
@@ -77,6 +77,12 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken, shutdown
     .await;
 }
 
+impl Memory {
+    fn new(target: &Target) -> Self {
+        Self { cache: SeriesCache::new(), report: Report::new(target) }
+    }
+}
+
 impl Context {
     fn surroundings(&self) -> Surroundings<'_> {
         Surroundings {
@@ -94,20 +100,24 @@ async fn fetch_page(context: &Context) -> Result<Fetched, ScrapeError> {
 }
 
 /// Works on the memory where blocking is allowed: reading and storing a large page takes milliseconds.
+/// A panic there costs this target its memory and nothing else.
 async fn in_background(
     context: &Arc<Context>,
     mut memory: Memory,
     work: impl FnOnce(&Context, &mut Memory) + Send + 'static,
 ) -> Memory {
-    let context = Arc::clone(context);
+    let shared = Arc::clone(context);
     let task = tokio::task::spawn_blocking(move || {
-        work(&context, &mut memory);
+        work(&shared, &mut memory);
         memory
     });
-    match task.await {
-        Ok(memory) => memory,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    task.await.unwrap_or_else(|panic| {
+        let url = super::fetch::shown(&context.target.url);
+        error!(target_url = %url, %panic, "Storing the page of `{url}` failed: {panic}");
+        let error = format!("internal error: {panic}");
+        context.observed.set_last(LastScrape { health: Health::Down, error, ..context.observed.last() });
+        Memory::new(&context.target)
+    })
 }
 
 /// Stores what was fetched, and reports.

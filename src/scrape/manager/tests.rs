@@ -162,15 +162,15 @@ impl Bench {
 fn config(addresses: &[SocketAddr]) -> Config {
     let mut config = Config::new("j");
     config.targets = vec![TargetGroup::of(addresses.iter().map(ToString::to_string))];
-    config.interval = Duration::from_millis(50);
-    config.timeout = Duration::from_millis(50);
+    config.interval = Duration::from_millis(200);
+    config.timeout = Duration::from_millis(200);
     config.file_refresh = Duration::from_millis(20);
     config
 }
 
 fn slow(config: &mut Config) {
-    config.interval = Duration::from_millis(500);
-    config.timeout = Duration::from_millis(400);
+    config.interval = Duration::from_secs(1);
+    config.timeout = Duration::from_millis(900);
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_page_arrives_in_the_store_with_its_report() {
     assert!(request.starts_with("get /metrics http/1.1"), "{request}");
     assert!(request.contains("accept: application/openmetrics-text;version=1.0.0"), "{request}");
     assert!(request.contains("accept-encoding: gzip"), "{request}");
-    assert!(request.contains("x-prometheus-scrape-timeout-seconds: 0.4"), "{request}");
+    assert!(request.contains("x-prometheus-scrape-timeout-seconds: 0.9"), "{request}");
     bench.manager.shutdown().await;
 }
 
@@ -276,7 +276,7 @@ async fn compressed_and_open_metrics_pages_are_read() {
 #[tokio::test]
 async fn an_empty_page_is_a_good_one() {
     let server = Server::start(Some(reply("200 OK", "text/html", b"", "")), None).await;
-    let bench = Bench::start(server.address, |_| ()).await;
+    let bench = Bench::start(server.address, slow).await;
     assert_eq!(bench.result().await.health, Health::Up);
 }
 
@@ -457,8 +457,8 @@ async fn a_url_is_a_job_with_one_target() {
     let url = Url::parse(&format!("http://{}/m/x?a=b&c=d&a=e", server.address)).unwrap();
     let bench = Bench::new();
     let job = Config {
-        interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(50),
+        interval: Duration::from_millis(200),
+        timeout: Duration::from_millis(200),
         ..Config::for_url("u", &url)
     };
     bench.manager.apply(vec![Config { fallback_format: Some(Format::Text), ..job }]).await.unwrap();
