@@ -60,6 +60,8 @@ struct CachedSeries {
     labels: Labels,
     /// Once it is known to the store.
     reference: Option<SeriesRef>,
+    /// Whether the store has a sample of it.
+    stored: bool,
     /// The scrape that brought it.
     created: u64,
     /// The scrape that saw it last.
@@ -74,6 +76,16 @@ struct Pending {
     at: TimestampMs,
     value: f64,
     track: bool,
+}
+
+/// What was read of a page.
+#[derive(Default)]
+struct Batch {
+    pending: Vec<Pending>,
+    refused: Refused,
+    scraped: usize,
+    added: usize,
+    series_added: usize,
 }
 
 /// Samples that were refused, by reason.
@@ -101,17 +113,16 @@ impl SeriesCache {
         format: Format,
         at: TimestampMs,
     ) -> Outcome {
-        let mut outcome = Outcome { scraped: 0, added: 0, series_added: 0, result: Ok(()) };
-        let mut refused = Refused::default();
-        let mut batch = Vec::with_capacity(self.series.len());
-        outcome.result = self.read(around, page, format, at, &mut batch, &mut refused, &mut outcome);
-        if outcome.result.is_ok() {
-            outcome.result = self.append(around, &batch, &mut refused, &mut outcome);
+        let mut batch = Batch { pending: Vec::with_capacity(self.series.len()), ..Batch::default() };
+        let mut result = self.read(around, page, format, at, &mut batch);
+        if result.is_ok() {
+            result = self.append(around, &mut batch);
         }
-        refused.report(around);
+        batch.refused.report(around);
         self.end_vanished(around.appender, at);
-        self.finish(around, outcome.result.is_ok());
-        outcome
+        self.finish(around, result.is_ok());
+        let Batch { scraped, added, series_added, .. } = batch;
+        Outcome { scraped, added, series_added, result }
     }
 
     /// Ends all series: the scrape failed, yielded nothing, or was the last.
@@ -121,16 +132,13 @@ impl SeriesCache {
     }
 
     /// Reads a page into `batch`.
-    #[expect(clippy::too_many_arguments, reason = "two of them collect results beside the error")]
     fn read(
         &mut self,
         around: Surroundings<'_>,
         page: &[u8],
         format: Format,
         at: TimestampMs,
-        batch: &mut Vec<Pending>,
-        refused: &mut Refused,
-        outcome: &mut Outcome,
+        batch: &mut Batch,
     ) -> Result<(), ScrapeError> {
         let Surroundings { config, target, metrics, metadata, .. } = around;
         let latest = at.saturating_add(MAX_AHEAD.as_millis() as i64);
@@ -145,7 +153,7 @@ impl SeriesCache {
                     continue;
                 }
             };
-            outcome.scraped += 1;
+            batch.scraped += 1;
             let own_time = sample.at.filter(|_| config.honor_timestamps);
             let known = self.ids.get(sample.series).copied();
             let labels = match known {
@@ -158,13 +166,13 @@ impl SeriesCache {
                     Some(labels)
                 }
             };
-            outcome.added += 1;
+            batch.added += 1;
             if let Some(id) = known {
                 let series = &mut self.series[id as usize];
                 let again = series.seen == self.scrape;
                 series.seen = self.scrape;
                 if again && own_time.is_none() {
-                    refused.duplicate += 1;
+                    batch.refused.duplicate += 1;
                     continue;
                 }
             }
@@ -173,18 +181,18 @@ impl SeriesCache {
                 continue; // to the end, so that the number of samples is right
             }
             if own_time.is_some_and(|at| at > latest) {
-                refused.out_of_bounds += 1;
+                batch.refused.out_of_bounds += 1;
                 continue;
             }
             let id = match (known, labels) {
                 (None, Some(labels)) => {
-                    outcome.series_added += 1;
+                    batch.series_added += 1;
                     self.insert(sample.series, labels)
                 }
                 (id, _) => id.expect("a series without labels at hand is known"),
             };
             let track = own_time.is_none() || config.track_timestamps_staleness;
-            batch.push(Pending { id, at: own_time.unwrap_or(at), value: sample.value, track });
+            batch.pending.push(Pending { id, at: own_time.unwrap_or(at), value: sample.value, track });
         }
         if within_limit > limit {
             metrics.sample_limit.inc();
@@ -196,20 +204,20 @@ impl SeriesCache {
     fn insert(&mut self, text: &str, labels: Labels) -> u32 {
         let id = u32::try_from(self.series.len()).expect("a page holds fewer than 2^32 series");
         self.ids.insert(text.into(), id);
-        let scrape = self.scrape;
-        self.series.push(CachedSeries { labels, reference: None, created: scrape, seen: scrape, tracked: 0 });
+        self.series.push(CachedSeries {
+            labels,
+            reference: None,
+            stored: false,
+            created: self.scrape,
+            seen: self.scrape,
+            tracked: 0,
+        });
         id
     }
 
     /// Stores what was read.
-    fn append(
-        &mut self,
-        around: Surroundings<'_>,
-        batch: &[Pending],
-        refused: &mut Refused,
-        outcome: &mut Outcome,
-    ) -> Result<(), ScrapeError> {
-        let mut waiting: Vec<&Pending> = batch.iter().collect();
+    fn append(&mut self, around: Surroundings<'_>, batch: &mut Batch) -> Result<(), ScrapeError> {
+        let mut waiting: Vec<&Pending> = batch.pending.iter().collect();
         let mut failure = None;
         // The store may have dropped a series that we still refer to: those get a second try.
         for last_try in [false, true] {
@@ -223,13 +231,12 @@ impl SeriesCache {
                         continue;
                     }
                     AppendError::Closed => failure = Some(ScrapeError::Append(error)),
-                    _ => refused.count(error),
+                    _ => batch.refused.count(error),
                 }
-                if series.created == self.scrape && series.seen == self.scrape {
+                if series.created == self.scrape && series.seen == self.scrape && !series.stored {
                     // A new series without a sample is none: the next scrape tries anew.
                     series.seen = 0;
-                    series.tracked = 0;
-                    outcome.series_added -= 1;
+                    batch.series_added -= 1;
                 }
             }
             waiting = retry;
@@ -261,8 +268,12 @@ impl SeriesCache {
         let late = appender.append(&samples);
         let mut late_indices = late.iter().map(|(index, _)| *index).peekable();
         for (index, pending) in sources.iter().enumerate() {
-            if late_indices.next_if_eq(&index).is_none() && pending.track {
-                self.series[pending.id as usize].tracked = self.scrape;
+            if late_indices.next_if_eq(&index).is_none() {
+                let series = &mut self.series[pending.id as usize];
+                series.stored = true;
+                if pending.track {
+                    series.tracked = self.scrape;
+                }
             }
         }
         refused.extend(late.into_iter().map(|(index, error)| (sources[index], error)));

@@ -118,7 +118,7 @@ fn a_series_twice_on_a_page_is_stored_once() {
     bench.check(&["a{} 1@10"]);
     assert_eq!(bench.metrics.duplicate.get(), 1);
     let mut bench = Bench::new(|_| ());
-    bench.scrape("a 1 1\na 2 2\na 3 2\n", 10);
+    assert_eq!(bench.counts("a 1 1\na 2 2\na 3 2\n", 10), (3, 3, 1));
     bench.check(&["a{} 1@1 2@2"]);
     assert_eq!(bench.metrics.duplicate.get(), 1);
 }
