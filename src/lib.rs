@@ -11,6 +11,7 @@ pub mod model;
 // Seams and what every client of a server needs.
 pub mod client;
 pub mod clock;
+pub mod schedule;
 pub mod storage;
 pub mod yaml;
 
@@ -23,6 +24,7 @@ pub mod tsdb;
 // Services.
 pub mod artifacts;
 pub mod notifier;
+pub mod discovery;
 pub mod query;
 pub mod readiness;
 pub mod rulefmt;
@@ -36,3 +38,4 @@ pub mod web;
 
 // What valmis tells of itself.
 pub mod telemetry;
+pub mod scrape;

@@ -1,13 +1,22 @@
 //! The body of a remote-write 1.0 request: a protobuf message, compressed as one snappy block.
 //! Source: "Prometheus Remote-Write 1.0 specification"; `prompb/types.proto`.
 
+use bytes::Buf;
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::model::{Labels, METRIC_NAME, Sample};
 
 /// The largest message a receiver should accept unless told otherwise, in bytes after decompression.
 /// Source: Prometheus 3.14 `storage/remote/codec.go`, decodeReadLimit and its use for writes.
 pub const DEFAULT_LIMIT: usize = 32 * 1024 * 1024;
+
+/// The most series, labels, samples and histograms of one message taken together. In memory each takes
+/// up to fifty times its least size in the message; senders send a few thousand samples at a time.
+const MAX_ITEMS: usize = 1_000_000;
+
+/// The most labels of one series.
+const MAX_LABELS: usize = 1_000;
 
 /// A body that cannot be read at all; nothing of it should be stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +32,9 @@ pub enum RemoteWriteError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// A message that would need far more memory than its size tells.
+    #[error("the body holds more than {MAX_ITEMS} items, or a series with more than {MAX_LABELS} labels")]
+    TooManyItems,
     /// Not the expected protobuf message.
     #[error("cannot decode the body as a WriteRequest: {0}")]
     Protobuf(String),
@@ -66,8 +78,11 @@ pub fn decode(body: &[u8], limit: usize) -> Result<Decoded, RemoteWriteError> {
         return Err(RemoteWriteError::TooLarge { size, limit });
     }
     let message = snap::raw::Decoder::new().decompress_vec(body).map_err(snappy)?;
-    let request = WriteRequest::decode(message.as_slice())
-        .map_err(|error| RemoteWriteError::Protobuf(error.to_string()))?;
+    let protobuf = |error: prost::DecodeError| RemoteWriteError::Protobuf(error.to_string());
+    if !is_modest(&message).map_err(protobuf)? {
+        return Err(RemoteWriteError::TooManyItems);
+    }
+    let request = WriteRequest::decode(message.as_slice()).map_err(protobuf)?;
     let mut decoded = Decoded::default();
     for series in request.timeseries {
         match labels_of(&series.labels) {
@@ -98,6 +113,47 @@ pub fn encode(samples: &[Sample]) -> Vec<u8> {
         .collect();
     let message = WriteRequest { timeseries }.encode_to_vec();
     snap::raw::Encoder::new().compress_vec(&message).expect("snappy takes every block below 4 GiB")
+}
+
+/// Whether a message keeps to the limits on numbers, found without decoding it.
+fn is_modest(message: &[u8]) -> Result<bool, prost::DecodeError> {
+    let mut items = 0;
+    let mut modest = true;
+    for_each_field(message, |tag, series| {
+        if tag != 1 {
+            return Ok(());
+        }
+        let mut labels = 0;
+        for_each_field(series, |tag, _| {
+            items += 1;
+            labels += usize::from(tag == 1);
+            Ok(())
+        })?;
+        items += 1;
+        modest &= labels <= MAX_LABELS;
+        Ok(())
+    })?;
+    Ok(modest && items <= MAX_ITEMS)
+}
+
+/// Shows the fields of a message that have a length, which all of ours have.
+fn for_each_field(
+    mut message: &[u8],
+    mut show: impl FnMut(u32, &[u8]) -> Result<(), prost::DecodeError>,
+) -> Result<(), prost::DecodeError> {
+    while message.has_remaining() {
+        let (tag, wire_type) = decode_key(&mut message)?;
+        if wire_type == WireType::LengthDelimited {
+            let length = usize::try_from(decode_varint(&mut message)?).unwrap_or(usize::MAX);
+            // A field that is cut off is for the decoder to complain about.
+            let (field, rest) = message.split_at(length.min(message.len()));
+            show(tag, field)?;
+            message = rest;
+        } else {
+            skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
+        }
+    }
+    Ok(())
 }
 
 fn labels_of(wire: &[Label]) -> Result<Labels, SeriesFault> {
@@ -224,6 +280,11 @@ mod tests {
         check(b"\x05hello", 10, "cannot decompress the body as a snappy block: ");
         check(&compress(&[0; 11]), 10, "the body decompresses to 11 bytes, more than the limit of 10");
         check(&compress(b"not protobuf"), 100, "cannot decode the body as a WriteRequest: ");
+        let too_many = "the body holds more than 1000000 items, or a series with more than 1000 labels";
+        check(&compress(&b"\x0a\x00".repeat(1_000_001)), DEFAULT_LIMIT, too_many);
+        let labels: Vec<_> = (0..1_001).map(|n| (n.to_string(), "x")).collect();
+        let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        check(&body(vec![series(&labels)]), DEFAULT_LIMIT, too_many);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ mod real;
 mod servers;
 mod promql_syntax;
 mod promqltest;
+mod exposition;
 mod tidy;
 mod tls_probe;
 mod tsdb;
