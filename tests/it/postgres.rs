@@ -73,7 +73,7 @@ fn layers(outcome: &ProbeOutcome) -> String {
 
 /// Probes until the outcome is of this kind.
 async fn probe_until(prober: &PostgresProber, expected: &str) -> ProbeOutcome {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let outcome = probe(prober).await;
         if kind(&outcome) == expected {
@@ -372,7 +372,7 @@ async fn a_replica_that_is_cut_off_does_not_claim_to_be_up_to_date() {
     let on_replica = Target { role: Some(Role::Replica), ..target(&monitor_dsn(&replica)) };
     let on_replica = PostgresProber::new(on_replica);
     let wait_for = async |what: &str, condition: &dyn Fn(&ProbeOutcome) -> bool| {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let outcome = probe(&on_replica).await;
             if condition(&outcome) {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 /// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server. It is stopped and its files are removed when it is dropped.
 pub(crate) struct Cluster {
@@ -101,12 +101,16 @@ impl Cluster {
     pub(crate) fn hang(&self) {
         // The parent first, or else it could start another child meanwhile.
         self.signal(Signal::STOP);
-        self.children().into_iter().for_each(|child| signal(child, Signal::STOP));
+        for child in self.children() {
+            signal(child, Signal::STOP);
+        }
     }
 
     /// Lets a hung server go on.
     pub(crate) fn resume(&self) {
-        self.children().into_iter().for_each(|child| signal(child, Signal::CONT));
+        for child in self.children() {
+            signal(child, Signal::CONT);
+        }
         self.signal(Signal::CONT);
     }
 
@@ -115,7 +119,9 @@ impl Cluster {
         let children = self.children();
         self.signal(Signal::KILL);
         self.process.wait().unwrap();
-        children.into_iter().for_each(|child| signal(child, Signal::KILL));
+        for child in children {
+            signal(child, Signal::KILL);
+        }
     }
 
     /// Starts it again after [`Cluster::kill`].
@@ -229,15 +235,16 @@ fn server_user() -> Option<u32> {
 
 /// The folder with `initdb` and `postgres`: unpacked ones first, the newest version first.
 fn find_programs() -> Option<PathBuf> {
-    let roots = [
-        super::cache().join("usr/lib/postgresql"),
-        super::cache().join("postgresql"),
-        "/usr/lib/postgresql".into(),
-    ];
+    let roots = [unpacked().join("lib/postgresql"), "/usr/lib/postgresql".into()];
     roots.iter().find_map(|root| {
         let versions = fs::read_dir(root).ok()?.flatten().map(|entry| entry.path().join("bin"));
         versions.filter(|bin| bin.join("postgres").exists() && bin.join("initdb").exists()).max()
     })
+}
+
+/// Where `tests/servers.sh` unpacks PostgreSQL.
+fn unpacked() -> PathBuf {
+    super::cache().join("bookworm/usr")
 }
 
 fn command(programs: &Path, program: &str, folder: &Path) -> Command {
@@ -245,9 +252,10 @@ fn command(programs: &Path, program: &str, folder: &Path) -> Command {
     let mut command = Command::new(programs.join(program));
     command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     // Unpacked programs bring their libraries along.
-    let libraries = super::cache().join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
-    if programs.starts_with(super::cache()) {
-        command.env("LD_LIBRARY_PATH", libraries);
+    let libraries = unpacked().join("lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    if programs.starts_with(unpacked()) {
+        let system = super::cache().join("bookworm/lib").join(libraries.file_name().unwrap());
+        command.env("LD_LIBRARY_PATH", format!("{}:{}", libraries.display(), system.display()));
     }
     if let Some(user) = server_user() {
         command.uid(user);
