@@ -25,6 +25,13 @@ pub struct Family {
 pub const METADATA: &[MetricMetadata] = &[
     ("valmis_ready", "gauge", "Whether there are components and every one of them is ready."),
     ("valmis_component_ready", "gauge", "Whether the component is ready."),
+pub const METADATA: &[Metadata] = &[
+    (
+        "valmis_ready",
+        "gauge",
+        "Whether every component is ready; absent until each has been probed once since the start.",
+    ),
+    ("valmis_component_ready", "gauge", "Whether the component is ready; absent until its first result."),
     ("valmis_component_state", "gauge", "1 for the state in which the component is, 0 for the others."),
     ("valmis_component_state_changes_total", "counter", "How many times the component's state has changed."),
     (
@@ -36,17 +43,24 @@ pub const METADATA: &[MetricMetadata] = &[
     ("valmis_component_probe_age_seconds", "gauge", "How long ago the last finished probe ended."),
 ];
 
-/// The metrics of readiness itself. What is not known is absent.
-pub(super) fn gauges(report: &ReadinessReport, at: TimestampMs) -> Vec<Sample> {
+/// The metrics of readiness itself. What is not known is absent: a restart must neither page (with a 0
+/// before the first result) nor end a page (with a 1 before the slow ones have answered).
+pub(super) fn gauges(report: &ReadinessReport, first_round_done: bool, at: TimestampMs) -> Vec<Sample> {
     let mut samples = Vec::new();
     let mut push = |labels: &Labels, name: &str, value: f64| {
         samples.push(Sample::new(labels.builder().set(METRIC_NAME, name).build(), at, value));
     };
-    push(&Labels::empty(), "valmis_ready", f64::from(report.ready));
+    let mut judged = report.components.iter().filter(|component| component.last_probe.is_some()).peekable();
+    if first_round_done && judged.peek().is_some() {
+        let ready = judged.all(|component| component.state == State::Ready);
+        push(&Labels::empty(), "valmis_ready", f64::from(ready));
+    }
     for component in &report.components {
         let key = &component.key;
         let labels = Labels::from_pairs([("component", key.kind.as_str()), ("name", key.name.as_str())]);
-        push(&labels, "valmis_component_ready", f64::from(component.state == State::Ready));
+        if component.last_probe.is_some() {
+            push(&labels, "valmis_component_ready", f64::from(component.state == State::Ready));
+        }
         for state in State::ALL {
             let labels = labels.builder().set("state", state.as_str()).build();
             push(&labels, "valmis_component_state", f64::from(component.state == state));

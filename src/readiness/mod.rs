@@ -66,6 +66,8 @@ struct Inner {
     tracker: TaskTracker,
     stopped: CancellationToken,
     running: Mutex<BTreeMap<Key, Running>>,
+    /// Whether anybody has said what the components are.
+    applied: AtomicBool,
     first_round: AtomicBool,
     /// By when the loop that writes the gauges must have turned; `None` before it began.
     gauges_due: Mutex<Option<Instant>>,
@@ -95,6 +97,7 @@ impl Readiness {
             tracker: TaskTracker::new(),
             stopped: CancellationToken::new(),
             running: Mutex::default(),
+            applied: AtomicBool::new(false),
             first_round: AtomicBool::new(false),
             gauges_due: Mutex::default(),
         }))
@@ -132,6 +135,7 @@ impl Readiness {
             running.insert(key, inner.start(owner, component, predecessor));
         }
         drop(running);
+        inner.applied.store(true, Ordering::Relaxed);
         inner.around.changed.notify_one();
     }
 
@@ -151,7 +155,7 @@ impl Readiness {
             // Two changes within a millisecond: the later one must not be refused as a duplicate.
             let at = inner.around.clock.now().max(last_at.saturating_add(1));
             last_at = at;
-            let mut samples = families::gauges(&self.report(), at);
+            let mut samples = families::gauges(&self.report(), self.first_round_done(), at);
             for sample in &mut samples {
                 let mut labels = sample.labels.builder();
                 labels.set("job", &inner.config.job).set("instance", &inner.config.instance);
@@ -181,16 +185,17 @@ impl Readiness {
     /// The latest samples of all probes and the gauges of readiness, grouped by metric. Probes' samples
     /// bear `job` and `instance`; the gauges do not.
     pub fn samples(&self) -> Vec<Family> {
-        let own = families::gauges(&self.report(), self.0.around.clock.now());
+        let own = families::gauges(&self.report(), self.first_round_done(), self.0.around.clock.now());
         families::families(own, self.0.cells().iter().map(AsRef::as_ref))
     }
 
-    /// Whether every component has had a result since the start. Once so, it stays so.
+    /// Whether components have been applied and each of them has had a result. Once so, it stays so,
+    /// whatever is added later.
     pub fn first_round_done(&self) -> bool {
         let inner = &self.0;
         if !inner.first_round.load(Ordering::Relaxed) {
-            let cells = inner.cells();
-            let done = !cells.is_empty() && cells.iter().all(|cell| cell.probed());
+            let applied = inner.applied.load(Ordering::Relaxed);
+            let done = applied && inner.cells().iter().all(|cell| cell.probed());
             inner.first_round.fetch_or(done, Ordering::Relaxed);
         }
         inner.first_round.load(Ordering::Relaxed)

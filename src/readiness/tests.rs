@@ -180,7 +180,26 @@ async fn components_are_probed_at_once_and_all_must_be_ready() {
 async fn nothing_to_watch_is_not_ready() {
     let fixture = start(vec![]);
     assert!(!fixture.readiness.report().ready);
+    assert!(fixture.readiness.first_round_done());
+    assert!(fixture.readiness.samples().is_empty());
+}
+
+#[tokio::test]
+async fn a_restart_neither_pages_nor_ends_a_page_before_all_have_answered() {
+    let (quick, _) = fake("quick", Act::Good);
+    let (slow, _) = fake("slow", Act::Hang);
+    let fixture = start(vec![quick, Component { timeout: Duration::from_millis(300), ..slow }]);
+    fixture.wait_for_state("quick", State::Ready).await;
+    let gauge = r#"{__name__="valmis_ready", instance="here", job="valmis"}"#;
     assert!(!fixture.readiness.first_round_done());
+    assert_eq!(fixture.memory.values(gauge), [0.0; 0]);
+    fixture.wait_for_state("slow", State::NotReady).await;
+    wait_for("the gauge", || !fixture.memory.values(gauge).is_empty()).await;
+    assert!(fixture.memory.values(gauge).iter().all(|value| *value == 0.0));
+    let (third, _) = fake("third", Act::Good);
+    fixture.readiness.apply("other", vec![third]);
+    fixture.wait_for_state("third", State::Ready).await;
+    assert!(fixture.memory.values(gauge).iter().all(|value| *value == 0.0));
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ use crate::probe::{Deadline, ProbeFailure, ProbeOutcome};
 
 /// How long past its deadline a prober may take to hand over what it has.
 const GRACE: Duration = Duration::from_millis(500);
+/// Whatever is configured, a loop never spins.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// How much longer than expected a loop may take before it counts as stalled.
 pub(super) const SLACK: Duration = Duration::from_secs(5);
 
@@ -53,7 +55,7 @@ impl Watch {
             let _ = timeout(SLACK, predecessor).await;
         }
         let component = &self.cell.component;
-        let (interval, probe_timeout) = (component.interval, component.timeout);
+        let (interval, probe_timeout) = (component.interval.max(MIN_INTERVAL), component.timeout);
         let origin = Instant::now() + offset(&component.key, interval);
         loop {
             let started = Instant::now();

@@ -5,6 +5,7 @@ mod http_probe;
 mod postgres;
 mod promql_syntax;
 mod promqltest;
+mod readiness;
 mod real;
 mod servers;
 mod promql_syntax;

@@ -40,7 +40,8 @@ pub struct Dsn {
 pub enum SslMode {
     /// No TLS.
     Disable,
-    /// TLS if the server offers it, unverified.
+    /// TLS if the server offers it, unverified. A handshake that fails is reported; libpq would try again
+    /// without TLS.
     Prefer,
     /// TLS, unverified: against eavesdroppers who only listen.
     Require,

@@ -9,6 +9,9 @@
 //! was not reached is absent. Facts are `postgres_exporter`'s; one that the role may not see is absent,
 //! never 0.
 //!
+//! It talks to the server itself, not to a pooler in front of it, which would neither pass on the
+//! session's settings nor let a login prove anything about the server.
+//!
 //! A role for it: `CREATE ROLE valmis LOGIN PASSWORD '…' CONNECTION LIMIT 3; GRANT pg_monitor TO valmis;`
 //! (two connections, and one that the server has not quite closed after a restart of the program).
 

@@ -73,7 +73,7 @@ impl PostgresProber {
         };
         // A server that does not let the canary in is not asked for a second connection; one that does
         // gets another try, since the held one may have died with an earlier life of the server.
-        if canary.is_ok() && monitored.as_ref().is_none_or(|result| result.is_err()) {
+        if canary.is_ok() && monitored.as_ref().is_none_or(Result::is_err) {
             let log = std::mem::take(&mut facts.log);
             let dsn = &self.target.dsn;
             monitored =
@@ -217,40 +217,56 @@ fn layers(dsn: &Dsn, canary: &Result<Canary, Failure>, answered: bool) -> Vec<(&
 mod tests {
     use super::*;
 
-    fn check(parameters: &str, canary: Result<Canary, Failure>, answered: bool, expected: &str) {
+    fn check(parameters: &str, canary: &Result<Canary, Failure>, answered: bool, expected: &str) {
         let dsn = Dsn::parse(&format!("user=u host=h {parameters}")).expect("a valid string");
-        let layers = layers(&dsn, &canary, answered);
+        let layers = layers(&dsn, canary, answered);
         let texts: Vec<String> =
             layers.iter().map(|(layer, up)| format!("{layer}={}", u8::from(*up))).collect();
         assert_eq!(texts.join(" "), expected);
     }
 
-    fn canary(encrypted: bool, in_recovery: bool, read_only: bool) -> Result<Canary, Failure> {
-        Ok(Canary { encrypted, in_recovery, read_only })
-    }
-
     #[test]
     fn layers_that_were_not_reached_are_absent() {
         let all = "tcp=1 tls=1 authentication=1 query=1 new_connection=1 writable=1";
-        check("sslmode=require", canary(true, false, false), true, all);
+        check(
+            "sslmode=require",
+            &Ok(Canary { encrypted: true, in_recovery: false, read_only: false }),
+            true,
+            all,
+        );
         let plain = "tcp=1 authentication=1 query=1 new_connection=1 writable=";
-        check("sslmode=disable", canary(false, false, false), true, &format!("{plain}1"));
-        check("sslmode=prefer", canary(false, true, false), false, &format!("{plain}0"));
-        check("sslmode=prefer", canary(false, false, true), false, &format!("{plain}0"));
+        check(
+            "sslmode=disable",
+            &Ok(Canary { encrypted: false, in_recovery: false, read_only: false }),
+            true,
+            &format!("{plain}1"),
+        );
+        check(
+            "sslmode=prefer",
+            &Ok(Canary { encrypted: false, in_recovery: true, read_only: false }),
+            false,
+            &format!("{plain}0"),
+        );
+        check(
+            "sslmode=prefer",
+            &Ok(Canary { encrypted: false, in_recovery: false, read_only: true }),
+            false,
+            &format!("{plain}0"),
+        );
         let failed = |layer, kind| Err(Failure::new(layer, kind, "why"));
-        check("", failed(Layer::Tcp, "connect"), false, "tcp=0 new_connection=0");
-        check("", failed(Layer::Tcp, "config"), false, "new_connection=0");
-        check("sslmode=require", failed(Layer::Tls, "tls"), false, "tcp=1 tls=0 new_connection=0");
+        check("", &failed(Layer::Tcp, "connect"), false, "tcp=0 new_connection=0");
+        check("", &failed(Layer::Tcp, "config"), false, "new_connection=0");
+        check("sslmode=require", &failed(Layer::Tls, "tls"), false, "tcp=1 tls=0 new_connection=0");
         let refused = "tcp=1 tls=1 authentication=0 new_connection=0";
-        check("sslmode=require", failed(Layer::Authentication, "auth"), false, refused);
-        check("", failed(Layer::Authentication, "auth"), false, "tcp=1 authentication=0 new_connection=0");
+        check("sslmode=require", &failed(Layer::Authentication, "auth"), false, refused);
+        check("", &failed(Layer::Authentication, "auth"), false, "tcp=1 authentication=0 new_connection=0");
         let full = "tcp=1 query=1 new_connection=0";
-        check("", failed(Layer::Authentication, "too_many_connections"), true, full);
-        check("", failed(Layer::Authentication, "starting_up"), false, "tcp=1 new_connection=0");
+        check("", &failed(Layer::Authentication, "too_many_connections"), true, full);
+        check("", &failed(Layer::Authentication, "starting_up"), false, "tcp=1 new_connection=0");
         let nothing_there = "tcp=1 authentication=1 new_connection=0";
-        check("", failed(Layer::Authentication, "no_such_database"), false, nothing_there);
+        check("", &failed(Layer::Authentication, "no_such_database"), false, nothing_there);
         let hung = "tcp=1 authentication=1 query=0 new_connection=0";
-        check("", failed(Layer::Query, "timeout"), false, hung);
+        check("", &failed(Layer::Query, "timeout"), false, hung);
     }
 
     #[test]

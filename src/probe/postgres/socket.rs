@@ -95,3 +95,36 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::task::Waker;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dropped_connection_is_over_when_the_server_has_closed_its_end() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut socket, returning) = Socket::new(Raw::Unix(ours));
+        socket.shutdown().await.unwrap();
+        drop(socket);
+        let mut closing = Box::pin(returning.closed_by_server());
+        theirs.write_all(b"a last word").await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(closing.as_mut().poll(&mut context).is_pending());
+        drop(theirs);
+        closing.await;
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_waits_for_closes_at_once() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (socket, returning) = Socket::new(Raw::Unix(ours));
+        drop(returning);
+        drop(socket);
+        assert_eq!(theirs.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+}

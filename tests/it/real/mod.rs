@@ -13,7 +13,9 @@ pub(crate) fn missing(program: &str) {
     eprintln!("skipped: `{program}` is not on this machine");
 }
 
-/// Where fetched servers are unpacked.
+/// Where `tests/servers.sh` unpacks servers.
+#[expect(clippy::disallowed_methods, reason = "the folder can be shared between checkouts")]
 pub(crate) fn cache() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/servers")
+    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/servers");
+    std::env::var_os("VALMIS_SERVERS").map_or_else(default, PathBuf::from)
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 /// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server. It is stopped and its files are removed when it is dropped.
 pub(crate) struct Cluster {
@@ -41,12 +41,16 @@ impl Cluster {
     }
 
     /// A replica of this server, streaming from it.
-    pub(crate) async fn replica(&self) -> Self {
+    pub(crate) async fn replica(&self) -> Option<Self> {
+        if !self.programs.join("pg_basebackup").exists() {
+            super::missing("pg_basebackup");
+            return None;
+        }
         let folder = own_folder();
         let source = format!("host={} port={} user=postgres", self.socket_folder(), self.port);
         let arguments = ["-D", "data", "-R", "-X", "stream", "--no-sync", "-c", "fast", "-d", &source];
         run(command(&self.programs, "pg_basebackup", folder.path()).args(arguments));
-        Self::run_in(folder, self.programs.clone(), "").await
+        Some(Self::run_in(folder, self.programs.clone(), "").await)
     }
 
     async fn run_in(folder: TempDir, programs: PathBuf, settings: &str) -> Self {
@@ -101,27 +105,42 @@ impl Cluster {
     pub(crate) fn hang(&self) {
         // The parent first, or else it could start another child meanwhile.
         self.signal(Signal::STOP);
-        self.children().into_iter().for_each(|child| signal(child, Signal::STOP));
+        for child in self.children() {
+            signal(child, Signal::STOP);
+        }
     }
 
     /// Lets a hung server go on.
     pub(crate) fn resume(&self) {
-        self.children().into_iter().for_each(|child| signal(child, Signal::CONT));
+        for child in self.children() {
+            signal(child, Signal::CONT);
+        }
         self.signal(Signal::CONT);
     }
 
     /// Kills the server without warning.
     pub(crate) fn kill(&mut self) {
+        self.signal(Signal::STOP);
         let children = self.children();
         self.signal(Signal::KILL);
         self.process.wait().unwrap();
-        children.into_iter().for_each(|child| signal(child, Signal::KILL));
+        for child in children {
+            signal(child, Signal::KILL);
+        }
     }
 
-    /// Starts it again after [`Cluster::kill`].
+    /// Starts it again after [`Cluster::kill`] or [`Cluster::stop`]. A killed server's children may hold
+    /// its shared memory for a moment longer; until they are gone it refuses to start.
     pub(crate) async fn restart(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
         self.process = spawn(&self.programs, self.folder.path());
-        self.wait_until_up().await;
+        while self.try_superuser().await.is_err() {
+            assert!(Instant::now() < deadline, "the server did not come back:\n{}", self.log());
+            if self.process.try_wait().unwrap().is_some() {
+                self.process = spawn(&self.programs, self.folder.path());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Stops it as an administrator does.
@@ -134,12 +153,15 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         while self.try_superuser().await.is_err() {
             if let Some(status) = self.process.try_wait().unwrap() {
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                panic!("the server ended with {status}:\n{log}");
+                panic!("the server ended with {status}:\n{}", self.log());
             }
             assert!(Instant::now() < deadline, "the server did not come up");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     fn signal(&self, what: Signal) {
@@ -227,17 +249,23 @@ fn server_user() -> Option<u32> {
     getuid().is_root().then(|| id_of("postgres").or_else(|| id_of("nobody")).unwrap_or(65_534))
 }
 
-/// The folder with `initdb` and `postgres`: unpacked ones first, the newest version first.
+/// The folder with `initdb` and `postgres`: the one that `VALMIS_POSTGRES` names (to test against another
+/// version), or unpacked ones, or installed ones, the newest version first.
+#[expect(clippy::disallowed_methods, reason = "whoever runs the tests chooses the version")]
 fn find_programs() -> Option<PathBuf> {
-    let roots = [
-        super::cache().join("usr/lib/postgresql"),
-        super::cache().join("postgresql"),
-        "/usr/lib/postgresql".into(),
-    ];
+    if let Some(programs) = std::env::var_os("VALMIS_POSTGRES") {
+        return Some(programs.into());
+    }
+    let roots = [unpacked().join("lib/postgresql"), "/usr/lib/postgresql".into()];
     roots.iter().find_map(|root| {
         let versions = fs::read_dir(root).ok()?.flatten().map(|entry| entry.path().join("bin"));
         versions.filter(|bin| bin.join("postgres").exists() && bin.join("initdb").exists()).max()
     })
+}
+
+/// Where `tests/servers.sh` unpacks PostgreSQL.
+fn unpacked() -> PathBuf {
+    super::cache().join("bookworm/usr")
 }
 
 fn command(programs: &Path, program: &str, folder: &Path) -> Command {
@@ -245,9 +273,10 @@ fn command(programs: &Path, program: &str, folder: &Path) -> Command {
     let mut command = Command::new(programs.join(program));
     command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     // Unpacked programs bring their libraries along.
-    let libraries = super::cache().join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
-    if programs.starts_with(super::cache()) {
-        command.env("LD_LIBRARY_PATH", libraries);
+    let libraries = unpacked().join("lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    if programs.starts_with(unpacked()) {
+        let system = super::cache().join("bookworm/lib").join(libraries.file_name().unwrap());
+        command.env("LD_LIBRARY_PATH", format!("{}:{}", libraries.display(), system.display()));
     }
     if let Some(user) = server_user() {
         command.uid(user);
