@@ -23,12 +23,13 @@ pub mod tsdb;
 
 // Services.
 pub mod artifacts;
-pub mod notifier;
 pub mod discovery;
+pub mod notifier;
 pub mod query;
 pub mod readiness;
 pub mod rulefmt;
 pub mod rules;
+pub mod scrape;
 pub mod state;
 
 // Edges.
@@ -38,4 +39,3 @@ pub mod web;
 
 // What valmis tells of itself.
 pub mod telemetry;
-pub mod scrape;

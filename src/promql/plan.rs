@@ -211,7 +211,6 @@ impl Planner {
     fn call<'a>(&mut self, span: Span, call: &'a CallExpr) -> Result<Planned<'a>, EvalError> {
         let number =
             |value| Planned { node: Node { span, kind: Kind::Number(value) }, constant: true, mark: false };
-        let EvalRange { start, end, .. } = self.range;
         let EvalRange { start, end, .. } = self.whole;
         match call.function {
             "start" => return Ok(number(start as f64 / 1000.0)),

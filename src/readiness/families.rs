@@ -23,9 +23,6 @@ pub struct Family {
 
 /// Name, type and help of the metrics of readiness itself.
 pub const METADATA: &[MetricMetadata] = &[
-    ("valmis_ready", "gauge", "Whether there are components and every one of them is ready."),
-    ("valmis_component_ready", "gauge", "Whether the component is ready."),
-pub const METADATA: &[Metadata] = &[
     (
         "valmis_ready",
         "gauge",

@@ -14,7 +14,8 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use regex::bytes::Regex;
 use url::Url;
 use valmis::model::Secret;
-use valmis::probe::http::{Authorization, Compression, HttpConfig, HttpProber, METADATA, Method};
+use valmis::client::{HttpAuth, SecretSource};
+use valmis::probe::http::{Compression, HttpConfig, HttpProber, METADATA, Method};
 use valmis::probe::{AddressPolicy, IpProtocol, ProbeOutcome};
 
 use crate::servers::{answer, assert_well_formed, clock, listen, probe_within, read_head, value};
@@ -297,13 +298,13 @@ async fn method_headers_body_and_credentials_reach_the_target() {
             config.headers.insert(header::USER_AGENT, HeaderValue::from_static("me"));
             config.headers.insert(header::HOST, HeaderValue::from_static("b.example"));
             config.authorization =
-                Some(Authorization::Basic { username: "user".to_owned(), password: Secret::new("pass") });
+                Some(HttpAuth::Basic { username: "user".to_owned(), password: SecretSource::Value(Secret::new("pass")) });
         },
         "POST b.example Basic dXNlcjpwYXNz t me hello",
     )
     .await;
     check(
-        |config| config.authorization = Some(Authorization::Bearer(Secret::new("token"))),
+        |config| config.authorization = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token")))),
         r"GET 127\.0\.0\.1:\d+ Bearer token - valmis/[0-9.]+ ",
     )
     .await;
@@ -326,7 +327,7 @@ async fn secrets_do_not_follow_a_redirect_to_another_origin() {
     })
     .await;
     let outcome = run(&format!("http://{address}/"), |config| {
-        config.authorization = Some(Authorization::Bearer(Secret::new("token")));
+        config.authorization = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token"))));
         config.headers.insert("x-token", HeaderValue::from_static("t"));
     })
     .await;

@@ -1,6 +1,7 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
 mod certificate_files;
+mod exposition;
 mod http_probe;
 mod postgres;
 mod promql_syntax;
@@ -8,9 +9,6 @@ mod promqltest;
 mod readiness;
 mod real;
 mod servers;
-mod promql_syntax;
-mod promqltest;
-mod exposition;
 mod tidy;
 mod tls_probe;
 mod tsdb;

@@ -57,7 +57,6 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
     let base = Component {
         key: Key { kind: Kind::Postgres, name: "main".to_owned() },
         prober: Arc::new(database),
-        metadata: postgres::metadata(),
         interval: INTERVAL,
         timeout: TIMEOUT,
         thresholds: Thresholds::default(),
@@ -68,7 +67,6 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
     let disk = Component {
         key: Key { kind: Kind::Disk, name: "/".to_owned() },
         prober: Arc::new(root),
-        metadata: disk::METADATA,
         ..base.clone()
     };
     let config = Config { job: "valmis".to_owned(), instance: "here".to_owned() };

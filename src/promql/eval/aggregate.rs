@@ -177,10 +177,6 @@ impl Grouped<'_> {
         self.each_group(|rows, cells| {
             for (step, (cell, q)) in cells.iter_mut().zip(quantiles).enumerate() {
                 values.clear();
-                values.extend(
-                    rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell)),
-                );
-                cells.push(if values.is_empty() { absent() } else { quantile(*q, &mut values) });
                 let present =
                     rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell));
                 values.extend(present);

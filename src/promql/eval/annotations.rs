@@ -71,7 +71,6 @@ impl Annotations {
 
     pub(super) fn invalid_ratio(&mut self, ratio: f64, cap: f64, span: Span) {
         let (got, cap) = (format_g(ratio, None), format_g(cap, None));
-        self.warning(format!("ratio value should be between -1 and 1, got {got}, capping to {cap}"), span);
         self.warning(&format!("ratio value should be between -1 and 1, got {got}, capping to {cap}"), span);
     }
 
