@@ -58,7 +58,8 @@ async fn fetch_unhurried(client: &Client, config: &Config, target: &Target) -> R
 
 /// The body, or `None` if it is larger than `limit`.
 async fn read_body(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
-    let mut body = Vec::new();
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(limit));
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {
             return Ok(None);
