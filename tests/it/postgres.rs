@@ -310,6 +310,9 @@ async fn a_hung_server_costs_no_more_than_the_deadline_and_recovers() {
         assert_eq!(layers(&outcome), "tcp=1 authentication=0 new_connection=0");
         assert_eq!(sum(&outcome, "pg_up", &[]), Some(0.0));
     }
+    let encrypted = monitor_dsn(&cluster).replace("sslmode=disable", "sslmode=require");
+    let outcome = probe_within(&PostgresProber::new(target(&encrypted)), Duration::from_millis(500)).await;
+    assert_eq!(layers(&outcome), "tcp=1 tls=0 new_connection=0");
     cluster.resume();
     let outcome = probe_until(&monitor, "ok").await;
     assert!(sum(&outcome, "pg_settings_max_connections", &[]).is_some());
