@@ -240,6 +240,10 @@ async fn repeated_probing_never_takes_more_than_two_connections_nor_waits_for_lo
             assert_eq!(kind(&outcome), "ok", "round {round}: {:?}", outcome.result);
             assert!(began.elapsed() < Duration::from_secs(10), "round {round} took {:?}", began.elapsed());
             assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
+            assert!(sum(&outcome, "pg_database_size_bytes", &[]).is_some(), "round {round}");
+            let asked =
+                sum(&outcome, "pg_scrape_collector_duration_seconds", &[("collector", "database_size")]);
+            assert_eq!(asked.is_some(), round == 0, "sizes are asked seldom: round {round}");
             assert_eq!(
                 sum(&outcome, "pg_locks_count", &[("datname", "postgres"), ("mode", "accessexclusivelock")]),
                 Some(1.0)
@@ -265,6 +269,28 @@ async fn repeated_probing_never_takes_more_than_two_connections_nor_waits_for_lo
         assert!(Instant::now() < deadline, "the held connection outlives its probe");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_catalogue_costs_only_the_facts_that_need_it() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    let monitor = prober(&cluster);
+    assert_eq!(kind(&probe(&monitor).await), "ok");
+    let locker = cluster.superuser().await;
+    // Whoever logs in must look for the database, and so waits for this lock.
+    locker.batch_execute("BEGIN; LOCK TABLE pg_catalog.pg_database IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let outcome = probe_within(&monitor, Duration::from_secs(5)).await;
+    assert_eq!((kind(&outcome), sum(&outcome, "pg_up", &[])), ("timeout", Some(0.0)));
+    assert_eq!(layers(&outcome), "tcp=1 authentication=0 query=1 new_connection=0");
+    assert!(sum(&outcome, "pg_settings_max_connections", &[]).is_some(), "{:?}", outcome.log);
+    assert!(sum(&outcome, "pg_stat_archiver_failed_count", &[]).is_some(), "{:?}", outcome.log);
+    assert_eq!(sum(&outcome, "pg_locks_count", &[]), None);
+    assert_eq!(sum(&outcome, "pg_scrape_collector_success", &[("collector", "locks")]), Some(0.0));
+    assert!(sum(&outcome, "pg_database_size_bytes", &[]).is_some(), "sizes known before are still shown");
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    let outcome = probe_until(&monitor, "ok").await;
+    assert!(sum(&outcome, "pg_locks_count", &[]).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
