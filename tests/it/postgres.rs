@@ -16,6 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ROLES: &str = "\
     CREATE ROLE monitor LOGIN PASSWORD 'right'; GRANT pg_monitor TO monitor;\
     CREATE ROLE plain LOGIN PASSWORD 'right';\
+    CREATE ROLE certified LOGIN; GRANT pg_monitor TO certified;\
     CREATE ROLE tls_only LOGIN PASSWORD 'right'; GRANT pg_monitor TO tls_only;";
 
 fn target(dsn: &str) -> Target {
@@ -131,6 +132,15 @@ async fn logging_in_is_judged_layer_by_layer() {
     )
     .await;
     check("host=127.0.0.1 user=tls_only password=right sslmode=require", "ok", encrypted).await;
+    let (certificate, key) = (cluster.file("client.crt"), cluster.file("client.key"));
+    let certificate = format!("sslcert={} sslkey={}", certificate.display(), key.display());
+    check(&format!("host=127.0.0.1 user=certified sslmode=require {certificate}"), "ok", encrypted).await;
+    let no_certificate = "tcp=1 tls=1 authentication=0 new_connection=0";
+    check("host=127.0.0.1 user=certified sslmode=require", "auth", no_certificate).await;
+    let direct = cluster.superuser().await.query_one("SHOW server_version_num", &[]).await.unwrap();
+    let direct = direct.get::<_, &str>(0).parse::<u32>().unwrap() >= 170_000;
+    let (result, reached) = if direct { ("ok", encrypted) } else { ("tls", tls_failed) };
+    check(&format!("host=127.0.0.1 {login} sslmode=require sslnegotiation=direct"), result, reached).await;
     let refused = "tcp=1 authentication=0 new_connection=0";
     check("host=127.0.0.1 user=tls_only password=right sslmode=disable", "auth", refused).await;
     check("host=127.0.0.1 user=monitor password=hunter2 sslmode=disable", "auth", refused).await;

@@ -134,7 +134,8 @@ impl DiskProber {
         }
     }
 
-    /// The mount to report on, and what is wrong with how it is mounted.
+    /// The mount to report on, and what is wrong with how it is mounted. The table is in the kernel's
+    /// memory: reading it asks no file system and does not hang with one.
     fn find_mount(&self) -> (Option<Mount>, Result<(), ProbeFailure>) {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mounts = match self.mounts.mounts() {
