@@ -79,7 +79,7 @@ pub struct Component {
     pub prober: Arc<dyn Prober>,
     /// The metrics of the prober.
     pub metadata: &'static [Metadata],
-    /// Time between the starts of two probes.
+    /// Time between the starts of two probes; shorter while a change of state awaits confirmation.
     pub interval: Duration,
     /// How long one probe may take; a probe never overlaps the next one of its component, whatever the
     /// two are.
