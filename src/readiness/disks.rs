@@ -73,7 +73,7 @@ impl Disks {
     fn component(&self, mount: &Mount) -> Component {
         let Config { interval, timeout, thresholds, job, instance, .. } = self.config.clone();
         let target = Target { path: PathBuf::from(&mount.mountpoint), writable: true, mounted: true };
-        let prober = DiskProber::with(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
+        let prober = DiskProber::new(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
         Component {
             key: Key { kind: Kind::Disk, name: mount.mountpoint.clone() },
             prober: Arc::new(prober),
