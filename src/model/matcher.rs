@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use regex::Regex;
-
-use super::{is_legacy_label_name, quote};
+use super::regex::Pattern;
+use super::{GoRegexError, is_legacy_label_name, quote};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +31,8 @@ impl fmt::Display for MatchOp {
 
 /// A regular expression that cannot be used in a matcher.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("error parsing regexp: {0}")]
-pub struct MatcherError(pub String);
+#[error(transparent)]
+pub struct MatcherError(#[from] pub GoRegexError);
 
 /// One condition on one label; a label that is absent has the empty value.
 #[derive(Debug, Clone)]
@@ -41,7 +40,7 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    pattern: Option<Pattern>,
 }
 
 impl Matcher {
@@ -49,18 +48,16 @@ impl Matcher {
     /// Prometheus.
     pub fn new(op: MatchOp, name: impl Into<String>, value: impl Into<String>) -> Result<Self, MatcherError> {
         let (name, value) = (name.into(), value.into());
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                Some(Regex::new(&format!("^(?s:{value})$")).map_err(|e| MatcherError(e.to_string()))?)
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::new(&value)?),
         };
-        Ok(Self { name, op, value, regex })
+        Ok(Self { name, op, value, pattern })
     }
 
     /// The matcher `name="value"`, which cannot fail.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     /// The label it looks at.
@@ -80,13 +77,24 @@ impl Matcher {
 
     /// Whether a label with this value (empty: no such label) satisfies the condition.
     pub fn matches(&self, value: &str) -> bool {
-        let found = |regex: &Option<Regex>| regex.as_ref().is_some_and(|regex| regex.is_match(value));
+        let found = || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(value));
         match self.op {
             MatchOp::Equal => value == self.value,
             MatchOp::NotEqual => value != self.value,
-            MatchOp::Regex => found(&self.regex),
-            MatchOp::NotRegex => !found(&self.regex),
+            MatchOp::Regex => found(),
+            MatchOp::NotRegex => !found(),
         }
+    }
+
+    /// All values that the regular expression matches, sorted, if it is a list of literals such as
+    /// `a|b` or `a(b|c)`. For `!~` these are the values that do not satisfy the condition.
+    pub fn set_matches(&self) -> Option<&[String]> {
+        self.pattern.as_ref()?.set_matches()
+    }
+
+    /// What every value begins with that the regular expression matches; may be empty.
+    pub fn prefix(&self) -> &str {
+        self.pattern.as_ref().map_or("", Pattern::prefix)
     }
 }
 
@@ -131,6 +139,26 @@ mod tests {
 
     #[test]
     fn a_bad_pattern_is_an_error() {
-        assert!(Matcher::new(MatchOp::Regex, "l", "(").is_err());
+        let error = Matcher::new(MatchOp::Regex, "l", "(").expect_err("the group is open");
+        assert_eq!(error.to_string(), "error parsing regexp: missing closing ): `(`");
+    }
+
+    #[test]
+    fn what_a_pattern_needs_is_known() {
+        let matcher = Matcher::new(MatchOp::Regex, "l", "b|a").expect("valid pattern");
+        assert_eq!(matcher.set_matches().expect("a list"), ["a", "b"]);
+        let matcher = Matcher::new(MatchOp::NotRegex, "l", "ab.*c").expect("valid pattern");
+        assert_eq!((matcher.set_matches(), matcher.prefix()), (None, "ab"));
+        assert_eq!(Matcher::equal("l", "a").set_matches(), None);
+    }
+
+    #[test]
+    fn matchers_print_as_in_prometheus() {
+        let check = |name: &str, value: &str, expected: &str| {
+            assert_eq!(Matcher::equal(name, value).to_string(), expected);
+        };
+        check("a_1", "b", r#"a_1="b""#);
+        check("a.b", "c\n\"é", r#""a.b"="c\n\"é""#);
+        check("1a", "", r#""1a"="""#);
     }
 }

@@ -7,6 +7,7 @@ mod labels;
 mod matcher;
 mod number;
 mod quote;
+mod regex;
 mod sample;
 mod span;
 
@@ -15,6 +16,7 @@ pub use labels::{ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME, i
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use number::{format_float, format_float_general, parse_float};
 pub use quote::{Quoted, quote, quote_char};
+pub use regex::{GoRegex, GoRegexError};
 pub use sample::{
     NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs, is_stale, normal_nan, stale_nan,
 };

@@ -212,6 +212,7 @@ fn errors_have_prometheus_places_and_words() {
     check("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher");
     check("{a=~\".*\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher");
     check("a{__name__=\"b\"}", "1:1: parse error: metric name must not be set twice: \"a\" or \"b\"");
+    check("a{b=~\"(\"}", "1:3: parse error: error parsing regexp: missing closing ): `(`");
     // Ranges, offsets and instants.
     check(
         "a[]",
