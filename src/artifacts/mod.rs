@@ -99,7 +99,7 @@ pub fn manifest() -> &'static str {
 }
 
 static ARTIFACTS: LazyLock<[Vec<Artifact>; 2]> = LazyLock::new(|| {
-    let manifest: Manifest =
+    let manifest: Manifest<'static> =
         serde_json::from_str(manifest()).expect("a test reads the manifest that is built in");
     KINDS.map(|(kind, texts)| {
         texts
@@ -114,17 +114,17 @@ static ARTIFACTS: LazyLock<[Vec<Artifact>; 2]> = LazyLock::new(|| {
 });
 
 #[derive(Deserialize)]
-struct Manifest {
+struct Manifest<'a> {
     #[serde(borrow)]
-    artifacts: Vec<Entry>,
+    artifacts: Vec<Entry<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
-    kind: &'static str,
-    name: &'static str,
-    version: &'static str,
-    sha256: &'static str,
+struct Entry<'a> {
+    kind: &'a str,
+    name: &'a str,
+    version: &'a str,
+    sha256: &'a str,
 }
 
 #[cfg(test)]

@@ -42,7 +42,8 @@ pub struct PrometheusRule<'a> {
 impl PrometheusRule<'_> {
     /// The object as YAML. Its name is that of the artifact.
     pub fn manifest(&self, rules: &Artifact) -> String {
-        let mut yaml = String::from("apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n");
+        let mut yaml =
+            String::from("apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n");
         let mut line = |text: std::fmt::Arguments<'_>| {
             writeln!(yaml, "{text}").expect("writing to a string does not fail");
         };

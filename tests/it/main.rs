@@ -1,4 +1,6 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod artifacts;
 mod promql_syntax;
 mod tidy;
+mod tools;
