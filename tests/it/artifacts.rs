@@ -356,7 +356,8 @@ fn dashboard_parts(text: &str) -> BTreeMap<String, String> {
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = Sha256::digest(text.as_bytes()).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from_digit(u32::from(digit), 16).unwrap()).collect()
 }
 
 /// The version of a changed artifact. Major: a part has gone (renaming is going and coming) or is of
