@@ -53,6 +53,11 @@ fn alerts() -> Vec<(&'static str, String, Rule)> {
     artifacts::rules().iter().flat_map(of_file).collect()
 }
 
+/// The expressions of all bundled alerts by name.
+pub(crate) fn alert_expressions() -> BTreeMap<String, String> {
+    alerts().into_iter().map(|(_, alert, rule)| (alert, rule.expr)).collect()
+}
+
 /// The names of the files in a folder that have this extension, without it.
 fn names_in(folder: &str, extension: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(checkout(folder)).expect("the folder can be listed");

@@ -170,7 +170,8 @@ fn everything_is_there_when_all_is_on() {
         assert_eq!(&service["metadata"]["labels"][name], value, "{name}");
     }
     let selector = service["spec"]["selector"].as_object().unwrap();
-    let selected = |pod: &Value| selector.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value);
+    let selected =
+        |pod: &Value| selector.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value);
     assert!(selected(&of_kind(&objects, "StatefulSet")[0]["spec"]["template"]));
     assert!(!selected(of_kind(&objects, "Pod")[0]), "the Service sends requests to the pod of the test");
     let container = &of_kind(&objects, "StatefulSet")[0]["spec"]["template"]["spec"]["containers"][0];
