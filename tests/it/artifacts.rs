@@ -235,6 +235,23 @@ fn promtool_accepts_the_rules_and_their_tests_pass() {
 }
 
 #[test]
+fn exported_objects_hold_the_rules_of_the_file() {
+    for file in artifacts::rules() {
+        let options = artifacts::PrometheusRule {
+            namespace: Some("monitoring"),
+            labels: &[("release", "kps")],
+            ..Default::default()
+        };
+        let object: serde_json::Value = serde_saphyr::from_str(&options.manifest(file)).unwrap();
+        let groups: serde_json::Value = serde_saphyr::from_str(file.text).unwrap();
+        assert_eq!(object["spec"], groups, "{}", file.name);
+        assert_eq!(object["metadata"]["name"], file.name);
+        assert_eq!(object["metadata"]["labels"]["release"], "kps");
+        assert_eq!(object["metadata"]["annotations"]["valmis/rules-version"], file.version);
+    }
+}
+
+#[test]
 fn amtool_accepts_the_sample_and_alerts_take_the_right_route() {
     let Some(amtool) = tool("bookworm/usr/bin/amtool") else { return };
     let sample = checkout("rules/alertmanager-example.yml");

@@ -282,6 +282,9 @@ fn metrics(seconds: u64) -> String {
         (r#"pg_stat_activity_count{datname="shop",state="active","#, 2),
         (r#"pg_stat_activity_max_tx_duration{datname="shop",state="active","#, 1),
         (r#"pg_database_size_bytes{datname="shop","#, 1_000_000),
+        ("pg_replication_is_replica{", 0),
+        ("pg_stat_archiver_failed_count{", 0),
+        ("pg_stat_archiver_archived_count{", seconds),
         (r#"pg_stat_database_blks_hit{datid="1",datname="shop","#, 100 * seconds),
         (r#"pg_stat_database_blks_read{datid="1",datname="shop","#, seconds),
     ] {
