@@ -5,11 +5,18 @@
 //! is, or that HTTP exists.
 
 mod ast;
+mod durations;
+mod eval;
 pub mod functions;
 mod lexer;
 mod literal;
+mod numeric;
+mod options;
 mod parser;
+mod plan;
+mod prefetch;
 mod printer;
+mod steps;
 mod value;
 
 pub use ast::{
@@ -17,5 +24,8 @@ pub use ast::{
     ExprKind, Fill, Grouping, MatchCardinality, MatrixSelector, RangeModifier, SubqueryExpr, UnaryOp,
     VectorMatching, VectorSelector,
 };
+pub use eval::eval;
+pub use options::{EvalOptions, Interrupt};
 pub use parser::{Features, MAX_DEPTH, ParseError, parse, parse_selector, parse_with};
+pub use prefetch::{Prefetched, prefetch};
 pub use value::{Annotation, AnnotationKind, EvalError, EvalRange, InstantSample, Output, Value, ValueType};

@@ -1,0 +1,332 @@
+//! Aggregation over series.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::model::{Labels, Span, format_float, quote};
+use crate::promql::ast::{AggregateExpr, AggregateOp, Grouping};
+use crate::promql::numeric::{KahanSum, Mean, quantile};
+use crate::promql::plan::{Kind, Node};
+use crate::promql::steps::Steps;
+use crate::promql::value::EvalError;
+
+use super::Evaluator;
+use super::error::failure;
+use super::grouping::{Groups, LabelKey, Members};
+use super::matrix::{Row, StepMatrix, absent, is_present};
+
+impl Evaluator<'_> {
+    pub(super) fn aggregate(
+        &mut self,
+        expr: &AggregateExpr,
+        span: Span,
+        param: Option<&Node<'_>>,
+        input: &Node<'_>,
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        if expr.op == AggregateOp::CountValues {
+            return self.count_values(&expr.grouping, param, input, steps);
+        }
+        let numbers = param.map(|param| self.scalar(param, steps)).transpose()?.unwrap_or_default();
+        let param_span = param.map_or(span, |param| param.span);
+        let input = self.vector(input, steps)?;
+        let mut groups = Groups::new(key(&expr.grouping));
+        let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
+        let members = Members::new(&group_of, groups.len());
+        let grouped = Grouped { input: &input, members: &members, labels: &groups.labels() };
+        Ok(match expr.op {
+            AggregateOp::Sum => grouped.fold::<Sum>(),
+            AggregateOp::Avg => grouped.fold::<Average>(),
+            AggregateOp::Count => grouped.fold::<Count>(),
+            AggregateOp::Min => grouped.fold::<Min>(),
+            AggregateOp::Max => grouped.fold::<Max>(),
+            AggregateOp::Group => grouped.fold::<Group>(),
+            AggregateOp::Stdvar => grouped.fold::<Variance>(),
+            AggregateOp::Stddev => {
+                let mut result = grouped.fold::<Variance>();
+                result.map(f64::sqrt);
+                result
+            }
+            AggregateOp::Quantile => {
+                self.remark_quantiles(&numbers, param_span);
+                grouped.quantiles(&numbers)
+            }
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+                self.select_samples(expr.op, &numbers, param_span, &input, &members)?
+            }
+            AggregateOp::CountValues => return Err(failure("count_values has no number as its parameter")),
+        })
+    }
+
+    fn remark_quantiles(&mut self, quantiles: &[f64], span: Span) {
+        if quantiles.iter().any(|q| q.is_nan()) {
+            self.annotations.invalid_quantile(f64::NAN, span);
+        }
+        let max = quantiles.iter().copied().fold(f64::MIN, f64::max);
+        if max > 1.0 {
+            self.annotations.invalid_quantile(max, span);
+        }
+        let min = quantiles.iter().copied().fold(f64::MAX, f64::min);
+        if min < 0.0 {
+            self.annotations.invalid_quantile(min, span);
+        }
+    }
+
+    /// How often each value occurs, as a series for each value.
+    fn count_values(
+        &mut self,
+        grouping: &Grouping,
+        param: Option<&Node<'_>>,
+        input: &Node<'_>,
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let Some(Kind::String(label)) = param.map(|param| &param.kind) else {
+            return Err(failure("count_values needs the name of a label"));
+        };
+        if label.is_empty() {
+            return Err(failure(format!("invalid label name {}", quote(label))));
+        }
+        let input = self.vector(input, steps)?;
+        // The value replaces a label of that name before groups are formed.
+        let (key, hides_value) = match grouping {
+            Grouping::By(names) => {
+                let others: Vec<String> = names.iter().filter(|name| name != label).cloned().collect();
+                (LabelKey::on(&others), false)
+            }
+            Grouping::Without(names) => {
+                let mut all = names.clone();
+                all.push((*label).to_owned());
+                (LabelKey::ignoring(&all), names.iter().any(|name| name == label))
+            }
+        };
+        let mut groups = Groups::new(key);
+        let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
+        let group_labels = groups.labels();
+        let mut result = StepMatrix::new(steps.count);
+        let mut row_of: HashMap<(usize, u64), usize> = HashMap::new();
+        for (row, group) in group_of.iter().enumerate() {
+            self.tick(steps.count)?;
+            for (step, value) in input.row(row).iter().enumerate().filter(|(_, cell)| is_present(**cell)) {
+                let bits = if hides_value { 0 } else { distinct_bits(*value) };
+                let target = match row_of.entry((*group, bits)) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(new) => {
+                        self.check_growth(&result)?;
+                        let labels = &group_labels[*group];
+                        let labels = if hides_value {
+                            labels.clone()
+                        } else {
+                            labels.builder().set(label, &format_float(*value)).build()
+                        };
+                        result.push_cells(Row { labels, drop_name: false }, &vec![absent(); steps.count]);
+                        *new.insert(result.len() - 1)
+                    }
+                };
+                let cell = &mut result.row_mut(target)[step];
+                *cell = if is_present(*cell) { *cell + 1.0 } else { 1.0 };
+            }
+        }
+        self.distinct(result, steps)
+    }
+}
+
+/// Bits that are the same for values that are written the same.
+fn distinct_bits(value: f64) -> u64 {
+    if value.is_nan() { crate::model::NORMAL_NAN_BITS } else { value.to_bits() }
+}
+
+fn key(grouping: &Grouping) -> LabelKey {
+    match grouping {
+        Grouping::By(names) => LabelKey::on(names),
+        Grouping::Without(names) => LabelKey::ignoring(names),
+    }
+}
+
+/// An input with the rows and the labels of each group.
+struct Grouped<'m> {
+    input: &'m StepMatrix,
+    members: &'m Members,
+    labels: &'m [Labels],
+}
+
+impl Grouped<'_> {
+    fn fold<A: Accumulator>(&self) -> StepMatrix {
+        let mut states: Vec<Option<A>> = Vec::new();
+        states.resize_with(self.input.steps(), || None);
+        self.each_group(|rows, cells| {
+            for row in rows {
+                for (state, value) in states.iter_mut().zip(self.input.row(*row)) {
+                    if is_present(*value) {
+                        match state {
+                            Some(state) => state.add(*value),
+                            None => *state = Some(A::first(*value)),
+                        }
+                    }
+                }
+            }
+            for (cell, state) in cells.iter_mut().zip(&mut states) {
+                if let Some(state) = state.take() {
+                    *cell = state.value();
+                }
+            }
+        })
+    }
+
+    fn quantiles(&self, quantiles: &[f64]) -> StepMatrix {
+        let mut values = Vec::new();
+        self.each_group(|rows, cells| {
+            for (step, (cell, q)) in cells.iter_mut().zip(quantiles).enumerate() {
+                values.clear();
+                let present =
+                    rows.iter().map(|row| self.input.row(*row)[step]).filter(|cell| is_present(*cell));
+                values.extend(present);
+                if !values.is_empty() {
+                    *cell = quantile(*q, &mut values);
+                }
+            }
+        })
+    }
+
+    /// A row for each group, which `fill` fills from the group's rows.
+    fn each_group(&self, mut fill: impl FnMut(&[usize], &mut [f64])) -> StepMatrix {
+        let mut result = StepMatrix::with_capacity(self.input.steps(), self.labels.len());
+        for (rows, labels) in self.members.iter().zip(self.labels) {
+            let drop_name = rows.iter().any(|row| self.input.rows()[*row].drop_name);
+            result.push(|| Row { labels: labels.clone(), drop_name }, |cells| fill(rows, cells));
+        }
+        result
+    }
+}
+
+/// Aggregates the values of a group at one instant, in the order of the input's series.
+trait Accumulator {
+    fn first(value: f64) -> Self;
+    fn add(&mut self, value: f64);
+    fn value(self) -> f64;
+}
+
+struct Sum(KahanSum);
+
+impl Accumulator for Sum {
+    fn first(value: f64) -> Self {
+        Self(KahanSum::starting_at(value))
+    }
+
+    fn add(&mut self, value: f64) {
+        self.0.add(value);
+    }
+
+    fn value(self) -> f64 {
+        self.0.total()
+    }
+}
+
+struct Average(Mean);
+
+impl Accumulator for Average {
+    fn first(value: f64) -> Self {
+        Self(Mean::starting_at(value))
+    }
+
+    fn add(&mut self, value: f64) {
+        self.0.add(value);
+    }
+
+    fn value(self) -> f64 {
+        self.0.value()
+    }
+}
+
+struct Count(f64);
+
+impl Accumulator for Count {
+    fn first(_: f64) -> Self {
+        Self(1.0)
+    }
+
+    fn add(&mut self, _: f64) {
+        self.0 += 1.0;
+    }
+
+    fn value(self) -> f64 {
+        self.0
+    }
+}
+
+/// The smallest value; a NaN only if there is nothing else.
+struct Min(f64);
+
+impl Accumulator for Min {
+    fn first(value: f64) -> Self {
+        Self(value)
+    }
+
+    fn add(&mut self, value: f64) {
+        if self.0 > value || self.0.is_nan() {
+            self.0 = value;
+        }
+    }
+
+    fn value(self) -> f64 {
+        self.0
+    }
+}
+
+/// The largest value; a NaN only if there is nothing else.
+struct Max(f64);
+
+impl Accumulator for Max {
+    fn first(value: f64) -> Self {
+        Self(value)
+    }
+
+    fn add(&mut self, value: f64) {
+        if self.0 < value || self.0.is_nan() {
+            self.0 = value;
+        }
+    }
+
+    fn value(self) -> f64 {
+        self.0
+    }
+}
+
+/// 1 for each group that there is.
+struct Group;
+
+impl Accumulator for Group {
+    fn first(_: f64) -> Self {
+        Self
+    }
+
+    fn add(&mut self, _: f64) {}
+
+    fn value(self) -> f64 {
+        1.0
+    }
+}
+
+/// The population variance, by Welford's method.
+struct Variance {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Accumulator for Variance {
+    fn first(value: f64) -> Self {
+        let squares = if value.is_finite() { 0.0 } else { f64::NAN };
+        Self { count: 1.0, mean: value, squares }
+    }
+
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    fn value(self) -> f64 {
+        self.squares / self.count
+    }
+}

@@ -1,0 +1,76 @@
+//! `absent` and `absent_over_time`: a series where there is none.
+
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
+use crate::promql::eval::Evaluator;
+use crate::promql::eval::matrix::{Row, StepMatrix, is_present};
+use crate::promql::eval::window::Window;
+use crate::promql::plan::{Kind, Node, Range, Source};
+use crate::promql::steps::Steps;
+use crate::promql::value::EvalError;
+
+use super::{arg, check_modifier, range_arg};
+
+impl Evaluator<'_> {
+    pub(super) fn absent(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {
+        let arg = arg(args, 0)?;
+        let present = self.vector(arg, steps)?;
+        let labels = match &arg.kind {
+            Kind::Instant(selector) => certain_labels(&selector.vector.matchers),
+            _ => Labels::empty(),
+        };
+        Ok(complement(&present, Row { labels, drop_name: false }, steps))
+    }
+
+    pub(super) fn absent_over_time(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let (_, range) = range_arg(args)?;
+        check_modifier("absent_over_time", range)?;
+        let present = self.over_windows(range, steps, |_: Window<'_>| Some(1.0))?;
+        let labels = match range {
+            Range { source: Source::Selector(selector), .. } => certain_labels(&selector.vector.matchers),
+            Range { source: Source::Subquery { .. }, .. } => Labels::empty(),
+        };
+        Ok(complement(&present, Row { labels, drop_name: true }, steps))
+    }
+}
+
+/// One series with the value 1 wherever a vector is empty.
+fn complement(vector: &StepMatrix, row: Row, steps: Steps) -> StepMatrix {
+    let mut seen = vec![false; steps.count];
+    for (_, cells) in vector.iter() {
+        for (seen, cell) in seen.iter_mut().zip(cells) {
+            *seen |= is_present(*cell);
+        }
+    }
+    let mut matrix = StepMatrix::new(steps.count);
+    matrix.push(
+        || row,
+        |cells| {
+            for (cell, seen) in cells.iter_mut().zip(seen) {
+                if !seen {
+                    *cell = 1.0;
+                }
+            }
+        },
+    );
+    matrix
+}
+
+/// The labels that every series of a selector would have. A label with more than one condition is left
+/// out, as it always was. Source: Prometheus `promql/functions.go`, `createLabelsForAbsentFunction`.
+fn certain_labels(matchers: &[Matcher]) -> Labels {
+    let mut labels = LabelsBuilder::default();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
+            labels.set(matcher.name(), matcher.value());
+            seen.push(matcher.name());
+        } else {
+            labels.remove(matcher.name());
+        }
+    }
+    labels.build()
+}

@@ -1,0 +1,102 @@
+//! Functions of single values.
+
+use crate::promql::eval::Evaluator;
+use crate::promql::eval::matrix::{StepMatrix, absent};
+use crate::promql::numeric::{go_max, go_min};
+use crate::promql::plan::Node;
+use crate::promql::steps::Steps;
+use crate::promql::value::EvalError;
+
+use super::{Function, arg};
+
+/// The function of this name, if it changes each value by itself.
+pub(super) fn elementwise(name: &str) -> Option<fn(f64) -> f64> {
+    Some(match name {
+        "abs" => f64::abs,
+        "acos" => f64::acos,
+        "acosh" => f64::acosh,
+        "asin" => f64::asin,
+        "asinh" => f64::asinh,
+        "atan" => f64::atan,
+        "atanh" => f64::atanh,
+        "ceil" => f64::ceil,
+        "cos" => f64::cos,
+        "cosh" => f64::cosh,
+        "deg" => |value| value * 180.0 / std::f64::consts::PI,
+        "exp" => f64::exp,
+        "floor" => f64::floor,
+        "ln" => f64::ln,
+        "log10" => f64::log10,
+        "log2" => f64::log2,
+        "rad" => |value| value * std::f64::consts::PI / 180.0,
+        "sgn" => |value| {
+            if value < 0.0 {
+                -1.0
+            } else if value > 0.0 {
+                1.0
+            } else {
+                value
+            }
+        },
+        "sin" => f64::sin,
+        "sinh" => f64::sinh,
+        "sqrt" => f64::sqrt,
+        "tan" => f64::tan,
+        "tanh" => f64::tanh,
+        _ => return None,
+    })
+}
+
+impl Evaluator<'_> {
+    pub(super) fn elementwise(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+        function: fn(f64) -> f64,
+    ) -> Result<StepMatrix, EvalError> {
+        let mut matrix = self.vector(arg(args, 0)?, steps)?;
+        matrix.map(function);
+        self.nameless(matrix, steps)
+    }
+
+    /// `round(v, to)`: to the nearest multiple, upwards from the middle.
+    pub(super) fn round(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {
+        let mut matrix = self.vector(arg(args, 0)?, steps)?;
+        let nearest = match args.get(1) {
+            Some(nearest) => self.scalar(nearest, steps)?,
+            None => vec![1.0; steps.count],
+        };
+        matrix.map_by_step(|step, value| {
+            // The inverse costs less accuracy: most are integers. Source: Prometheus `funcRound`.
+            let inverse = 1.0 / nearest[step];
+            (value * inverse + 0.5).floor() / inverse
+        });
+        self.nameless(matrix, steps)
+    }
+
+    pub(super) fn clamp(
+        &mut self,
+        function: Function,
+        args: &[Node<'_>],
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let mut matrix = self.vector(arg(args, 0)?, steps)?;
+        let mut bound = |index: usize| self.scalar(arg(args, index)?, steps);
+        let (min, max) = match function {
+            Function::ClampMin => (bound(1)?, vec![f64::INFINITY; steps.count]),
+            Function::ClampMax => (vec![f64::NEG_INFINITY; steps.count], bound(1)?),
+            _ => (bound(1)?, bound(2)?),
+        };
+        matrix.map_by_step(|step, value| {
+            if max[step] < min[step] { absent() } else { go_max(min[step], go_min(max[step], value)) }
+        });
+        matrix.remove_empty_rows();
+        self.nameless(matrix, steps)
+    }
+
+    /// The result of a function whose values no longer are the metric's.
+    pub(super) fn nameless(&self, mut matrix: StepMatrix, steps: Steps) -> Result<StepMatrix, EvalError> {
+        matrix.drop_names(self.options.delayed_name_removal);
+        self.distinct(matrix, steps)
+    }
+}

@@ -1,0 +1,63 @@
+//! Functions of dates and timestamps.
+
+use crate::model::Labels;
+use crate::promql::eval::Evaluator;
+use crate::promql::eval::calendar::Civil;
+use crate::promql::eval::matrix::{Row, StepMatrix};
+use crate::promql::plan::{Kind, Node};
+use crate::promql::steps::Steps;
+use crate::promql::value::EvalError;
+
+use super::arg;
+
+/// The function of this name, if it reads values as dates.
+pub(super) fn calendar(name: &str) -> Option<fn(&Civil) -> i64> {
+    Some(match name {
+        "day_of_month" => |date| date.day,
+        "day_of_week" => |date| date.weekday,
+        "day_of_year" => |date| date.day_of_year,
+        "days_in_month" => Civil::days_in_month,
+        "hour" => |date| date.hour,
+        "minute" => |date| date.minute,
+        "month" => |date| date.month,
+        "year" => |date| date.year,
+        _ => return None,
+    })
+}
+
+impl Evaluator<'_> {
+    /// Of each value as Unix time; without an argument of the instant.
+    pub(super) fn calendar(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+        function: fn(&Civil) -> i64,
+    ) -> Result<StepMatrix, EvalError> {
+        let read = |seconds: i64| function(&Civil::from_unix(seconds)) as f64;
+        let Some(arg) = args.first() else {
+            let mut matrix = StepMatrix::new(steps.count);
+            let cells: Vec<f64> = steps.iter().map(|at| read(at / 1000)).collect();
+            matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, &cells);
+            return Ok(matrix);
+        };
+        let mut matrix = self.vector(arg, steps)?;
+        matrix.map(|value| read(value as i64));
+        self.nameless(matrix, steps)
+    }
+
+    /// `timestamp`: of a selector when its samples were taken, of anything else the instant.
+    pub(super) fn timestamp(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {
+        let arg = arg(args, 0)?;
+        let matrix = match &arg.kind {
+            Kind::Instant(selector) => {
+                self.newest_points(selector, steps, |point| point.at as f64 / 1000.0)?
+            }
+            _ => {
+                let mut matrix = self.vector(arg, steps)?;
+                matrix.map_by_step(|step, _| steps.at(step) as f64 / 1000.0);
+                matrix
+            }
+        };
+        self.nameless(matrix, steps)
+    }
+}

@@ -1,0 +1,425 @@
+//! Quantiles and fractions of classic histograms.
+
+use crate::model::{BUCKET_LABEL, Labels, Span, TimestampMs, parse_float};
+use crate::promql::numeric::format_g;
+use crate::promql::plan::Node;
+use crate::promql::steps::Steps;
+use crate::promql::value::EvalError;
+
+use super::Evaluator;
+use super::annotations::ForcedMonotonicity;
+use super::error::failure;
+use super::grouping::{Groups, LabelKey};
+use super::matrix::{Row, StepMatrix, is_present};
+use super::{Kind, without_metadata};
+
+/// Relative differences between the counts of neighbouring buckets that are noise of floating point
+/// arithmetic. Source: Prometheus `promql/quantile.go`, `smallDeltaTolerance`.
+const NOISE: f64 = 1e-12;
+
+/// A cumulative bucket.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bucket {
+    upper_bound: f64,
+    count: f64,
+}
+
+/// The rows of one histogram.
+struct Histogram {
+    labels: Labels,
+    /// The upper bound and the row of each bucket, by upper bound.
+    buckets: Vec<(f64, usize)>,
+}
+
+impl Evaluator<'_> {
+    /// `histogram_quantile(q, buckets)`
+    pub(super) fn histogram_quantile(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let [q, input] = args else { return Err(failure("histogram_quantile takes two arguments")) };
+        let quantiles = self.scalar(q, steps)?;
+        let vector = self.vector(input, steps)?;
+        self.remark_quantile(&quantiles, q.span);
+        let histograms = self.histograms(&vector, input.span);
+        let mut result = StepMatrix::with_capacity(steps.count, histograms.len());
+        for histogram in &histograms {
+            self.quantiles_of(histogram, &vector, &quantiles, input.span, steps, &mut result, |labels| {
+                labels
+            })?;
+        }
+        self.distinct(result, steps)
+    }
+
+    /// `histogram_quantiles(buckets, label, q, …)`
+    pub(super) fn histogram_quantiles(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let [input, Node { kind: Kind::String(label), .. }, quantiles @ ..] = args else {
+            return Err(failure("histogram_quantiles takes a vector, a label and quantiles"));
+        };
+        let vector = self.vector(input, steps)?;
+        let mut numbers = Vec::with_capacity(quantiles.len());
+        for q in quantiles {
+            let values = self.scalar(q, steps)?;
+            self.remark_quantile(&values, q.span);
+            numbers.push(values);
+        }
+        let histograms = self.histograms(&vector, input.span);
+        let mut result = StepMatrix::with_capacity(steps.count, histograms.len() * numbers.len());
+        for values in &numbers {
+            let text = values.first().map(|q| openmetrics_float(*q)).unwrap_or_default();
+            for histogram in &histograms {
+                self.quantiles_of(histogram, &vector, values, input.span, steps, &mut result, |labels| {
+                    labels.builder().set(label, &text).build()
+                })?;
+            }
+        }
+        self.distinct(result, steps)
+    }
+
+    /// `histogram_fraction(lower, upper, buckets)`
+    pub(super) fn histogram_fraction(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let [lower, upper, input] = args else {
+            return Err(failure("histogram_fraction takes three arguments"));
+        };
+        let (lower, upper) = (self.scalar(lower, steps)?, self.scalar(upper, steps)?);
+        let vector = self.vector(input, steps)?;
+        let histograms = self.histograms(&vector, input.span);
+        let mut result = StepMatrix::with_capacity(steps.count, histograms.len());
+        let mut buckets = Vec::new();
+        for histogram in &histograms {
+            self.tick(steps.count * histogram.buckets.len())?;
+            let row = self.result_row(histogram);
+            result.push(
+                || row,
+                |cells| {
+                    for (step, cell) in cells.iter_mut().enumerate() {
+                        histogram.read(&vector, step, &mut buckets);
+                        if !buckets.is_empty() {
+                            *cell = bucket_fraction(lower[step], upper[step], &mut buckets);
+                        }
+                    }
+                },
+            );
+        }
+        self.distinct(result, steps)
+    }
+
+    fn remark_quantile(&mut self, quantiles: &[f64], span: Span) {
+        for q in quantiles.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.annotations.invalid_quantile(*q, span);
+        }
+    }
+
+    /// Puts the rows of each histogram together.
+    fn histograms(&mut self, vector: &StepMatrix, span: Span) -> Vec<Histogram> {
+        let delayed = self.options.delayed_name_removal;
+        let mut groups = Groups::new(LabelKey::except(BUCKET_LABEL));
+        let mut histograms: Vec<Histogram> = Vec::new();
+        for (index, row) in vector.rows().iter().enumerate() {
+            let bound = row.labels.get(BUCKET_LABEL);
+            let Some(upper_bound) = parse_float(bound) else {
+                let name = if delayed { row.labels.metric_name() } else { "" };
+                self.annotations.bad_bucket_label(name, bound, span);
+                continue;
+            };
+            let group = groups.number(&row.labels);
+            if group == histograms.len() {
+                histograms.push(Histogram { labels: Labels::empty(), buckets: Vec::new() });
+            }
+            histograms[group].buckets.push((upper_bound, index));
+        }
+        for (histogram, labels) in histograms.iter_mut().zip(groups.labels()) {
+            histogram.labels = labels;
+            histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        }
+        histograms
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a histogram, what is asked of it and where it goes")]
+    fn quantiles_of(
+        &mut self,
+        histogram: &Histogram,
+        vector: &StepMatrix,
+        quantiles: &[f64],
+        span: Span,
+        steps: Steps,
+        result: &mut StepMatrix,
+        relabel: impl FnOnce(Labels) -> Labels,
+    ) -> Result<(), EvalError> {
+        self.tick(steps.count * histogram.buckets.len())?;
+        self.check_growth(result)?;
+        let mut row = self.result_row(histogram);
+        row.labels = relabel(row.labels);
+        let mut buckets = Vec::with_capacity(histogram.buckets.len());
+        let name = if self.options.delayed_name_removal { histogram.labels.metric_name() } else { "" };
+        let annotations = &mut self.annotations;
+        result.push(
+            || row,
+            |cells| {
+                for (step, cell) in cells.iter_mut().enumerate() {
+                    histogram.read(vector, step, &mut buckets);
+                    if buckets.is_empty() {
+                        continue;
+                    }
+                    let (value, correction) = bucket_quantile(quantiles[step], &mut buckets);
+                    *cell = value;
+                    if let Some(correction) = correction {
+                        annotations.forced_monotonicity(name, correction.at(steps.at(step)), span);
+                    }
+                }
+            },
+        );
+        Ok(())
+    }
+
+    fn result_row(&self, histogram: &Histogram) -> Row {
+        let labels = if self.options.delayed_name_removal {
+            histogram.labels.clone()
+        } else {
+            without_metadata(&histogram.labels)
+        };
+        Row { labels, drop_name: true }
+    }
+}
+
+impl Histogram {
+    /// Reads the buckets at an instant.
+    fn read(&self, vector: &StepMatrix, step: usize, buckets: &mut Vec<Bucket>) {
+        buckets.clear();
+        buckets.extend(
+            self.buckets
+                .iter()
+                .map(|(upper_bound, row)| Bucket { upper_bound: *upper_bound, count: vector.row(*row)[step] })
+                .filter(|bucket| is_present(bucket.count)),
+        );
+    }
+}
+
+/// Where counts decreased.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Correction {
+    min_bucket: f64,
+    max_bucket: f64,
+    max_diff: f64,
+}
+
+impl Correction {
+    fn at(self, at: TimestampMs) -> ForcedMonotonicity {
+        let Self { min_bucket, max_bucket, max_diff } = self;
+        ForcedMonotonicity { first_at: at, last_at: at, min_bucket, max_bucket, max_diff, samples: 1 }
+    }
+}
+
+/// The quantile `q`, interpolated linearly within its bucket. The buckets are sorted and not empty.
+/// Source: Prometheus `promql/quantile.go`, `BucketQuantile`.
+fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Correction>) {
+    if q.is_nan() {
+        return (f64::NAN, None);
+    }
+    if q < 0.0 {
+        return (f64::NEG_INFINITY, None);
+    }
+    if q > 1.0 {
+        return (f64::INFINITY, None);
+    }
+    if !ends_at_infinity(buckets) {
+        return (f64::NAN, None);
+    }
+    coalesce(buckets);
+    let correction = make_monotonic(buckets);
+    let highest = buckets.len() - 1;
+    let observations = buckets[highest].count;
+    if buckets.len() < 2 || observations == 0.0 {
+        return (f64::NAN, correction);
+    }
+    let rank = q * observations;
+    let index = buckets[..highest].partition_point(|bucket| bucket.count < rank);
+    let value = if index == highest {
+        buckets[highest - 1].upper_bound
+    } else if index == 0 && buckets[0].upper_bound <= 0.0 {
+        buckets[0].upper_bound
+    } else {
+        let Bucket { upper_bound, count } = buckets[index];
+        // Below the lowest bucket lies 0.
+        let below = match index.checked_sub(1) {
+            Some(index) => buckets[index],
+            None => Bucket { upper_bound: 0.0, count: 0.0 },
+        };
+        let share = (rank - below.count) / (count - below.count);
+        below.upper_bound + (upper_bound - below.upper_bound) * share
+    };
+    (value, correction)
+}
+
+/// The share of observations between two values.
+/// Source: Prometheus `promql/quantile.go`, `BucketFraction`.
+fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
+    if !ends_at_infinity(buckets) {
+        return f64::NAN;
+    }
+    coalesce(buckets);
+    let count = buckets[buckets.len() - 1].count;
+    if count == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    (rank_of(upper, buckets, count) - rank_of(lower, buckets, count)) / count
+}
+
+/// How many observations lie below a value, at most `count`.
+fn rank_of(value: f64, buckets: &[Bucket], count: f64) -> f64 {
+    let mut rank = 0.0_f64;
+    let mut lower_bound = if buckets[0].upper_bound <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
+    for bucket in buckets {
+        if lower_bound >= value {
+            return rank.min(count);
+        }
+        if bucket.upper_bound > value {
+            // Nothing can be said about where in a bucket without bounds its observations lie: none of
+            // the highest bucket's count, all of the lowest one's do.
+            let within = if lower_bound == f64::NEG_INFINITY {
+                bucket.count
+            } else {
+                rank + (bucket.count - rank) * (value - lower_bound) / (bucket.upper_bound - lower_bound)
+            };
+            return if within > count { count } else { within };
+        }
+        rank = bucket.count;
+        lower_bound = bucket.upper_bound;
+    }
+    count
+}
+
+fn ends_at_infinity(buckets: &[Bucket]) -> bool {
+    buckets.last().is_some_and(|bucket| bucket.upper_bound == f64::INFINITY)
+}
+
+/// Merges buckets with the same upper bound, such as `1` and `1.0`.
+fn coalesce(buckets: &mut Vec<Bucket>) {
+    buckets.dedup_by(|bucket, previous| {
+        let same = bucket.upper_bound == previous.upper_bound;
+        if same {
+            previous.count += bucket.count;
+        }
+        same
+    });
+}
+
+/// Removes decreases between buckets, which cumulative counts cannot have; those beyond noise are
+/// reported. Source: Prometheus `promql/quantile.go`, `ensureMonotonicAndIgnoreSmallDeltas`.
+fn make_monotonic(buckets: &mut [Bucket]) -> Option<Correction> {
+    let mut correction: Option<Correction> = None;
+    let mut previous = buckets[0].count;
+    for Bucket { upper_bound, count } in &mut buckets[1..] {
+        if *count == previous {
+            continue;
+        }
+        if is_noise(previous, *count) {
+            *count = previous;
+        } else if *count < previous {
+            let so_far = correction.get_or_insert(Correction {
+                min_bucket: f64::INFINITY,
+                max_bucket: f64::NEG_INFINITY,
+                max_diff: 0.0,
+            });
+            so_far.min_bucket = so_far.min_bucket.min(*upper_bound);
+            so_far.max_bucket = so_far.max_bucket.max(*upper_bound);
+            so_far.max_diff = so_far.max_diff.max(previous - *count);
+            *count = previous;
+        } else {
+            previous = *count;
+        }
+    }
+    correction
+}
+
+/// Whether two different counts differ by noise alone. Source: Prometheus `util/almost`, `Equal`.
+fn is_noise(a: f64, b: f64) -> bool {
+    if a.is_nan() && b.is_nan() {
+        return true;
+    }
+    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
+    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        return difference < NOISE * f64::MIN_POSITIVE;
+    }
+    difference / sum.min(f64::MAX) < NOISE
+}
+
+/// A number as a label value of OpenMetrics: always with a point or an exponent.
+fn openmetrics_float(value: f64) -> String {
+    let text = format_g(value, None);
+    if value.is_finite() && !text.contains(['.', 'e']) { format!("{text}.0") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buckets(pairs: &[(f64, f64)]) -> Vec<Bucket> {
+        pairs.iter().map(|(upper_bound, count)| Bucket { upper_bound: *upper_bound, count: *count }).collect()
+    }
+
+    #[test]
+    fn quantiles_interpolate_within_their_bucket() {
+        let check = |q: f64, pairs: &[(f64, f64)], expected: f64| {
+            assert_eq!(
+                bucket_quantile(q, &mut buckets(pairs)).0.to_bits(),
+                expected.to_bits(),
+                "{q} {pairs:?}"
+            );
+        };
+        let infinity = f64::INFINITY;
+        let usual = [(1.0, 10.0), (2.0, 20.0), (infinity, 20.0)];
+        check(0.5, &usual, 1.0);
+        check(0.75, &usual, 1.5);
+        check(1.0, &usual, 2.0);
+        check(0.1, &[(-1.0, 10.0), (infinity, 10.0)], -1.0);
+        check(0.9, &[(1.0, 1.0), (infinity, 10.0)], 1.0);
+        check(0.5, &[(1.0, 1.0), (2.0, 2.0)], f64::NAN);
+        check(0.5, &[(infinity, 2.0)], f64::NAN);
+        check(0.5, &[(1.0, 5.0), (1.0, 5.0), (2.0, 20.0), (infinity, 20.0)], 1.0);
+    }
+
+    #[test]
+    fn decreasing_counts_are_corrected_and_reported() {
+        let mut noisy = buckets(&[(1.0, 10.0), (2.0, 8.0), (3.0, 7.0), (f64::INFINITY, 12.0)]);
+        let correction = make_monotonic(&mut noisy).expect("counts decrease");
+        assert_eq!(correction, Correction { min_bucket: 2.0, max_bucket: 3.0, max_diff: 3.0 });
+        assert_eq!(noisy[2].count, 10.0);
+        let mut noise = buckets(&[(1.0, 10.0), (2.0, 10.0 - 1e-13), (f64::INFINITY, 12.0)]);
+        assert_eq!(make_monotonic(&mut noise), None);
+        assert_eq!(noise[1].count, 10.0);
+    }
+
+    #[test]
+    fn fractions_count_what_lies_between() {
+        let check = |lower: f64, upper: f64, expected: f64| {
+            let mut usual = buckets(&[(1.0, 10.0), (2.0, 20.0), (f64::INFINITY, 40.0)]);
+            assert_eq!(bucket_fraction(lower, upper, &mut usual), expected, "{lower} {upper}");
+        };
+        check(0.0, 1.0, 0.25);
+        check(1.0, 2.0, 0.25);
+        check(0.5, 1.5, 0.25);
+        check(f64::NEG_INFINITY, f64::INFINITY, 1.0);
+        check(2.0, 1.0, 0.0);
+    }
+
+    #[test]
+    fn numbers_in_labels_have_a_point() {
+        assert_eq!(openmetrics_float(1.0), "1.0");
+        assert_eq!(openmetrics_float(0.99), "0.99");
+        assert_eq!(openmetrics_float(f64::INFINITY), "+Inf");
+        assert_eq!(openmetrics_float(1e-9), "1e-09");
+    }
+}

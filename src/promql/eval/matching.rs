@@ -1,0 +1,354 @@
+//! Binary operators between two instant vectors: who is paired with whom.
+//!
+//! Partners are found once for all instants. What depends on the instant (whether a partner has a value
+//! there, whether two candidates have) is then a question about cells.
+//! Source of the rules and texts: Prometheus `promql/engine.go`, `VectorBinop`.
+
+use std::collections::HashMap;
+
+use crate::model::{Labels, Span};
+use crate::promql::ast::{BinaryExpr, MatchCardinality, VectorMatching};
+use crate::promql::steps::Steps;
+use crate::promql::value::EvalError;
+
+use super::Evaluator;
+use super::binary::{Operation, SetOperation};
+use super::error::failure;
+use super::grouping::{Groups, LabelKey, Members};
+use super::matrix::{Row, StepMatrix, absent, is_present, without_metadata};
+
+/// Both sides with the groups of their rows.
+struct Sides {
+    /// The group of each row on the side that may have many of one group.
+    many: Vec<usize>,
+    members_of_many: Members,
+    /// The group of each row on the other side.
+    one: Vec<usize>,
+    members_of_one: Members,
+}
+
+impl Sides {
+    fn new(key: LabelKey, many: &StepMatrix, one: &StepMatrix) -> Self {
+        let mut groups = Groups::new(key);
+        let many: Vec<usize> = many.rows().iter().map(|row| groups.number(&row.labels)).collect();
+        let one: Vec<usize> = one.rows().iter().map(|row| groups.number(&row.labels)).collect();
+        Self {
+            members_of_many: Members::new(&many, groups.len()),
+            members_of_one: Members::new(&one, groups.len()),
+            many,
+            one,
+        }
+    }
+}
+
+fn key(matching: &VectorMatching) -> LabelKey {
+    if matching.on { LabelKey::on(&matching.labels) } else { LabelKey::ignoring(&matching.labels) }
+}
+
+/// At which instants any row has a value.
+fn any_present(matrix: &StepMatrix) -> Vec<bool> {
+    let mut any = vec![false; matrix.steps()];
+    for (_, cells) in matrix.iter() {
+        mark_present(&mut any, cells);
+    }
+    any
+}
+
+fn mark_present(any: &mut [bool], cells: &[f64]) {
+    for (any, cell) in any.iter_mut().zip(cells) {
+        *any |= is_present(*cell);
+    }
+}
+
+impl Evaluator<'_> {
+    /// Arithmetic and comparisons.
+    #[expect(clippy::too_many_arguments, reason = "an operator, its place, its operands and the instants")]
+    pub(super) fn matched(
+        &mut self,
+        expr: &BinaryExpr,
+        span: Span,
+        operation: Operation,
+        matching: &VectorMatching,
+        left: StepMatrix,
+        right: StepMatrix,
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let fill = matching.fill;
+        let no_fill = fill.left.is_none() && fill.right.is_none();
+        if (left.is_empty() && right.is_empty()) || ((left.is_empty() || right.is_empty()) && no_fill) {
+            return Ok(StepMatrix::new(steps.count));
+        }
+        if let Operation::Trim(sign) = operation {
+            self.annotations.incompatible_types("float", sign, "float", span);
+            return Ok(StepMatrix::new(steps.count));
+        }
+        let swapped = matching.cardinality == MatchCardinality::OneToMany;
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let sides = Sides::new(key(matching), &many, &one);
+        let pairing = Pairing {
+            operation,
+            return_bool: expr.return_bool,
+            matching,
+            key: key(matching),
+            swapped,
+            drop_name: operation.drops_name() || (expr.return_bool && !self.options.delayed_name_removal),
+            many: &many,
+            one: &one,
+            sides: &sides,
+        };
+        pairing.check_one_side()?;
+        let result = pairing.run(self, steps)?;
+        if pairing.is_bijective() {
+            return Ok(result);
+        }
+        self.distinct(result, steps)
+    }
+
+    /// `and`, `or` and `unless`.
+    pub(super) fn set_operation(
+        &mut self,
+        operation: SetOperation,
+        matching: &VectorMatching,
+        mut left: StepMatrix,
+        mut right: StepMatrix,
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let sides = Sides::new(key(matching), &left, &right);
+        // `or` asks of the right rows what the others ask of the left ones.
+        let (asked, groups, others, members) = match operation {
+            SetOperation::And | SetOperation::Unless => {
+                (&mut left, &sides.many, &right, &sides.members_of_one)
+            }
+            SetOperation::Or => (&mut right, &sides.one, &left, &sides.members_of_many),
+        };
+        let wanted = operation == SetOperation::And;
+        let mut partner = vec![false; steps.count];
+        for (row, group) in groups.iter().enumerate() {
+            self.tick(steps.count)?;
+            partner.fill(false);
+            for other in members.of(*group) {
+                mark_present(&mut partner, others.row(*other));
+            }
+            for (cell, partner) in asked.row_mut(row).iter_mut().zip(&partner) {
+                if *partner != wanted {
+                    *cell = absent();
+                }
+            }
+        }
+        asked.remove_empty_rows();
+        if operation == SetOperation::Or {
+            for (row, cells) in right.iter() {
+                left.push_cells(row.clone(), cells);
+            }
+            self.check_growth(&left)?;
+            return self.distinct(left, steps);
+        }
+        Ok(left)
+    }
+}
+
+/// A binary operation with everything that does not change from row to row.
+struct Pairing<'p> {
+    operation: Operation,
+    return_bool: bool,
+    matching: &'p VectorMatching,
+    key: LabelKey,
+    /// Whether `many` is the right operand.
+    swapped: bool,
+    drop_name: bool,
+    many: &'p StepMatrix,
+    one: &'p StepMatrix,
+    sides: &'p Sides,
+}
+
+impl Pairing<'_> {
+    /// Whether each result has labels of its own: one-to-one they are what the group has in common.
+    fn is_bijective(&self) -> bool {
+        let alone = |members: &Members| members.iter().all(|rows| rows.len() <= 1);
+        self.matching.cardinality == MatchCardinality::OneToOne
+            && self.matching.include.is_empty()
+            && alone(&self.sides.members_of_many)
+            && alone(&self.sides.members_of_one)
+    }
+
+    /// At no instant two rows of a group on the "one" side may have a value.
+    fn check_one_side(&self) -> Result<(), EvalError> {
+        let crowded: Vec<&[usize]> = self.sides.members_of_one.iter().filter(|rows| rows.len() > 1).collect();
+        if crowded.is_empty() {
+            return Ok(());
+        }
+        let fill = self.matching.fill;
+        let always = fill.left.is_some() || fill.right.is_some();
+        let asked = any_present(self.many);
+        for step in (0..self.many.steps()).filter(|step| always || asked[*step]) {
+            for rows in &crowded {
+                let mut present = rows.iter().filter(|row| is_present(self.one.row(**row)[step]));
+                if let (Some(first), Some(second)) = (present.next(), present.next()) {
+                    return Err(self.duplicate(*first, *second));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn duplicate(&self, first: usize, second: usize) -> EvalError {
+        let labels = |row: usize| &self.one.rows()[row].labels;
+        let group = self.key.of(labels(second));
+        let mut pair = [labels(first).to_string(), labels(second).to_string()];
+        pair.sort();
+        let side = if self.swapped { "left" } else { "right" };
+        failure(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: \
+             [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+            pair[0], pair[1]
+        ))
+    }
+
+    fn run(&self, evaluator: &mut Evaluator<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
+        let mut pairs = Pairs {
+            result: StepMatrix::with_capacity(steps.count, self.many.len()),
+            met: HashMap::new(),
+            taken: HashMap::new(),
+        };
+        let mut filled = Vec::new();
+        for (row, group) in self.sides.many.iter().enumerate() {
+            evaluator.tick(steps.count)?;
+            evaluator.check_growth(&pairs.result)?;
+            let many = &self.many.rows()[row].labels;
+            let others = self.sides.members_of_one.of(*group);
+            for other in others {
+                let labels = || self.result_labels(many, &self.one.rows()[*other].labels);
+                self.pair(&mut pairs, row, self.one.row(*other), labels)?;
+            }
+            if let Some(fill) = self.matching.fill.right {
+                filled.clear();
+                filled.resize(steps.count, fill);
+                others.iter().for_each(|other| remove_present(&mut filled, self.one.row(*other)));
+                self.pair(&mut pairs, row, &filled, || self.result_labels(many, &self.key.of(many)))?;
+            }
+        }
+        if let Some(fill) = self.matching.fill.left {
+            for (row, group) in self.sides.one.iter().enumerate() {
+                evaluator.check_growth(&pairs.result)?;
+                filled.clear();
+                filled.resize(steps.count, fill);
+                if let Some(met) = pairs.met.get(group) {
+                    remove_present(&mut filled, met);
+                }
+                let one = &self.one.rows()[row].labels;
+                let labels = || self.result_labels(&self.key.of(one), one);
+                self.push(&mut pairs.result, &filled, self.one.row(row), labels);
+            }
+        }
+        Ok(pairs.result)
+    }
+
+    /// Pairs a row of the "many" side with partners' cells.
+    fn pair(
+        &self,
+        pairs: &mut Pairs,
+        row: usize,
+        partners: &[f64],
+        labels: impl Fn() -> Labels,
+    ) -> Result<(), EvalError> {
+        let cells = self.many.row(row);
+        let group = self.sides.many[row];
+        if self.sides.members_of_many.of(group).len() > 1 {
+            pairs.claim(self.matching.cardinality, group, &labels, cells, partners)?;
+        }
+        if self.matching.fill.left.is_some() {
+            let met = pairs.met.entry(group).or_insert_with(|| vec![absent(); cells.len()]);
+            for (met, (cell, partner)) in met.iter_mut().zip(cells.iter().zip(partners)) {
+                if is_present(*cell) && is_present(*partner) {
+                    *met = *cell;
+                }
+            }
+        }
+        self.push(&mut pairs.result, cells, partners, labels);
+        Ok(())
+    }
+
+    /// Appends a pair's values wherever both have one.
+    fn push(&self, result: &mut StepMatrix, many: &[f64], one: &[f64], labels: impl FnOnce() -> Labels) {
+        result.push(
+            || Row { labels: labels(), drop_name: self.return_bool },
+            |cells| {
+                for (cell, (many, one)) in cells.iter_mut().zip(many.iter().zip(one)) {
+                    if is_present(*many) && is_present(*one) {
+                        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
+                        *cell = self.operation.apply(*left, *right, self.return_bool);
+                    }
+                }
+            },
+        );
+    }
+
+    /// The labels of a pair: those of the "many" side; one-to-one only those that were matched on.
+    /// Source: Prometheus `promql/engine.go`, `resultMetric`.
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let mut labels = if self.drop_name { without_metadata(many) } else { many.clone() };
+        if self.matching.cardinality == MatchCardinality::OneToOne {
+            let names = &self.matching.labels;
+            if self.matching.on || !names.is_empty() {
+                labels = labels.filtered(|name| names.iter().any(|n| n == name) == self.matching.on);
+            }
+        }
+        if self.matching.include.is_empty() {
+            return labels;
+        }
+        let mut builder = labels.builder();
+        for name in &self.matching.include {
+            builder.set(name, one.get(name));
+        }
+        builder.build()
+    }
+}
+
+/// Removes values where others are present.
+fn remove_present(cells: &mut [f64], others: &[f64]) {
+    for (cell, other) in cells.iter_mut().zip(others) {
+        if is_present(*other) {
+            *cell = absent();
+        }
+    }
+}
+
+/// The result of a binary operation as it grows.
+struct Pairs {
+    result: StepMatrix,
+    /// Where each group of the "one" side found a partner, if those that did not are filled in for.
+    met: HashMap<usize, Vec<f64>>,
+    /// Where groups with several "many" rows have a result: one-to-one there may be one at an instant,
+    /// otherwise one with the same labels.
+    taken: HashMap<(usize, Labels), Vec<bool>>,
+}
+
+impl Pairs {
+    /// Notes the instants of a pair of a group with several "many" rows.
+    fn claim(
+        &mut self,
+        cardinality: MatchCardinality,
+        group: usize,
+        labels: impl FnOnce() -> Labels,
+        cells: &[f64],
+        partners: &[f64],
+    ) -> Result<(), EvalError> {
+        let one_to_one = cardinality == MatchCardinality::OneToOne;
+        let labels = if one_to_one { Labels::empty() } else { labels() };
+        let taken = self.taken.entry((group, labels)).or_insert_with(|| vec![false; cells.len()]);
+        for (taken, (cell, partner)) in taken.iter_mut().zip(cells.iter().zip(partners)) {
+            if !is_present(*cell) || !is_present(*partner) {
+                continue;
+            }
+            if *taken {
+                return Err(failure(if one_to_one {
+                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+                } else {
+                    "multiple matches for labels: grouping labels must ensure unique matches"
+                }));
+            }
+            *taken = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! Evaluation in this process, over a store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+
+use crate::model::TimestampMs;
+use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Interrupt, Output, eval, prefetch};
+use crate::storage::Queryable;
+
+use super::QuerySource;
+
+/// Samples and results below which evaluating takes less than about a millisecond even without
+/// optimisation, so that another thread would cost more than it gives.
+const TRIVIAL_WORK: usize = 2_000;
+
+/// Settings of [`LocalSource`]. The defaults are those of Prometheus.
+#[derive(Debug, Clone)]
+pub struct LocalConfig {
+    /// How many evaluations run at once; others wait. Source: `--query.max-concurrency`.
+    pub concurrency: usize,
+    /// How long an evaluation may take, waiting included. Source: `--query.timeout`.
+    pub timeout: Duration,
+    /// How expressions are evaluated; its interrupt is not used.
+    pub options: EvalOptions,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self { concurrency: 20, timeout: Duration::from_mins(2), options: EvalOptions::default() }
+    }
+}
+
+/// Answers expressions from a store. Computing never blocks the runtime, and it stops soon after its
+/// time is up or its asker is gone.
+pub struct LocalSource {
+    queryable: Arc<dyn Queryable>,
+    slots: Arc<Semaphore>,
+    timeout: Duration,
+    options: EvalOptions,
+}
+
+impl LocalSource {
+    /// A source over `queryable`.
+    pub fn new(queryable: Arc<dyn Queryable>, config: LocalConfig) -> Self {
+        let LocalConfig { concurrency, timeout, options } = config;
+        Self { queryable, slots: Arc::new(Semaphore::new(concurrency.max(1))), timeout, options }
+    }
+
+    async fn evaluate(&self, expr: &Expr, range: &EvalRange) -> Result<Output, EvalError> {
+        let deadline = Instant::now() + self.timeout;
+        let within = tokio::time::Instant::from_std(deadline);
+        let slot = timeout_at(within, Arc::clone(&self.slots).acquire_owned())
+            .await
+            .map_err(|_| EvalError::Timeout("query queue"))?
+            .map_err(|_| EvalError::Canceled("query queue"))?;
+        let asker = Asker::default();
+        let options = EvalOptions { interrupt: asker.interrupt(deadline), ..self.options.clone() };
+        let data = timeout_at(within, prefetch(expr, range, &options, self.queryable.as_ref()))
+            .await
+            .map_err(|_| EvalError::Timeout("expression evaluation"))??;
+        let work = data.samples().saturating_add(data.series_count().saturating_mul(range.steps()));
+        if work.saturating_add(range.steps()) < TRIVIAL_WORK {
+            return eval(expr, range, &data, &options);
+        }
+        let (expr, range) = (expr.clone(), *range);
+        let compute = tokio::task::spawn_blocking(move || {
+            // A slot is free only when its thread is: also if nobody waits for the result any more.
+            let _slot: OwnedSemaphorePermit = slot;
+            eval(&expr, &range, &data, &options)
+        });
+        timeout_at(within, compute)
+            .await
+            .map_err(|_| EvalError::Timeout("expression evaluation"))?
+            .unwrap_or_else(|failure| Err(EvalError::Execution(format!("unexpected error: {failure}"))))
+    }
+}
+
+impl QuerySource for LocalSource {
+    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
+        async move { self.evaluate(expr, &EvalRange::instant(at)).await }.boxed()
+    }
+
+    fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
+        self.evaluate(expr, range).boxed()
+    }
+}
+
+/// Tells an evaluation when the future that waits for it is dropped.
+#[derive(Debug, Default)]
+struct Asker {
+    gone: Arc<AtomicBool>,
+}
+
+impl Asker {
+    fn interrupt(&self, deadline: Instant) -> Interrupt {
+        let gone = Arc::clone(&self.gone);
+        Interrupt::when(move || {
+            if gone.load(Ordering::Relaxed) {
+                Some(EvalError::Canceled("expression evaluation"))
+            } else if Instant::now() >= deadline {
+                Some(EvalError::Timeout("expression evaluation"))
+            } else {
+                None
+            }
+        })
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Labels, Matcher, Point, Series};
+    use crate::promql::{InstantSample, Value, parse};
+    use crate::storage::{MemoryStorage, SelectError, SelectHints};
+
+    fn source(series: usize, config: LocalConfig) -> LocalSource {
+        let storage = MemoryStorage::new();
+        for number in 0..series {
+            let labels = Labels::from_pairs([("__name__", "up"), ("instance", &number.to_string())]);
+            storage.load(&labels, [Point { at: 0, value: 1.0 }, Point { at: 60_000, value: 0.0 }]);
+        }
+        LocalSource::new(Arc::new(storage), config)
+    }
+
+    async fn count_down(source: &LocalSource) -> Result<Output, EvalError> {
+        let expr = parse("count(up == 0)").expect("valid query");
+        source.instant(&expr, 60_000).await
+    }
+
+    #[tokio::test]
+    async fn small_and_large_evaluations_give_the_same_answer() {
+        for series in [1, 5_000] {
+            let output = count_down(&source(series, LocalConfig::default())).await.expect("a result");
+            let expected = InstantSample { labels: Labels::empty(), at: 60_000, value: series as f64 };
+            assert_eq!(output.value, Value::Vector(vec![expected]));
+        }
+    }
+
+    #[tokio::test]
+    async fn range_queries_yield_a_matrix() {
+        let source = source(1, LocalConfig::default());
+        let expr = parse("sum(up)").expect("valid query");
+        let range = EvalRange { start: 0, end: 60_000, step_ms: 60_000 };
+        let output = source.range(&expr, &range).await.expect("a result");
+        let points = vec![Point { at: 0, value: 1.0 }, Point { at: 60_000, value: 0.0 }];
+        assert_eq!(output.value, Value::Matrix(vec![Series { labels: Labels::empty(), points }]));
+    }
+
+    #[tokio::test]
+    async fn too_many_samples_are_refused() {
+        let options = EvalOptions { max_samples: 10, ..EvalOptions::default() };
+        let error = count_down(&source(11, LocalConfig { options, ..LocalConfig::default() })).await;
+        let text = "query processing would load too many samples into memory in query execution";
+        assert_eq!(error.expect_err("a limit").to_string(), text);
+    }
+
+    #[tokio::test]
+    async fn an_evaluation_that_does_not_get_a_slot_in_time_times_out() {
+        let config =
+            LocalConfig { concurrency: 1, timeout: Duration::from_millis(1), ..LocalConfig::default() };
+        let source = source(1, config);
+        let _busy = Arc::clone(&source.slots).acquire_owned().await.expect("a slot");
+        assert_eq!(count_down(&source).await, Err(EvalError::Timeout("query queue")));
+    }
+
+    #[tokio::test]
+    async fn a_computation_beyond_its_time_stops() {
+        let config = LocalConfig { timeout: Duration::ZERO, ..LocalConfig::default() };
+        let error = count_down(&source(5_000, config)).await.expect_err("no time");
+        assert!(matches!(error, EvalError::Timeout(_)), "{error}");
+    }
+
+    /// Never answers.
+    struct Silent;
+
+    impl Queryable for Silent {
+        fn select<'a>(
+            &'a self,
+            _: &'a [Matcher],
+            _: &'a SelectHints,
+        ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+            std::future::pending().boxed()
+        }
+
+        fn series<'a>(
+            &'a self,
+            _: &'a [Matcher],
+            _: TimestampMs,
+            _: TimestampMs,
+        ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_holds_nobody_up() {
+        let config = LocalConfig { timeout: Duration::from_millis(1), ..LocalConfig::default() };
+        let source = LocalSource::new(Arc::new(Silent), config);
+        assert_eq!(count_down(&source).await, Err(EvalError::Timeout("expression evaluation")));
+    }
+}

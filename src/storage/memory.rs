@@ -1,0 +1,202 @@
+//! A store of samples in plain memory: the fixture of tests, and the store of rule unit tests.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use crate::model::{Labels, Matcher, Point, Series, TimestampMs};
+
+use super::{AppendError, Appender, Queryable, RefSample, SelectError, SelectHints, SeriesRef};
+
+/// Series in memory, without limits, retention or durability. A selection looks at every series.
+#[derive(Debug, Default)]
+pub struct MemoryStorage {
+    data: RwLock<Data>,
+}
+
+#[derive(Debug, Default)]
+struct Data {
+    /// A series' reference is its place; its points are in order of time.
+    series: Vec<Series>,
+    by_labels: HashMap<Labels, usize>,
+}
+
+impl MemoryStorage {
+    /// A store without series.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds points to a series, which need not exist; of points for the same instant the last one
+    /// counts. The points may be in any order.
+    pub fn load(&self, labels: &Labels, points: impl IntoIterator<Item = Point>) {
+        let mut data = self.write();
+        let index = data.index(labels);
+        let known = &mut data.series[index].points;
+        for point in points {
+            match known.binary_search_by_key(&point.at, |known| known.at) {
+                Ok(place) => known[place] = point,
+                Err(place) => known.insert(place, point),
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        *self.write() = Data::default();
+    }
+
+    /// All series with all their points, ordered by labels.
+    pub fn dump(&self) -> Vec<Series> {
+        let mut all = self.read().series.clone();
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        all
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Data> {
+        // A thread that panicked while it held the lock left whole series behind: points are added one
+        // by one.
+        self.data.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Data> {
+        self.data.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn matching<T>(
+        &self,
+        matchers: &[Matcher],
+        start: TimestampMs,
+        end: TimestampMs,
+        read: impl Fn(&[Point]) -> T,
+    ) -> Vec<(Labels, T)> {
+        let data = self.read();
+        let mut found: Vec<(Labels, T)> = data
+            .series
+            .iter()
+            .filter(|series| matchers.iter().all(|m| m.matches(series.labels.get(m.name()))))
+            .filter_map(|series| {
+                let from = series.points.partition_point(|point| point.at < start);
+                let to = series.points.partition_point(|point| point.at <= end);
+                (from < to).then(|| (series.labels.clone(), read(&series.points[from..to])))
+            })
+            .collect();
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found
+    }
+}
+
+impl Data {
+    fn index(&mut self, labels: &Labels) -> usize {
+        if let Some(index) = self.by_labels.get(labels) {
+            return *index;
+        }
+        let index = self.series.len();
+        self.series.push(Series { labels: labels.clone(), points: Vec::new() });
+        self.by_labels.insert(labels.clone(), index);
+        index
+    }
+}
+
+impl Queryable for MemoryStorage {
+    fn select<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        hints: &'a SelectHints,
+    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+        let found = self.matching(matchers, hints.start, hints.end, |points| {
+            let newest = points.len() - 1;
+            if hints.newest_only { points[newest..].to_vec() } else { points.to_vec() }
+        });
+        let series = found.into_iter().map(|(labels, points)| Series { labels, points }).collect();
+        ready(Ok(series)).boxed()
+    }
+
+    fn series<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        start: TimestampMs,
+        end: TimestampMs,
+    ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
+        let found = self.matching(matchers, start, end, |_| ());
+        ready(Ok(found.into_iter().map(|(labels, ())| labels).collect())).boxed()
+    }
+}
+
+impl Appender for MemoryStorage {
+    fn reference(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        if labels.metric_name().is_empty() {
+            return Err(AppendError::InvalidLabels);
+        }
+        Ok(SeriesRef(self.write().index(labels) as u64))
+    }
+
+    fn append(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)> {
+        let mut data = self.write();
+        let mut refused = Vec::new();
+        for (index, sample) in batch.iter().enumerate() {
+            let series = usize::try_from(sample.series.0).ok().and_then(|place| data.series.get_mut(place));
+            let Some(series) = series else {
+                refused.push((index, AppendError::UnknownReference));
+                continue;
+            };
+            let point = Point { at: sample.at, value: sample.value };
+            match series.points.last() {
+                Some(newest) if newest.at > point.at => refused.push((index, AppendError::OutOfOrder)),
+                Some(newest) if newest.at == point.at => {
+                    if *newest != point {
+                        refused.push((index, AppendError::Duplicate));
+                    }
+                }
+                _ => series.points.push(point),
+            }
+        }
+        refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Sample;
+
+    fn up(job: &str) -> Labels {
+        Labels::from_pairs([("__name__", "up"), ("job", job)])
+    }
+
+    fn now<T>(future: BoxFuture<'_, Result<T, SelectError>>) -> T {
+        future.now_or_never().expect("memory is ready at once").expect("memory cannot fail")
+    }
+
+    #[test]
+    fn selections_hold_the_points_within_both_ends_ordered_by_labels() {
+        let storage = MemoryStorage::new();
+        for job in ["b", "a"] {
+            storage.load(&up(job), (0..5).map(|at| Point { at, value: at as f64 }));
+        }
+        let matchers = [Matcher::equal("__name__", "up")];
+        let found = now(storage.select(&matchers, &SelectHints::between(1, 3)));
+        assert_eq!(found.iter().map(|series| series.labels.get("job")).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(found[0].points.iter().map(|point| point.at).collect::<Vec<_>>(), [1, 2, 3]);
+        let hints = SelectHints { newest_only: true, ..SelectHints::between(1, 3) };
+        assert_eq!(now(storage.select(&matchers, &hints))[0].points, [Point { at: 3, value: 3.0 }]);
+        assert!(now(storage.select(&matchers, &SelectHints::between(5, 9))).is_empty());
+        assert_eq!(now(storage.series(&matchers, 0, 9)).len(), 2);
+    }
+
+    #[test]
+    fn appending_goes_forwards_only() {
+        let storage = MemoryStorage::new();
+        let sample = |at, value| Sample::new(up("a"), at, value);
+        let batch = [sample(2, 1.0), sample(1, 1.0), sample(2, 1.0), sample(2, 5.0), sample(3, 1.0)];
+        let refused = storage.append_samples(&batch);
+        assert_eq!(refused, [(1, AppendError::OutOfOrder), (3, AppendError::Duplicate)]);
+        assert_eq!(storage.dump()[0].points.len(), 2);
+        let nameless = Sample::new(Labels::from_pairs([("job", "a")]), 1, 1.0);
+        assert_eq!(storage.append_samples(&[nameless]), [(0, AppendError::InvalidLabels)]);
+        let unknown = RefSample { series: SeriesRef(9), at: 1, value: 1.0 };
+        assert_eq!(storage.append(&[unknown]), [(0, AppendError::UnknownReference)]);
+    }
+}
