@@ -2,12 +2,13 @@
 
 mod artifacts;
 mod certificate_files;
+mod conformance;
+mod corpora;
 mod dashboards;
 mod exposition;
 mod helm;
 mod http_probe;
 mod postgres;
-mod promql_syntax;
 mod promqltest;
 mod readiness;
 mod real;
