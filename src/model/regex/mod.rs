@@ -9,6 +9,7 @@ mod pattern;
 mod syntax;
 
 use regex_automata::meta::Regex;
+use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::captures::Captures;
 use regex_syntax::hir::{Hir, Look};
 
@@ -39,14 +40,14 @@ impl GoRegex {
     /// `regexp.Compile`, which templates use.
     pub fn new(pattern: &str) -> Result<Self, GoRegexError> {
         let Parsed { hir, names } = syntax::parse(pattern, false)?;
-        Ok(Self { regex: compile(&hir, pattern)?, names })
+        Ok(Self { regex: compile(&hir, pattern, true)?, names })
     }
 
     /// A pattern that matches a whole text; its dot matches a newline. So Prometheus treats the patterns
     /// of matchers and of `label_replace`.
     pub fn anchored(pattern: &str) -> Result<Self, GoRegexError> {
         let Parsed { hir, names } = syntax::parse(pattern, true)?;
-        Ok(Self { regex: compile(&anchor(hir), pattern)?, names })
+        Ok(Self { regex: compile(&anchor(hir), pattern, true)?, names })
     }
 
     /// Whether the pattern matches.
@@ -134,11 +135,18 @@ fn anchor(hir: Hir) -> Hir {
 /// How much memory a compiled pattern may take.
 const MAX_COMPILED_BYTES: usize = 10 << 20;
 
-/// Makes a parsed pattern ready to match.
-fn compile(hir: &Hir, pattern: &str) -> Result<Regex, GoRegexError> {
-    let limits = Regex::config().nfa_size_limit(Some(MAX_COMPILED_BYTES));
+/// Makes a parsed pattern ready to match. Patterns come from queries, which are parsed more often than
+/// they match much: what is only worth building for long texts is not built, and groups only where they
+/// are asked for.
+fn compile(hir: &Hir, pattern: &str, groups: bool) -> Result<Regex, GoRegexError> {
+    let captures = if groups { WhichCaptures::All } else { WhichCaptures::None };
+    let config = Regex::config()
+        .nfa_size_limit(Some(MAX_COMPILED_BYTES))
+        .dfa(false)
+        .onepass(groups)
+        .which_captures(captures);
     Regex::builder()
-        .configure(limits)
+        .configure(config)
         .build_from_hir(hir)
         .map_err(|_| GoRegexError { message: "expression too large", fragment: pattern.to_owned() })
 }

@@ -58,7 +58,7 @@ impl Pattern {
             return Ok(Self::Shapes(shapes));
         }
         let prefix = prefix(&hir);
-        Ok(Self::Automaton { prefix, regex: compile(&anchor(hir), pattern)? })
+        Ok(Self::Automaton { prefix, regex: compile(&anchor(hir), pattern, false)? })
     }
 
     fn set(mut values: Vec<String>) -> Self {
