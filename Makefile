@@ -8,8 +8,7 @@ help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 test: servers check ## Get the servers that the tests run against, check the code, run all tests
-	$(CARGO) test --all-targets --quiet
-	$(CARGO) test --doc --quiet
+	$(CARGO) test --quiet
 
 servers: ## Fetch Prometheus, Alertmanager, PostgreSQL and others into target/servers
 	tests/servers.sh

@@ -179,7 +179,6 @@ pub(super) async fn alerts(State(handles): State<Arc<Handles>>) -> Response {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the names are Prometheus' own")]
 struct Alertmanagers {
     active_alertmanagers: Vec<Alertmanager>,
     dropped_alertmanagers: Vec<Alertmanager>,
