@@ -8,14 +8,36 @@
 pub mod diag;
 pub mod model;
 
-// Seams.
+// Seams and what every client of a server needs.
+pub mod client;
 pub mod clock;
+pub mod schedule;
 pub mod storage;
+pub mod yaml;
 
 // Engines.
+pub mod exposition;
 pub mod probe;
 pub mod promql;
+pub mod tsdb;
 
 // Services.
+pub mod artifacts;
+pub mod discovery;
+pub mod notifier;
 pub mod query;
+pub mod readiness;
+pub mod rulefmt;
 pub mod rules;
+pub mod scrape;
+pub mod state;
+
+// Edges.
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod web;
+
+// The whole.
+pub mod app;
+pub mod telemetry;

@@ -49,6 +49,13 @@ impl Labels {
         builder.build()
     }
 
+    /// The set of these pairs, which are sorted by name, without repeated names or empty values.
+    pub fn from_sorted_pairs(pairs: &[(&str, &str)]) -> Self {
+        debug_assert!(pairs.is_sorted_by(|one, next| one.0 < next.0), "names are sorted and differ");
+        debug_assert!(pairs.iter().all(|(_, value)| !value.is_empty()), "no value is empty");
+        Self::pack(pairs)
+    }
+
     fn pack<S: AsRef<str>>(sorted: &[(S, S)]) -> Self {
         let size = sorted.iter().map(|(n, v)| n.as_ref().len() + v.as_ref().len()).sum();
         let mut text = String::with_capacity(size);
@@ -239,6 +246,12 @@ mod tests {
         assert_eq!(labels.get("c"), "");
         assert_eq!(Labels::from_pairs([("a.b", "\0é")]).to_string(), r#"{"a.b"="\x00é"}"#);
         assert!(!labels.has("c"));
+    }
+
+    #[test]
+    fn sorted_pairs_make_the_same_set() {
+        let sorted = Labels::from_sorted_pairs(&[("a", "1"), ("b", "2")]);
+        assert_eq!(sorted, Labels::from_pairs([("b", "2"), ("a", "1")]));
     }
 
     #[test]

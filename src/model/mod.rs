@@ -9,6 +9,7 @@ mod number;
 mod quote;
 mod regex;
 mod sample;
+mod secret;
 mod span;
 
 pub use duration::{DurationError, format_duration_ms, parse_duration_ms};
@@ -20,4 +21,5 @@ pub use regex::{GoRegex, GoRegexError};
 pub use sample::{
     NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs, is_stale, normal_nan, stale_nan,
 };
+pub use secret::Secret;
 pub use span::{LineColumn, Span};

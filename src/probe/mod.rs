@@ -3,11 +3,26 @@
 //! A prober yields facts as samples, also (and especially) when the thing is broken; whether that is
 //! good or bad is for rules to say.
 
+pub mod certificate;
+mod connect;
+pub mod disk;
+pub mod http;
+mod metadata;
+pub mod postgres;
+mod samples;
+mod small_file;
+pub mod tls;
+pub mod x509;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
 use crate::model::Sample;
+
+pub use connect::{AddressPolicy, IpProtocol};
+pub use metadata::{MetricMetadata, metadata};
+pub use small_file::FileError;
 
 /// The instant by which a probe must have its result.
 #[derive(Debug, Clone, Copy)]

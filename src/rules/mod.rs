@@ -1,5 +1,32 @@
 //! Evaluating recording and alerting rules.
+//!
+//! [`Manager`] runs one task for each group. A task evaluates its rules slot after slot: it asks a
+//! [`crate::query::QuerySource`], lets [`AlertingRule::step`] decide, writes samples, makes the alerts'
+//! new state durable and only then hands the alerts to an [`AlertSink`].
 
+mod active;
 mod alert;
+mod alerting;
+mod config;
+mod error;
+mod expand;
+mod group;
+mod manager;
+mod metrics;
+mod recording;
+mod rule;
+mod slot;
+mod snapshot;
 
+pub use active::{ActiveAlert, ActiveAlerts};
 pub use alert::{Alert, AlertSink};
+pub use alerting::{AlertingRule, Candidate, RESOLVED_RETENTION_MS, Step};
+pub use config::Config;
+pub use error::RuleError;
+pub use group::Services;
+pub use manager::{Groups, Manager};
+pub use recording::RecordingRule;
+pub use snapshot::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleInfo, RuleSnapshot};
+
+#[cfg(test)]
+mod tests;

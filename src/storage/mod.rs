@@ -3,6 +3,7 @@
 //! The store of this project is [`crate::tsdb`]; PromQL, the API and the scraper know these traits
 //! alone.
 
+use std::collections::BTreeSet;
 mod memory;
 
 use futures_util::future::BoxFuture;
@@ -65,6 +66,44 @@ pub trait Queryable: Send + Sync {
         start: TimestampMs,
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>>;
+
+    /// The label names of the series that satisfy all matchers and may have points between `start` and
+    /// `end` (inclusive), sorted.
+    fn label_names<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        start: TimestampMs,
+        end: TimestampMs,
+    ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
+        let names = |labels: &Labels| labels.iter().map(|(name, _)| name.to_owned()).collect();
+        distinct(self.series(matchers, start, end), names)
+    }
+
+    /// The values of the label `name` in those series, sorted; its absence is no value.
+    fn label_values<'a>(
+        &'a self,
+        name: &'a str,
+        matchers: &'a [Matcher],
+        start: TimestampMs,
+        end: TimestampMs,
+    ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
+        let value = move |labels: &Labels| match labels.get(name) {
+            "" => Vec::new(),
+            value => vec![value.to_owned()],
+        };
+        distinct(self.series(matchers, start, end), value)
+    }
+}
+
+/// The different texts that `texts` finds in the series, sorted.
+fn distinct<'a>(
+    series: BoxFuture<'a, Result<Vec<Labels>, SelectError>>,
+    texts: impl Fn(&Labels) -> Vec<String> + Send + 'a,
+) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
+    Box::pin(async move {
+        let found: BTreeSet<_> = series.await?.iter().flat_map(texts).collect();
+        Ok(found.into_iter().collect())
+    })
 }
 
 /// A handle to a series for appending without looking its labels up again. It becomes invalid when the

@@ -12,22 +12,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("diag", &["model"]),
     // Seams.
     ("clock", &["model"]),
+    ("client", &["model"]),
     ("schedule", &["model", "clock"]),
     ("storage", &["model"]),
+    ("yaml", &["model", "diag"]),
     // Engines: they never import one another.
     ("promql", &["model", "diag", "storage"]),
     ("tsdb", &["model", "storage", "clock"]),
     ("exposition", &["model"]),
     ("template", &["model"]),
-    ("probe", &["model"]),
+    ("probe", &["model", "client", "clock"]),
     // Services.
-    ("query", &["model", "clock", "storage", "promql"]),
+    ("query", &["model", "client", "clock", "storage", "promql"]),
     ("discovery", &["model", "clock"]),
-    ("scrape", &["model", "clock", "schedule", "storage", "exposition", "discovery"]),
+    ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "discovery"]),
     ("rulefmt", &["model", "diag", "promql", "template"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
-    ("notifier", &["model", "clock", "rules", "state"]),
+    ("notifier", &["model", "client", "clock", "rules", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];

@@ -1,0 +1,129 @@
+//! The command line: one file a command, over the same parts as the server.
+//!
+//! Exit codes: 0 nothing to report, 1 findings (a bad file, a failed probe), 2 the command could not do
+//! its work. Results go to standard output, everything else to standard error.
+
+mod config;
+mod init;
+mod serve;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::client::install_crypto_provider;
+use crate::telemetry::{LogFormat, VERSION, start_logging};
+
+/// Says at every moment, with evidence, whether a system is ready for production, and pages when it is
+/// not.
+#[derive(Debug, Parser)]
+#[command(name = "valmis", version = VERSION, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t, env = "VALMIS_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// What is logged: a level, or levels per module such as `warn,valmis::scrape=debug`.
+    #[arg(long, global = true, default_value = "info", env = "VALMIS_LOG")]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Init(init::Init),
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Print the version.
+    Version,
+}
+
+/// What a command has to say by its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// Nothing to report.
+    Fine,
+    /// Findings.
+    Findings,
+}
+
+/// Runs the program with the arguments of the process.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap prints each where it belongs.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // Nobody is left to tell if the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    install_crypto_provider();
+    let mut out = Output(io::stdout());
+    match execute(&arguments, &mut out) {
+        Ok(Exit::Fine) => ExitCode::SUCCESS,
+        Ok(Exit::Findings) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // As above: nobody is left to tell.
+            let _ = writeln!(io::stderr(), "valmis: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
+    start_logging(arguments.log_format, &arguments.log)
+        .with_context(|| format!("`--log {}` is not a log filter", arguments.log))?;
+    match &arguments.command {
+        Some(Command::Init(args)) => init::run(args, out),
+        Some(Command::Config(args)) => config::run(args, out),
+        Some(Command::Version) => {
+            out.line(&format!("valmis {VERSION}"))?;
+            Ok(Exit::Fine)
+        }
+        Some(Command::Serve(args)) => serve::run(args, out),
+        None => serve::run(&arguments.serve, out),
+    }
+}
+
+/// A reader such as `head` that has seen enough is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let source = error.root_cause().downcast_ref::<io::Error>();
+    source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Standard output, the only way to it.
+struct Output(io::Stdout);
+
+impl Output {
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.0, "{line}")
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        self.0.write_all(text.as_bytes())?;
+        self.0.flush()
+    }
+}
+
+/// Looks a variable of the environment up.
+#[expect(clippy::disallowed_methods, reason = "the command line is where the environment comes in")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A runtime for a command that does a little of I/O.
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")
+}

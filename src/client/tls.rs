@@ -1,0 +1,183 @@
+//! Whom to trust.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// How to make sure of the other side of a TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct TlsConfig {
+    /// Whether a certificate that cannot be verified is accepted.
+    pub insecure_skip_verify: bool,
+    /// Trust anchors in PEM instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The name that the certificate must bear instead of the host's.
+    pub server_name: Option<String>,
+}
+
+/// Why trust settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file with trust anchors cannot be read.
+    #[error("cannot read the trust anchors in `{path}`: {reason}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Not a name that a certificate can bear.
+    #[error("`{0}` is not a server name")]
+    ServerName(String),
+    /// rustls cannot work with these settings.
+    #[error("cannot set up TLS: {0}")]
+    Setup(String),
+}
+
+/// Makes the cryptography of the process that of aws-lc. Every binary and test calls it first; calling
+/// it again changes nothing.
+pub fn install_crypto_provider() {
+    // An error means that a provider is installed already, which is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+impl TlsConfig {
+    /// The trust anchors: those of the file, or else the system's.
+    fn roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
+        let Some(path) = &self.ca_file else { return Ok(system_roots()) };
+        let fault = |reason: String| TlsError::CaFile { path: path.clone(), reason };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| fault(error.to_string()))? {
+            let certificate = certificate.map_err(|error| fault(error.to_string()))?;
+            roots.add(certificate).map_err(|error| fault(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(fault("it holds no certificate".to_owned()));
+        }
+        Ok(Arc::new(roots))
+    }
+
+    /// Settings for rustls. With a `server_name` the certificate is verified against that name; the name
+    /// that is sent to the server stays the connection's.
+    pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
+        install_crypto_provider();
+        let provider = CryptoProvider::get_default().expect("installed above").clone();
+        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure_skip_verify {
+            Arc::new(AcceptAll(provider))
+        } else {
+            let inner = WebPkiServerVerifier::builder_with_provider(self.roots()?, provider)
+                .build()
+                .map_err(|error| TlsError::Setup(error.to_string()))?;
+            match &self.server_name {
+                None => inner,
+                Some(name) => {
+                    let name =
+                        ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))?;
+                    Arc::new(UnderName { inner, name })
+                }
+            }
+        };
+        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+        Ok(builder.with_no_client_auth())
+    }
+}
+
+/// The system's trust anchors, read once.
+fn system_roots() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let load = || {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    };
+    ROOTS.get_or_init(load).clone()
+}
+
+/// Verifies as usual, but under another name than the connection's.
+#[derive(Debug)]
+struct UnderName {
+    inner: Arc<WebPkiServerVerifier>,
+    name: ServerName<'static>,
+}
+
+impl ServerCertVerifier for UnderName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// `insecure_skip_verify`: any certificate will do, but the other side must still hold its key.
+#[derive(Debug)]
+struct AcceptAll(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAll {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

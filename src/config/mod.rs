@@ -1,0 +1,242 @@
+//! The configuration: what the file says, as types that cannot be wrong.
+//!
+//! Reading reports every fault of a file at once, with its place. Nothing here starts anything; the
+//! environment and the machine come in as arguments.
+
+mod builtin;
+mod read;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use crate::client::{HttpAuth, SecretSource, TlsConfig};
+use crate::diag::Diagnostic;
+use crate::model::Secret;
+
+pub use builtin::builtin;
+pub use read::read;
+
+/// Everything that valmis is told to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the HTTP server listens.
+    pub listen: SocketAddr,
+    /// The URL under which people reach it; links in alerts begin with it.
+    pub external_url: Option<Url>,
+    /// The store.
+    pub storage: StorageConfig,
+    /// Labels that every alert carries to Alertmanager.
+    pub external_labels: BTreeMap<String, String>,
+    /// How often rules are evaluated unless their group says otherwise.
+    pub evaluation_interval: Duration,
+    /// Applications.
+    pub apps: Vec<AppConfig>,
+    /// PostgreSQL servers.
+    pub postgres: Vec<PostgresConfig>,
+    /// File systems.
+    pub disks: DisksConfig,
+    /// Certificates.
+    pub certificates: Vec<CertificateConfig>,
+    /// Further scrape targets.
+    pub scrapes: Vec<ScrapeConfig>,
+    /// Where alerts go.
+    pub alertmanagers: Vec<AlertmanagerConfig>,
+    /// Which rules are evaluated.
+    pub rules: RulesConfig,
+}
+
+/// The embedded store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// The folder for samples and alert states.
+    pub path: PathBuf,
+    /// How long samples are kept.
+    pub retention: Duration,
+    /// The ceiling for the memory of the samples, in bytes.
+    pub max_memory_bytes: u64,
+    /// Whether `/api/v1/write` accepts samples.
+    pub remote_write_receiver: bool,
+}
+
+/// When and how patiently something is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pace {
+    /// Time between probes.
+    pub interval: Duration,
+    /// Time a probe may take.
+    pub timeout: Duration,
+    /// How many failures in a row make a component not ready.
+    pub failure_threshold: u32,
+    /// How many successes in a row make it ready again.
+    pub success_threshold: u32,
+}
+
+/// An application.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AppConfig {
+    /// Its name: the component's name, and the `job` of its scraped metrics.
+    pub name: String,
+    /// What is probed.
+    pub url: Option<Url>,
+    /// What is scraped.
+    pub metrics: Option<Url>,
+    /// When.
+    pub pace: Pace,
+    /// What the probe expects of the answer.
+    pub expect: HttpExpectations,
+    /// Request method.
+    pub method: String,
+    /// Request headers.
+    pub headers: BTreeMap<String, String>,
+    /// Request body.
+    pub body: Option<String>,
+    /// Credentials.
+    pub auth: Option<HttpAuth>,
+    /// TLS.
+    pub tls: TlsConfig,
+    /// Whether labels of the scraped page win over `job` and `instance`.
+    pub honor_labels: bool,
+    /// Labels added to everything that is known of the application.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What an HTTP answer must look like.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+pub struct HttpExpectations {
+    /// Accepted status codes; empty: 200 to 299.
+    pub status: Vec<u16>,
+    /// Regular expressions that the body must match.
+    pub body_matches: Vec<String>,
+    /// Regular expressions that the body must not match.
+    pub body_not_matches: Vec<String>,
+    /// Whether redirects are answered by following them.
+    pub follow_redirects: bool,
+}
+
+/// A PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PostgresConfig {
+    /// The component's name.
+    pub name: String,
+    /// Connection string, URI or `key=value`, perhaps with a password.
+    pub dsn: Secret,
+    /// The password, if it is not in the connection string.
+    pub password: Option<SecretSource>,
+    /// When.
+    pub pace: Pace,
+}
+
+/// File systems.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DisksConfig {
+    /// Mount points, or paths within them; empty: every real, writable mount.
+    pub paths: Vec<PathBuf>,
+    /// When.
+    pub pace: Pace,
+}
+
+/// A certificate to watch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateConfig {
+    /// The component's name.
+    pub name: String,
+    /// Where it is.
+    pub source: CertificateSource,
+    /// TLS.
+    pub tls: TlsConfig,
+    /// When.
+    pub pace: Pace,
+}
+
+/// Where certificates are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CertificateSource {
+    /// Served by a TLS server: host and port.
+    Server {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// In files that match a pattern.
+    Files(String),
+}
+
+/// Targets of one scrape job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScrapeConfig {
+    /// The `job` label.
+    pub job: String,
+    /// `host:port` of each target.
+    pub targets: Vec<String>,
+    /// Patterns of files that list targets (file-based discovery).
+    pub files: Vec<String>,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Path of the page.
+    pub metrics_path: String,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// Time a scrape may take.
+    pub timeout: Duration,
+    /// Whether labels of the page win.
+    pub honor_labels: bool,
+    /// Largest number of samples of a page; 0: no limit.
+    pub sample_limit: u64,
+    /// Credentials.
+    pub auth: Option<HttpAuth>,
+    /// TLS.
+    pub tls: TlsConfig,
+    /// Labels added to every target.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An Alertmanager.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertmanagerConfig {
+    /// Base URL.
+    pub url: Url,
+    /// Time a delivery may take.
+    pub timeout: Duration,
+    /// Credentials.
+    pub auth: Option<HttpAuth>,
+    /// TLS.
+    pub tls: TlsConfig,
+}
+
+/// Rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesConfig {
+    /// Whether the bundled rules are evaluated.
+    pub builtin: bool,
+    /// Patterns of rule files, made absolute against the folder of the configuration.
+    pub files: Vec<String>,
+    /// Distance between re-sendings of a firing alert.
+    pub resend_delay: Duration,
+}
+
+/// What reading a configuration needs from outside.
+pub struct Surroundings<'a> {
+    /// Looks an environment variable up.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What relative paths in the file are relative to.
+    pub folder: &'a Path,
+}
+
+/// Reads the file at `path`.
+pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        vec![
+            Diagnostic::error("unreadable-file", format!("cannot read the configuration: {error}"))
+                .at(&name, None)
+                .hint("`valmis init` writes one for this machine"),
+        ]
+    })?;
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    read(&name, &text, &Surroundings { environment, folder })
+}

@@ -1,0 +1,129 @@
+//! Which mounts are worth watching when nobody has named any.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::mountinfo::{Mount, visible};
+
+/// Mount points that hold no disk of their own.
+/// Source: `node_exporter` `collector/filesystem_linux.go`, `defMountPointsExcluded`; the last
+/// alternative (the files that container runtimes mount into every container) is ours.
+pub const EXCLUDED_MOUNT_POINTS: &str = r"^/(?:(?:dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)(?:$|/)|etc/(?:hosts|hostname|resolv\.conf)$)";
+
+/// File systems that are no storage.
+/// Source: `node_exporter` `collector/filesystem_linux.go`, `defFSTypesExcluded`; `tmpfs` and
+/// `ramfs`, which are memory and not disk, are ours.
+pub const EXCLUDED_FS_TYPES: &str = r"^(?:autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs|tmpfs|ramfs)$";
+
+static MOUNT_POINTS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(EXCLUDED_MOUNT_POINTS).expect("a constant pattern"));
+static FS_TYPES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(EXCLUDED_FS_TYPES).expect("a constant pattern"));
+
+/// Chooses mounts to watch and remembers which it chose: a file system that turns read-only while it is
+/// watched stays watched, since that is the very thing to report.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    chosen: HashSet<(String, String)>,
+}
+
+impl Discovery {
+    /// Every real, writable file system once, ordered by mount point, and `/` whatever it is (in a
+    /// container it is an overlay, and still the place where the program writes).
+    ///
+    /// Writable is what was mounted to be written: the file system below may meanwhile have become
+    /// read-only because of an error. Of several mounts of one file system (bind mounts, subvolumes)
+    /// the one of its root counts, or else the one with the shortest path.
+    pub fn choose(&mut self, mounts: Vec<Mount>) -> Vec<Mount> {
+        let mut by_device: BTreeMap<(u32, u32), Mount> = BTreeMap::new();
+        for mount in visible(mounts) {
+            let is_root = mount.mountpoint == "/";
+            let known = self.chosen.contains(&(mount.mountpoint.clone(), mount.device.clone()));
+            let excluded = MOUNT_POINTS.is_match(&mount.mountpoint) || FS_TYPES.is_match(&mount.fstype);
+            if !is_root && (excluded || mount.mount_readonly && !known) {
+                continue;
+            }
+            match by_device.entry(mount.device_number) {
+                std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(mount)),
+                std::collections::btree_map::Entry::Occupied(mut entry) => {
+                    if preference(&mount) < preference(entry.get()) {
+                        entry.insert(mount);
+                    }
+                }
+            }
+        }
+        let mut chosen: Vec<Mount> = by_device.into_values().collect();
+        chosen.sort_by(|a, b| a.mountpoint.cmp(&b.mountpoint));
+        self.chosen = chosen.iter().map(|mount| (mount.mountpoint.clone(), mount.device.clone())).collect();
+        chosen
+    }
+}
+
+/// The smaller, the better a mount represents its file system.
+fn preference(mount: &Mount) -> (bool, bool, usize, &str) {
+    (mount.mountpoint != "/", mount.root != "/", mount.mountpoint.len(), &mount.mountpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mountinfo::parse;
+    use super::*;
+
+    fn check(table: &str, expected: &[&str]) {
+        let chosen = Discovery::default().choose(parse(table).0);
+        let points: Vec<_> = chosen.iter().map(|mount| mount.mountpoint.as_str()).collect();
+        assert_eq!(points, expected, "{table}");
+    }
+
+    #[test]
+    fn virtual_file_systems_and_read_only_mounts_are_left_out() {
+        check(
+            "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+             2 1 0:2 / /proc rw - proc proc rw\n\
+             3 1 0:3 / /run rw - tmpfs tmpfs rw\n\
+             4 1 7:0 / /snap/core ro - squashfs /dev/loop0 ro\n\
+             5 1 8:2 / /media/dvd ro - udf /dev/sr0 ro\n\
+             6 1 8:3 / /var/lib/docker/volumes/x rw - ext4 /dev/sdb rw\n\
+             7 1 8:4 / /srv rw - xfs /dev/sdc rw",
+            &["/", "/srv"],
+        );
+    }
+
+    #[test]
+    fn a_file_system_that_became_read_only_by_an_error_is_watched() {
+        check(
+            "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /srv rw - ext4 /dev/sdb rw,ro,emergency_ro",
+            &["/", "/srv"],
+        );
+    }
+
+    #[test]
+    fn each_file_system_is_watched_once() {
+        check(
+            "1 0 0:30 / / rw - overlay overlay rw\n\
+             2 1 8:1 /docker/hosts /etc/hosts rw - ext4 /dev/sda1 rw\n\
+             3 1 8:1 /home/me/data /data rw - ext4 /dev/sda1 rw\n\
+             4 1 8:1 /home/me/long /a/long/path rw - ext4 /dev/sda1 rw",
+            &["/", "/data"],
+        );
+        check(
+            "1 0 8:1 / / rw - ext4 a rw\n2 1 8:2 /sub /b rw - ext4 b rw\n3 1 8:2 / /longer rw - ext4 b rw",
+            &["/", "/longer"],
+        );
+    }
+
+    #[test]
+    fn a_watched_mount_that_is_remounted_read_only_stays_watched_until_it_is_gone() {
+        let mut discovery = Discovery::default();
+        let mut choose = |table: &str| {
+            discovery.choose(parse(table).0).into_iter().map(|mount| mount.mountpoint).collect::<Vec<_>>()
+        };
+        let root = "1 0 8:1 / / rw - ext4 a rw";
+        assert_eq!(choose(&format!("{root}\n2 1 8:2 / /srv rw - ext4 b rw")), ["/", "/srv"]);
+        assert_eq!(choose(&format!("{root}\n2 1 8:2 / /srv ro - ext4 b ro")), ["/", "/srv"]);
+        assert_eq!(choose(root), ["/"]);
+        assert_eq!(choose(&format!("{root}\n2 1 8:2 / /srv ro - ext4 b ro")), ["/"]);
+    }
+}

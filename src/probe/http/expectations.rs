@@ -1,0 +1,167 @@
+//! What a response must be like. Pure.
+
+use std::ops::RangeInclusive;
+
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderName};
+use regex::bytes::Regex;
+
+/// A rule about one header.
+#[derive(Debug, Clone)]
+pub struct HeaderMatch {
+    /// The header.
+    pub name: HeaderName,
+    /// What its values are matched against; not anchored.
+    pub pattern: Regex,
+    /// Whether the rule is satisfied where the header is missing.
+    pub allow_missing: bool,
+}
+
+/// A broken rule: what is wrong with a response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("status {0}, expected {1}")]
+    Status(u16, String),
+    #[error("header `{0}` is missing")]
+    HeaderMissing(String),
+    #[error("header `{0}` matches `{1}`")]
+    HeaderMatches(String, String),
+    #[error("header `{0}` does not match `{1}`")]
+    HeaderNotMatches(String, String),
+    #[error("body matches `{0}`")]
+    BodyMatches(String),
+    #[error("body does not match `{0}`")]
+    BodyNotMatches(String),
+}
+
+/// Whether the status is one of `valid`, or 2xx if `valid` is empty.
+pub(super) fn check_status(status: StatusCode, valid: &[RangeInclusive<u16>]) -> Result<(), Fault> {
+    let code = status.as_u16();
+    if valid.is_empty() {
+        let fault = || Fault::Status(code, "2xx".to_owned());
+        return if status.is_success() { Ok(()) } else { Err(fault()) };
+    }
+    if valid.iter().any(|range| range.contains(&code)) {
+        return Ok(());
+    }
+    let print = |range: &RangeInclusive<u16>| {
+        if range.start() == range.end() {
+            range.start().to_string()
+        } else {
+            format!("{}-{}", range.start(), range.end())
+        }
+    };
+    Err(Fault::Status(code, valid.iter().map(print).collect::<Vec<_>>().join(", ")))
+}
+
+/// Whether no value of a header in `forbidden` matches, and some value of each in `required` does.
+/// Source: blackbox exporter `prober/http.go`, `matchRegularExpressionsOnHeaders`.
+pub(super) fn check_headers(
+    headers: &HeaderMap,
+    forbidden: &[HeaderMatch],
+    required: &[HeaderMatch],
+) -> Result<(), Fault> {
+    for (rule, must_match) in
+        forbidden.iter().map(|rule| (rule, false)).chain(required.iter().map(|rule| (rule, true)))
+    {
+        let name = || rule.name.to_string();
+        if !headers.contains_key(&rule.name) {
+            if rule.allow_missing {
+                continue;
+            }
+            return Err(Fault::HeaderMissing(name()));
+        }
+        let matched =
+            headers.get_all(&rule.name).into_iter().any(|value| rule.pattern.is_match(value.as_bytes()));
+        match (must_match, matched) {
+            (true, false) => return Err(Fault::HeaderNotMatches(name(), rule.pattern.to_string())),
+            (false, true) => return Err(Fault::HeaderMatches(name(), rule.pattern.to_string())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the body matches none of `forbidden` and all of `required`.
+pub(super) fn check_body(body: &[u8], forbidden: &[Regex], required: &[Regex]) -> Result<(), Fault> {
+    if let Some(pattern) = forbidden.iter().find(|pattern| pattern.is_match(body)) {
+        return Err(Fault::BodyMatches(pattern.to_string()));
+    }
+    if let Some(pattern) = required.iter().find(|pattern| !pattern.is_match(body)) {
+        return Err(Fault::BodyNotMatches(pattern.to_string()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    // The cases of blackbox exporter's `TestHTTPStatusCodes`, and ranges.
+    #[test]
+    fn the_status_must_be_a_valid_one() {
+        let check = |status: u16, valid: &[RangeInclusive<u16>], expected: bool| {
+            let found = check_status(StatusCode::from_u16(status).unwrap(), valid);
+            assert_eq!(found.is_ok(), expected, "{status} {valid:?}");
+        };
+        check(200, &[], true);
+        check(201, &[], true);
+        check(299, &[], true);
+        check(300, &[], false);
+        check(404, &[], false);
+        check(404, &[200..=200, 404..=404], true);
+        check(200, &[200..=200, 404..=404], true);
+        check(201, &[200..=200, 404..=404], false);
+        check(404, &[404..=404], true);
+        check(200, &[404..=404], false);
+        check(204, &[200..=204], true);
+        let text = check_status(StatusCode::NOT_FOUND, &[200..=204, 301..=301]).unwrap_err().to_string();
+        assert_eq!(text, "status 404, expected 200-204, 301");
+    }
+
+    // The cases of blackbox exporter's `TestFailIfHeaderMatchesRegexp` and `…NotMatchesRegexp`.
+    #[test]
+    fn header_rules_look_at_every_value() {
+        let check = |name: &str, pattern: &str, allow_missing: bool, values: &[&str], ok: [bool; 2]| {
+            let mut headers = HeaderMap::new();
+            let name = HeaderName::try_from(name).unwrap();
+            for value in values {
+                headers.append(&name, HeaderValue::from_str(value).unwrap());
+            }
+            let rule = [HeaderMatch { name, pattern: Regex::new(pattern).unwrap(), allow_missing }];
+            let found = [check_headers(&headers, &rule, &[]), check_headers(&headers, &[], &rule)];
+            assert_eq!(found.each_ref().map(Result::is_ok), ok, "{pattern} {values:?}: {found:?}");
+        };
+        let script = "text/javascript";
+        check("Content-Type", script, false, &["text/javascript"], [false, true]);
+        check("Content-Type", script, false, &["application/octet-stream"], [true, false]);
+        check("content-type", script, false, &["application/octet-stream"], [true, false]);
+        check("Content-Type", ".*", false, &[""], [false, true]);
+        check("Content-Type", ".*", false, &[], [false, false]);
+        check("Content-Type", ".*", true, &[""], [false, true]);
+        check("Content-Type", ".*", true, &[], [true, true]);
+        let cookies = ["zz=4; Domain=www.example.com; Path=/", "gid=1; Domain=.example.com; Path=/"];
+        check("Set-Cookie", r".*Domain=\.example\.com.*", false, &cookies, [false, true]);
+        check("Set-Cookie", r".*Domain=\.example\.com.*", false, &cookies[..1], [true, false]);
+    }
+
+    // The cases of blackbox exporter's `TestFailIfBodyMatchesRegexp` and `…NotMatchesRegexp`.
+    #[test]
+    fn body_rules_need_all_patterns() {
+        let check = |body: &str, patterns: &[&str], ok: [bool; 2]| {
+            let patterns: Vec<Regex> = patterns.iter().map(|pattern| Regex::new(pattern).unwrap()).collect();
+            let found =
+                [check_body(body.as_bytes(), &patterns, &[]), check_body(body.as_bytes(), &[], &patterns)];
+            assert_eq!(found.each_ref().map(Result::is_ok), ok, "{body}: {found:?}");
+        };
+        let both = ["could not connect to database", "internal error"];
+        check("Bad news: could not connect to database server", &both[..1], [false, true]);
+        check("Download the latest version here", &both[..1], [true, false]);
+        check("internal error", &both, [false, false]);
+        check("internal error: could not connect to database", &both, [false, true]);
+        check("hello world", &both, [true, false]);
+        check("hello world", &[], [true, true]);
+    }
+}

@@ -1,0 +1,145 @@
+//! Replication, seen from both sides.
+
+use super::{Collector, Privilege, Series, gauge};
+
+/// The replica's side.
+///
+/// The lag is 0 on a primary, and on a replica that has replayed all it received *and* still receives.
+/// In every other case it is the age of the last replayed transaction, which is as much as the lag can
+/// be: a replica that was cut off has replayed all it received, too, and is behind all the same. A
+/// receiver whose primary vanished without a word is noticed when `wal_receiver_timeout` (60 s) ends.
+pub(super) static REPLICATION: Collector = Collector {
+    name: "replication",
+    since: 13,
+    until: None,
+    privilege: Privilege::None,
+    every: None,
+    sql: "\
+WITH replica AS (
+    SELECT pg_is_in_recovery() AS is_replica,
+           EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status IS NULL OR status = 'streaming') AS receives,
+           extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) AS replay_age
+)
+SELECT is_replica,
+       CASE WHEN is_replica THEN receives END AS receives,
+       CASE WHEN replay_age < 0 THEN 0 ELSE replay_age END AS last_replay,
+       CASE WHEN NOT is_replica THEN 0
+            WHEN receives AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+            WHEN replay_age < 0 THEN 0
+            ELSE replay_age
+       END AS lag
+FROM replica",
+    series: &[Series {
+        labels: &[],
+        values: &[
+            gauge("is_replica", "pg_replication_is_replica", "Indicates if the server is a replica."),
+            gauge(
+                "lag",
+                "pg_replication_lag_seconds",
+                "Replication lag in seconds: 0 only when all is replayed and more is being received.",
+            ),
+            gauge("last_replay", "pg_replication_last_replay_seconds", "Age of last replay in seconds."),
+            gauge(
+                "receives",
+                "valmis_postgres_wal_receiver_up",
+                "Whether the replica is connected to its primary; absent on a primary.",
+            ),
+        ],
+    }],
+};
+
+/// The primary's side: one row per replica.
+pub(super) static STAT_REPLICATION: Collector = Collector {
+    name: "stat_replication",
+    since: 13,
+    until: None,
+    privilege: Privilege::ReadAllStats,
+    every: None,
+    sql: "\
+WITH here AS (
+    SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS lsn
+)
+SELECT application_name, host(client_addr) AS client_addr, sender.state, slot_name, sender.pid,
+       pg_wal_lsn_diff(lsn, '0/0') AS current_lsn,
+       pg_wal_lsn_diff(lsn, replay_lsn) AS behind
+FROM pg_stat_replication AS sender
+CROSS JOIN here
+LEFT JOIN pg_replication_slots ON active_pid = sender.pid",
+    series: &[Series {
+        labels: &["application_name", "client_addr", "state", "slot_name", "pid"],
+        values: &[
+            gauge("current_lsn", "pg_stat_replication_pg_current_wal_lsn_bytes", "WAL position in bytes."),
+            gauge(
+                "behind",
+                "pg_stat_replication_pg_wal_lsn_diff",
+                "Lag in bytes between this server and the replica.",
+            ),
+        ],
+    }],
+};
+
+/// Replication slots: an abandoned one retains WAL until the disk is full.
+pub(super) static REPLICATION_SLOTS: Collector = Collector {
+    name: "replication_slots",
+    since: 13,
+    until: None,
+    privilege: Privilege::None,
+    every: None,
+    sql: "\
+WITH here AS (
+    SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS lsn
+)
+SELECT slot_name, slot_type, database, active, wal_status, 1 AS one,
+       pg_wal_lsn_diff(lsn, restart_lsn) AS retained,
+       pg_wal_lsn_diff(lsn, '0/0') AS current_lsn,
+       CASE WHEN active THEN pg_wal_lsn_diff(coalesce(confirmed_flush_lsn, '0/0'), '0/0') END AS flushed,
+       safe_wal_size
+FROM pg_replication_slots
+CROSS JOIN here",
+    series: &[
+        Series {
+            labels: &["slot_name", "database"],
+            values: &[
+                gauge("active", "pg_replication_slots_active", "Flag indicating if the slot is active."),
+                gauge(
+                    "retained",
+                    "pg_replication_slots_pg_wal_lsn_diff",
+                    "WAL in bytes that the slot retains.",
+                ),
+            ],
+        },
+        Series {
+            labels: &["slot_name", "slot_type"],
+            values: &[
+                gauge(
+                    "current_lsn",
+                    "pg_replication_slots_slot_current_wal_lsn",
+                    "Current WAL position in bytes.",
+                ),
+                gauge(
+                    "flushed",
+                    "pg_replication_slots_slot_confirmed_flush_lsn",
+                    "Last position confirmed flushed to the slot, in bytes.",
+                ),
+                gauge(
+                    "active",
+                    "pg_replication_slots_slot_is_active",
+                    "Whether the replication slot is active or not.",
+                ),
+                gauge(
+                    "safe_wal_size",
+                    "pg_replication_slots_safe_wal_size_bytes",
+                    "Bytes that can be written to WAL before the slot is in danger of being lost.",
+                ),
+            ],
+        },
+        Series {
+            labels: &["slot_name", "slot_type", "wal_status"],
+            values: &[gauge(
+                "one",
+                "pg_replication_slots_wal_status",
+                "Availability of WAL files claimed by this slot.",
+            )],
+        },
+    ],
+};

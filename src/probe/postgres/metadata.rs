@@ -1,0 +1,51 @@
+//! Name, type and help of every metric of this prober.
+
+use std::sync::LazyLock;
+
+use super::collector::COLLECTORS;
+
+/// The metrics that do not come from a collector.
+const OWN: &[(&str, &str, &str)] = &[
+    (
+        "pg_up",
+        "gauge",
+        "Whether a new connection to the server could be made and was answered (1 for yes, 0 for no).",
+    ),
+    (
+        "pg_exporter_last_scrape_error",
+        "gauge",
+        "Whether the last probe met an error (1 for error, 0 for success).",
+    ),
+    ("pg_exporter_last_scrape_duration_seconds", "gauge", "Duration of the last probe in seconds."),
+    ("pg_scrape_collector_success", "gauge", "Whether a collector's facts could be obtained."),
+    ("pg_scrape_collector_duration_seconds", "gauge", "Duration of a collector's query in seconds."),
+    (
+        "valmis_postgres_up",
+        "gauge",
+        "Whether a layer works: tcp, tls, authentication, query, new_connection, writable. Absent if it was not reached.",
+    ),
+    (
+        "valmis_postgres_privilege",
+        "gauge",
+        "Whether the role has the privilege; facts that need it are absent without it.",
+    ),
+    (
+        "valmis_postgres_collector_age_seconds",
+        "gauge",
+        "How old the facts of a collector are that is not asked at every probe.",
+    ),
+];
+
+static METADATA: LazyLock<Vec<(&'static str, &'static str, &'static str)>> = LazyLock::new(|| {
+    let collected = COLLECTORS.iter().flat_map(|collector| collector.series).flat_map(|series| series.values);
+    let collected = collected.map(|value| (value.name, value.metric_type, value.help));
+    let mut all: Vec<_> = OWN.iter().copied().chain(collected).collect();
+    all.sort_unstable();
+    all.dedup_by_key(|(name, ..)| *name);
+    all
+});
+
+/// Name, type and help of every metric of this prober, ordered by name.
+pub fn metadata() -> &'static [(&'static str, &'static str, &'static str)] {
+    &METADATA
+}

@@ -1,0 +1,99 @@
+//! Whom a probe trusts: certificate authorities, and certificates that are trusted by themselves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::sync::OnceCell;
+
+use crate::probe::small_file::{self, FileError};
+use crate::probe::x509::Certificate;
+
+/// One trusted certificate.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    pub(super) der: CertificateDer<'static>,
+    pub(super) certificate: Certificate,
+}
+
+/// Certificates that are trusted: mostly of authorities.
+#[derive(Debug)]
+pub(super) struct TrustStore {
+    /// All of them as rustls wants them.
+    pub(super) roots: RootCertStore,
+    /// All of them with their facts.
+    anchors: Vec<Anchor>,
+}
+
+impl TrustStore {
+    /// What the machine trusts, read once per process. Empty on a machine without certificates: then
+    /// nothing is trusted.
+    pub(super) async fn native() -> Arc<Self> {
+        static NATIVE: OnceCell<Arc<TrustStore>> = OnceCell::const_new();
+        let load = || async {
+            let load = || Self::of(rustls_native_certs::load_native_certs().certs);
+            // The runtime gives up blocking work only when it shuts down.
+            Arc::new(tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| Self::of([])))
+        };
+        NATIVE.get_or_init(load).await.clone()
+    }
+
+    /// The certificates of a PEM file; read anew for each probe, so that a renewed file counts at once.
+    pub(super) async fn from_file(path: &Path) -> Result<Arc<Self>, TrustError> {
+        let bytes = small_file::read(path).await?;
+        let mut certificates = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(&bytes) {
+            certificates
+                .push(certificate.map_err(|error| TrustError::Pem(path.to_owned(), error.to_string()))?);
+        }
+        let store = Self::of(certificates);
+        if store.anchors.is_empty() {
+            return Err(TrustError::Empty(path.to_owned()));
+        }
+        Ok(Arc::new(store))
+    }
+
+    /// Of these, the ones that can be read; a machine's store may hold some that nobody can.
+    pub(super) fn of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
+        let mut roots = RootCertStore::empty();
+        let mut anchors = Vec::new();
+        for der in certificates {
+            let Ok(certificate) = Certificate::parse(&der) else { continue };
+            if roots.add(der.clone()).is_ok() {
+                anchors.push(Anchor { der, certificate });
+            }
+        }
+        Self { roots, anchors }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.anchors.is_empty()
+    }
+
+    /// Whether exactly this certificate is trusted, whoever signed it.
+    pub(super) fn contains(&self, der: &CertificateDer<'_>) -> bool {
+        self.anchors.iter().any(|anchor| anchor.der == *der)
+    }
+
+    /// The trusted certificates with this subject (in DER).
+    pub(super) fn with_subject(&self, subject: &[u8]) -> impl Iterator<Item = &Anchor> {
+        self.anchors.iter().filter(move |anchor| anchor.certificate.subject.der == subject)
+    }
+}
+
+/// Why there is nothing to trust.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not PEM.
+    #[error("`{}` is not PEM: {}", .0.display(), .1)]
+    Pem(PathBuf, String),
+    /// The file holds no certificate.
+    #[error("`{}` holds no certificate", .0.display())]
+    Empty(PathBuf),
+}

@@ -1,0 +1,89 @@
+//! Keeps one component per file system while file systems come and go.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use xxhash_rust::xxh64::xxh64;
+
+use super::{Component, Key, Kind, Readiness, Thresholds};
+use crate::probe::disk::{Discovery, DiskProber, Mount, MountTable, StatVfs, Target};
+
+/// The owner of the components that are found here.
+pub const OWNER: &str = "disk discovery";
+/// How long reading the table of mounts may take: it waits for a lock of the kernel.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How disks are found and watched.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How often the table of mounts is read.
+    pub refresh: Duration,
+    /// Time between two probes of a disk.
+    pub interval: Duration,
+    /// How long a file system may take to answer.
+    pub timeout: Duration,
+    /// How many results change the state of a disk.
+    pub thresholds: Thresholds,
+    /// Label `job` of the samples.
+    pub job: String,
+    /// Label `instance` of the samples.
+    pub instance: String,
+}
+
+/// Watches every real, writable file system of the machine.
+pub struct Disks {
+    config: Config,
+    mounts: Arc<dyn MountTable>,
+    statvfs: Arc<dyn StatVfs>,
+}
+
+impl Disks {
+    /// Watches the file systems that `mounts` lists, asking `statvfs`.
+    pub fn new(config: Config, mounts: Arc<dyn MountTable>, statvfs: Arc<dyn StatVfs>) -> Self {
+        Self { config, mounts, statvfs }
+    }
+
+    /// Looks for disks until `token` is cancelled. A table that cannot be read changes nothing.
+    pub async fn run(&self, readiness: &Readiness, token: CancellationToken) {
+        let mut discovery = Discovery::default();
+        loop {
+            let next = Instant::now() + self.config.refresh;
+            let mounts = Arc::clone(&self.mounts);
+            let read = tokio::task::spawn_blocking(move || mounts.mounts());
+            match timeout(READ_TIMEOUT, read).await {
+                Ok(Ok(Ok(mounts))) => {
+                    let chosen = discovery.choose(mounts);
+                    readiness.apply(OWNER, chosen.iter().map(|mount| self.component(mount)).collect());
+                }
+                Ok(Ok(Err(error))) => warn!(%error, "The table of mounts cannot be read: {error}"),
+                Ok(Err(error)) => warn!(%error, "Reading the table of mounts failed: {error}"),
+                Err(_elapsed) => warn!("The table of mounts was not read within {READ_TIMEOUT:?}"),
+            }
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    fn component(&self, mount: &Mount) -> Component {
+        let Config { interval, timeout, thresholds, job, instance, .. } = self.config.clone();
+        let target = Target { path: PathBuf::from(&mount.mountpoint), writable: true, mounted: true };
+        let prober = DiskProber::new(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
+        Component {
+            key: Key { kind: Kind::Disk, name: mount.mountpoint.clone() },
+            prober: Arc::new(prober),
+            interval,
+            timeout,
+            thresholds,
+            job,
+            instance,
+            // Another device at the same place is another disk.
+            revision: xxh64(mount.device.as_bytes(), 0),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Rule files and PrometheusRule manifests as typed groups.
+
+mod decode;
+mod load;
+mod types;
+mod yaml;
+
+pub use decode::parse;
+pub use load::{Loaded, load};
+pub use types::{Rule, RuleFile, RuleGroup, RuleKind};
+
+#[cfg(test)]
+mod tests;

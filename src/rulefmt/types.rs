@@ -1,0 +1,81 @@
+//! What a rule file says.
+
+use std::collections::BTreeMap;
+
+use crate::model::LineColumn;
+use crate::promql::Expr;
+
+/// The rules of a file, or of one PrometheusRule object.
+#[derive(Debug, Clone)]
+pub struct RuleFile {
+    /// The file as the user named it; for an object, `file#namespace/name`. Together with a group's
+    /// name this identifies the group.
+    pub name: String,
+    /// The groups in order.
+    pub groups: Vec<RuleGroup>,
+}
+
+/// Rules that are evaluated one after the other.
+#[derive(Debug, Clone)]
+pub struct RuleGroup {
+    /// The name, unique in its file.
+    pub name: String,
+    /// How often it is evaluated, in milliseconds; none: the configured default.
+    pub interval_ms: Option<i64>,
+    /// How far in the past its queries look, in milliseconds; none: the configured default.
+    pub query_offset_ms: Option<i64>,
+    /// How many alerts or series a rule may produce; 0 for any number.
+    pub limit: usize,
+    /// Labels for all rules.
+    pub labels: BTreeMap<String, String>,
+    /// The rules in order.
+    pub rules: Vec<Rule>,
+    /// Where it begins in its file.
+    pub place: LineColumn,
+}
+
+/// A rule.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Which kind of rule.
+    pub kind: RuleKind,
+    /// What it evaluates.
+    pub expr: Expr,
+    /// Its labels, those of the group included. An empty value removes the label from the result.
+    pub labels: BTreeMap<String, String>,
+    /// Where it begins in its file.
+    pub place: LineColumn,
+    /// Where its expression begins.
+    pub expr_place: LineColumn,
+}
+
+/// The kinds of rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleKind {
+    /// Stores the result as a series.
+    Recording {
+        /// The series' name.
+        record: String,
+    },
+    /// Makes alerts of the result.
+    Alerting {
+        /// The alerts' name.
+        alert: String,
+        /// How long the condition must hold, in milliseconds.
+        hold_ms: i64,
+        /// How long alerts go on firing after their condition ended, in milliseconds.
+        keep_firing_ms: i64,
+        /// Templates of texts for people.
+        annotations: BTreeMap<String, String>,
+    },
+}
+
+impl Rule {
+    /// The alert's or the series' name.
+    pub fn name(&self) -> &str {
+        match &self.kind {
+            RuleKind::Recording { record } => record,
+            RuleKind::Alerting { alert, .. } => alert,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The active alerts of one rule: what the state machine works on and what is made durable.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Labels, TimestampMs};
+use crate::state::{AlertRecord, AlertState, StoredRule};
+
+/// How long the last evaluation of a rule with active alerts may go unstored, in milliseconds.
+const REFRESH_MS: i64 = 3_600_000;
+
+/// An alert instance: one label set for which a rule's condition holds or recently held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActiveAlert {
+    /// What is durable about it.
+    pub record: AlertRecord,
+    /// When it was last handed over for delivery. Not durable: after a restart everything that is not
+    /// pending is handed over again, since what was in flight may be lost.
+    pub last_sent_at: Option<TimestampMs>,
+    /// Whether the record differs from what is stored in more than value and annotations.
+    dirty: bool,
+    /// Whether value or annotations differ from what is stored. That alone is worth a write only when
+    /// the alert is sent: else every alert would be written at every evaluation.
+    reworded: bool,
+}
+
+impl ActiveAlert {
+    /// An alert that was not stored yet.
+    pub(super) fn new(record: AlertRecord) -> Self {
+        Self { record, last_sent_at: None, dirty: true, reworded: false }
+    }
+
+    /// Notes that the record is to be stored.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Takes over the result of the latest evaluation.
+    pub(super) fn reword(&mut self, value: f64, annotations: &Labels) {
+        if self.record.value.to_bits() != value.to_bits() || self.record.annotations != *annotations {
+            self.record.value = value;
+            self.record.annotations = annotations.clone();
+            self.reworded = true;
+        }
+    }
+
+    /// Notes that it is handed over for delivery.
+    pub(super) fn sent(&mut self, at: TimestampMs) {
+        self.last_sent_at = Some(at);
+        self.dirty |= self.reworded;
+    }
+
+    /// Whether time counts for it: it waits for its hold duration or for the end of `keep_firing_for`.
+    pub(super) fn is_timed(&self) -> bool {
+        self.record.state == AlertState::Pending || self.record.keep_firing_since.is_some()
+    }
+}
+
+/// All alert instances of a rule, in the order of their labels.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ActiveAlerts {
+    pub(super) alerts: BTreeMap<Labels, ActiveAlert>,
+    /// The last evaluation that had a result.
+    pub(super) evaluated_at: Option<TimestampMs>,
+    /// The last evaluation that is stored.
+    saved_at: Option<TimestampMs>,
+    /// Stored alerts that are no more.
+    removed: Vec<u64>,
+}
+
+/// What is to be stored of a rule's alerts.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Unsaved {
+    pub(super) evaluated_at: TimestampMs,
+    pub(super) alerts: Vec<AlertRecord>,
+    pub(super) removed: Vec<u64>,
+}
+
+impl ActiveAlerts {
+    /// The state that was stored, to be continued.
+    pub(super) fn restore(stored: &StoredRule) -> Self {
+        let alerts = stored.alerts.iter().map(|record| {
+            let record = record.clone();
+            let alert = ActiveAlert { record, last_sent_at: None, dirty: false, reworded: false };
+            (alert.record.labels.clone(), alert)
+        });
+        let evaluated_at = Some(stored.evaluated_at);
+        Self { alerts: alerts.collect(), evaluated_at, saved_at: evaluated_at, removed: Vec::new() }
+    }
+
+    /// The alerts, by labels.
+    pub fn iter(&self) -> impl Iterator<Item = &ActiveAlert> {
+        self.alerts.values()
+    }
+
+    /// How many are pending or firing.
+    pub(super) fn count(&self) -> usize {
+        self.alerts.values().filter(|alert| alert.record.state != AlertState::Inactive).count()
+    }
+
+    pub(super) fn insert(&mut self, record: AlertRecord) {
+        self.alerts.insert(record.labels.clone(), ActiveAlert::new(record));
+    }
+
+    /// Removes the alerts that `gone` names.
+    pub(super) fn remove_if(&mut self, mut gone: impl FnMut(&ActiveAlert) -> bool) {
+        let removed = &mut self.removed;
+        self.alerts.retain(|labels, alert| {
+            let gone = gone(alert);
+            if gone {
+                removed.push(labels.hash64());
+            }
+            !gone
+        });
+    }
+
+    /// What differs from what is stored. An alert whose time counts needs the last evaluation to be
+    /// stored too: by it a later start knows how long nothing was evaluated. For other alerts it is
+    /// stored now and then, so that what is stored is known to be in use.
+    pub(super) fn unsaved(&self) -> Option<Unsaved> {
+        let evaluated_at = self.evaluated_at?;
+        let dirty = self.alerts.values().filter(|alert| alert.dirty);
+        let alerts: Vec<_> = dirty.map(|alert| alert.record.clone()).collect();
+        let timed = self.alerts.values().any(ActiveAlert::is_timed);
+        let old = !self.alerts.is_empty()
+            && self.saved_at.is_none_or(|saved_at| evaluated_at - saved_at >= REFRESH_MS);
+        if alerts.is_empty() && self.removed.is_empty() && !timed && !old {
+            return None;
+        }
+        // An alert that went and came back is stored, not removed.
+        let removed = self.removed.iter().copied();
+        let removed = removed.filter(|hash| !alerts.iter().any(|alert| alert.labels.hash64() == *hash));
+        Some(Unsaved { evaluated_at, removed: removed.collect(), alerts })
+    }
+
+    /// Notes that what [`Self::unsaved`] named is stored.
+    pub(super) fn saved(&mut self) {
+        self.removed.clear();
+        self.saved_at = self.evaluated_at;
+        for alert in self.alerts.values_mut() {
+            if std::mem::take(&mut alert.dirty) {
+                alert.reworded = false;
+            }
+        }
+    }
+}

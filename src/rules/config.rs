@@ -1,0 +1,35 @@
+//! What is configured about rules in general.
+
+use std::time::Duration;
+
+use crate::model::Labels;
+
+/// Settings for all groups. The defaults are those of Prometheus 3.14.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// How often a group is evaluated that does not say so itself, in milliseconds.
+    pub evaluation_interval_ms: i64,
+    /// How far in the past the queries of a group look that does not say so itself, in milliseconds.
+    pub query_offset_ms: i64,
+    /// How long before an unchanged alert is sent again, in milliseconds.
+    pub resend_delay_ms: i64,
+    /// How long a query may take.
+    pub query_timeout: Duration,
+    /// Labels that templates see as `$externalLabels`.
+    pub external_labels: Labels,
+    /// The address at which users reach this process, without a slash at the end; empty if unknown.
+    pub external_url: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            evaluation_interval_ms: 60_000,
+            query_offset_ms: 0,
+            resend_delay_ms: 60_000,
+            query_timeout: Duration::from_mins(2),
+            external_labels: Labels::empty(),
+            external_url: String::new(),
+        }
+    }
+}

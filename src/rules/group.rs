@@ -1,0 +1,404 @@
+//! A running group: its rules are evaluated one after the other, once for each slot.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::active::ActiveAlerts;
+use super::alert::{Alert, AlertSink};
+use super::alerting::Candidate;
+use super::config::Config;
+use super::error::RuleError;
+use super::expand::Texts;
+use super::metrics::{Durations, GroupCounters, add};
+use super::rule::{Definition, GroupSettings, RunningRule};
+use super::slot::{Tick, next_tick, offset_ms, slot_at_or_before};
+use super::snapshot::{GroupSnapshot, Health};
+use crate::clock::SharedClock;
+use crate::model::{Labels, Sample, TimestampMs, stale_nan};
+use crate::promql::{EvalError, Expr, InstantSample, Value};
+use crate::query::QuerySource;
+use crate::rulefmt::RuleGroup;
+use crate::state::{Changes, RuleKey, StateError, StateStore};
+use crate::storage::{AppendError, Appender};
+
+/// How long alerts wait for a slow rule of their group before they are sent without it.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// How long alerts wait for their state to be on disk. Beyond that they are sent all the same: a disk
+/// that hangs must not keep anybody from being paged.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What rules are evaluated with.
+#[derive(Clone)]
+pub struct Services {
+    /// Answers the rules' expressions.
+    pub source: Arc<dyn QuerySource>,
+    /// Takes the rules' samples.
+    pub appender: Arc<dyn Appender>,
+    /// Takes the alerts.
+    pub sink: Arc<dyn AlertSink>,
+    /// Keeps the alerts' states.
+    pub state: Arc<dyn StateStore>,
+    /// Says what time it is.
+    pub clock: SharedClock,
+}
+
+/// What a group shares with its manager, and with the group that replaces it.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) snapshot: ArcSwap<GroupSnapshot>,
+    pub(super) counters: Arc<GroupCounters>,
+}
+
+/// A group with its state. It belongs to one task at a time.
+pub(super) struct Group {
+    file: String,
+    name: String,
+    interval_ms: i64,
+    query_offset_ms: i64,
+    limit: usize,
+    rules: Vec<RunningRule>,
+    /// Series of rules that are gone, to be marked stale.
+    orphans: Vec<Labels>,
+    /// Alerts that wait for their state to be stored.
+    outgoing: Vec<Alert>,
+    evaluation_time: Duration,
+    last_evaluation: Option<TimestampMs>,
+    last_samples: usize,
+    config: Arc<Config>,
+    services: Services,
+    durations: Arc<Durations>,
+    counters: Arc<GroupCounters>,
+}
+
+impl Group {
+    /// A group without state.
+    pub(super) fn new(
+        file: &str,
+        group: &RuleGroup,
+        config: Arc<Config>,
+        services: Services,
+        durations: Arc<Durations>,
+        counters: Arc<GroupCounters>,
+    ) -> Self {
+        let settings = GroupSettings {
+            file,
+            group: &group.name,
+            interval_ms: group.interval_ms.unwrap_or(config.evaluation_interval_ms).max(1),
+            query_offset_ms: group.query_offset_ms.unwrap_or(config.query_offset_ms),
+            limit: group.limit,
+        };
+        let mut ordinals: HashMap<_, u32> = HashMap::new();
+        let rules = group.rules.iter().map(|rule| {
+            let ordinal = ordinals.entry((rule.name(), &rule.labels)).or_default();
+            let running = RunningRule::new(rule, *ordinal, &settings, &config);
+            *ordinal += 1;
+            running
+        });
+        Self {
+            file: file.to_owned(),
+            name: group.name.clone(),
+            interval_ms: settings.interval_ms,
+            query_offset_ms: settings.query_offset_ms,
+            limit: settings.limit,
+            rules: rules.collect(),
+            orphans: Vec::new(),
+            outgoing: Vec::new(),
+            evaluation_time: Duration::ZERO,
+            last_evaluation: None,
+            last_samples: 0,
+            config,
+            services,
+            durations,
+            counters,
+        }
+    }
+
+    /// Goes on with what was stored before the start.
+    pub(super) fn restore(&mut self, mut stored: impl FnMut(&RuleKey) -> Option<ActiveAlerts>) {
+        for rule in &mut self.rules {
+            if let Some(active) = stored(&rule.key) {
+                rule.restore(active);
+            }
+        }
+    }
+
+    /// Goes on with the state of the group that this one replaces: rules with the same name and labels
+    /// keep theirs, the first of several that of the first, and so on. Returns the rules that are gone.
+    pub(super) fn take_over(&mut self, old: Self) -> Vec<Arc<RuleKey>> {
+        self.evaluation_time = old.evaluation_time;
+        self.last_evaluation = old.last_evaluation;
+        self.orphans = old.orphans;
+        let kind = |rule: &RunningRule| (rule.info.alerting.is_some(), rule.key.clone());
+        let mut olds: HashMap<_, VecDeque<RunningRule>> = HashMap::new();
+        for rule in old.rules {
+            olds.entry(kind(&rule)).or_default().push_back(rule);
+        }
+        for rule in &mut self.rules {
+            if let Some(old) = olds.get_mut(&kind(rule)).and_then(VecDeque::pop_front) {
+                rule.take_over(old);
+            }
+        }
+        let mut gone: Vec<_> = olds.into_values().flatten().collect();
+        gone.sort_by(|one, other| one.key.cmp(&other.key));
+        self.orphans.extend(gone.iter().flat_map(|rule| rule.previous.iter().cloned()));
+        gone.into_iter().map(|rule| rule.key).collect()
+    }
+
+    /// The keys of all rules.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<RuleKey>> {
+        self.rules.iter().map(|rule| &rule.key)
+    }
+
+    pub(super) fn snapshot(&self) -> GroupSnapshot {
+        GroupSnapshot {
+            file: self.file.clone(),
+            name: self.name.clone(),
+            interval_ms: self.interval_ms,
+            limit: self.limit,
+            query_offset_ms: self.query_offset_ms,
+            evaluation_time: self.evaluation_time,
+            last_evaluation: self.last_evaluation,
+            last_samples: self.last_samples,
+            rules: self.rules.iter().map(RunningRule::snapshot).collect(),
+        }
+    }
+
+    /// Evaluates slot after slot, from the next one on, until cancelled; returns the group with its
+    /// state.
+    pub(super) async fn run(mut self, shown: Arc<Shown>, token: CancellationToken) -> Self {
+        let offset = offset_ms(&self.file, &self.name, self.interval_ms);
+        let mut slot = slot_at_or_before(self.services.clock.now(), self.interval_ms, offset);
+        loop {
+            let Some(tick) = self.wait(slot, &token).await else { return self };
+            if tick.missed > 0 {
+                tracing::warn!(
+                    group = %self.name, file = %self.file, missed = tick.missed,
+                    "Rule group `{}` missed {} evaluations", self.name, tick.missed
+                );
+            }
+            add(&self.counters.iterations, tick.missed.unsigned_abs() + 1);
+            add(&self.counters.missed, tick.missed.unsigned_abs());
+            slot = tick.at;
+            self.evaluate(slot, &token).await;
+            shown.snapshot.store(Arc::new(self.snapshot()));
+        }
+    }
+
+    /// Waits for the slot after `slot`; `None` if cancelled.
+    async fn wait(&self, slot: TimestampMs, token: &CancellationToken) -> Option<Tick> {
+        loop {
+            let now = self.services.clock.now();
+            if let Some(tick) = next_tick(slot, now, self.interval_ms) {
+                return (!token.is_cancelled()).then_some(tick);
+            }
+            // The clock may be set meanwhile: no sleep is longer than an interval.
+            let rest = (slot + self.interval_ms - now).clamp(1, self.interval_ms);
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return None,
+                () = sleep(Duration::from_millis(rest.unsigned_abs())) => {}
+            }
+        }
+    }
+
+    /// Evaluates all rules at `at`. When cancelled it stops before the next rule, and what the rules
+    /// before have led to is stored and sent.
+    pub(super) async fn evaluate(&mut self, at: TimestampMs, token: &CancellationToken) {
+        let began = Instant::now();
+        let now = self.services.clock.now();
+        let mut samples = 0;
+        for index in 0..self.rules.len() {
+            let Some(written) = self.evaluate_rule(index, at, token).await else { break };
+            samples += written;
+        }
+        self.flush().await;
+        self.mark_orphans(at);
+        self.evaluation_time = began.elapsed();
+        self.last_evaluation = Some(now);
+        self.last_samples = samples;
+    }
+
+    /// Evaluates one rule; returns how many samples it yielded, or `None` if cancelled.
+    async fn evaluate_rule(
+        &mut self,
+        index: usize,
+        at: TimestampMs,
+        token: &CancellationToken,
+    ) -> Option<usize> {
+        let began = Instant::now();
+        let now = self.services.clock.now();
+        let definition = self.rules[index].definition.clone();
+        let result = self.query(definition.expr(), at, token).await?;
+        add(&self.counters.evaluations, 1);
+        let evaluated = match (&*definition, result) {
+            (Definition::Recording(rule), result) => {
+                result.and_then(|result| rule.samples(at, &result)).map(|samples| (samples, None))
+            }
+            (Definition::Alerting(rule, texts), result) => {
+                let candidates = match result {
+                    Ok(result) => self.expand(texts, result, at).await,
+                    Err(error) => Err(error),
+                };
+                let active = &mut self.rules[index].active;
+                match candidates {
+                    Ok(candidates) => {
+                        let step = rule.step(active, at, &candidates);
+                        self.outgoing.extend(step.alerts);
+                        Ok((step.samples, step.error))
+                    }
+                    Err(error) => {
+                        let held = rule.hold(active, at);
+                        self.outgoing.extend(held);
+                        Err(error)
+                    }
+                }
+            }
+        };
+        let (samples, error) = match evaluated {
+            Ok((samples, error)) => (Some(samples), error),
+            Err(error) => (None, Some(error)),
+        };
+        let rule = &mut self.rules[index];
+        if let Some(error) = &error {
+            add(&self.counters.failures, 1);
+            tracing::warn!(
+                rule = %rule.info.name, group = %self.name, file = %self.file, %error,
+                "Evaluating rule `{}` failed", rule.info.name
+            );
+        }
+        let written = samples.as_ref().map_or(0, Vec::len);
+        let append_error = samples.and_then(|samples| self.write(index, at, &samples));
+        let error = append_error.map(RuleError::Append).or(error);
+        let rule = &mut self.rules[index];
+        rule.health = if error.is_some() { Health::Err } else { Health::Ok };
+        rule.last_error = error.map(|error| error.to_string());
+        rule.last_evaluation = Some(now);
+        rule.evaluation_time = began.elapsed();
+        self.durations.observe(rule.evaluation_time);
+        Some(written)
+    }
+
+    /// The value of an expression as a vector; `None` if cancelled. Alerts of the rules before do not
+    /// wait for a slow query.
+    async fn query(
+        &mut self,
+        expr: &Expr,
+        at: TimestampMs,
+        token: &CancellationToken,
+    ) -> Option<Result<Vec<InstantSample>, RuleError>> {
+        if token.is_cancelled() {
+            return None;
+        }
+        let source = self.services.source.clone();
+        let query = timeout(self.config.query_timeout, source.instant(expr, at - self.query_offset_ms));
+        tokio::pin!(query);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut query => break answer,
+                () = token.cancelled() => return None,
+                () = sleep(FLUSH_AFTER), if !self.outgoing.is_empty() => self.flush().await,
+            }
+        };
+        Some(match answer {
+            Err(_) => Err(EvalError::Timeout("expression evaluation").into()),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(output)) => match output.value {
+                Value::Vector(vector) => Ok(vector),
+                Value::Scalar { at, value } => Ok(vec![InstantSample { labels: Labels::empty(), at, value }]),
+                Value::String { .. } | Value::Matrix(_) => Err(RuleError::ResultType),
+            },
+        })
+    }
+
+    async fn expand(
+        &self,
+        texts: &Texts,
+        result: Vec<InstantSample>,
+        _at: TimestampMs,
+    ) -> Result<Vec<Candidate>, RuleError> {
+        texts.candidates(&result, |text, _| text.to_owned())
+    }
+
+    /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not
+    /// now. Returns the first error.
+    fn write(&mut self, index: usize, at: TimestampMs, samples: &[Sample]) -> Option<AppendError> {
+        let rule = &mut self.rules[index];
+        let refused = self.services.appender.append_samples(samples);
+        let mut lost = refused.iter().map(|(index, _)| *index).collect::<BTreeSet<_>>();
+        let written = samples.iter().enumerate().filter(|(index, _)| !lost.remove(index));
+        let returned: BTreeSet<Labels> = written.map(|(_, sample)| sample.labels.clone()).collect();
+        let ended: Vec<_> = rule.previous.difference(&returned).cloned().collect();
+        if let Some((index, error)) = refused.first() {
+            tracing::warn!(
+                rule = %rule.info.name, group = %self.name, file = %self.file, %error,
+                refused = refused.len(), sample = %samples[*index].labels,
+                "Samples of rule `{}` were not stored", rule.info.name
+            );
+        }
+        rule.previous = returned;
+        self.mark_stale(&ended, at);
+        refused.first().map(|(_, error)| *error)
+    }
+
+    fn mark_orphans(&mut self, at: TimestampMs) {
+        let orphans = std::mem::take(&mut self.orphans);
+        self.mark_stale(&orphans, at);
+    }
+
+    fn mark_stale(&self, series: &[Labels], at: TimestampMs) {
+        let at = at - self.query_offset_ms;
+        let markers: Vec<_> =
+            series.iter().map(|labels| Sample::new(labels.clone(), at, stale_nan())).collect();
+        for (index, error) in self.services.appender.append_samples(&markers) {
+            // Another rule may have taken the series over.
+            let expected =
+                matches!(error, AppendError::OutOfOrder | AppendError::Duplicate | AppendError::OutOfBounds);
+            if !expected {
+                tracing::warn!(series = %series[index], %error, "A series could not be marked stale");
+            }
+        }
+    }
+
+    /// Stores what changed about alerts, then hands the alerts over. They are handed over also if they
+    /// could not be stored; then that is tried again with the next evaluation.
+    async fn flush(&mut self) {
+        let rules = self.rules.iter().filter_map(RunningRule::unsaved).collect();
+        let changes = Changes { rules, ..Changes::default() };
+        if !changes.is_empty() {
+            match timeout(COMMIT_TIMEOUT, self.services.state.commit(changes)).await {
+                Ok(Ok(())) => self.rules.iter_mut().for_each(|rule| rule.active.saved()),
+                Ok(Err(error)) => self.not_stored(&error),
+                Err(_) => self.not_stored(&StateError::Storage("timed out".to_owned())),
+            }
+        }
+        if !self.outgoing.is_empty() {
+            self.services.sink.send(std::mem::take(&mut self.outgoing));
+        }
+    }
+
+    fn not_stored(&self, error: &StateError) {
+        tracing::error!(
+            group = %self.name, file = %self.file, %error,
+            "The alert states of rule group `{}` are not stored: a restart would lose them", self.name
+        );
+    }
+
+    /// Marks all series of a group that was removed as stale, two intervals later: a group under
+    /// another name may go on with them. `at` is when it was removed.
+    pub(super) async fn retire(mut self, at: TimestampMs, token: CancellationToken) {
+        let previous = self.rules.iter().flat_map(|rule| rule.previous.iter().cloned());
+        self.orphans.extend(previous);
+        let pause = Duration::from_millis(self.interval_ms.unsigned_abs() * 2);
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = sleep(pause) => self.mark_orphans(at),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! All groups: starting, replacing and stopping them, and what others may see of them.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::active::ActiveAlerts;
+use super::config::Config;
+use super::group::{Group, Services, Shown};
+use super::metrics::{self, Durations, GroupCounters};
+use super::snapshot::GroupSnapshot;
+use crate::rulefmt::{RuleFile, RuleGroup};
+use crate::state::{Changes, RuleKey, StoredRule};
+
+/// How old stored states may be at the start. Until then the state of a rule that is not configured is
+/// kept, for its file may come back; and whatever is older says nothing about the present.
+const ORPHAN_RETENTION_MS: i64 = 24 * 3_600_000;
+
+/// What others see of the groups: a handle that is cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Groups(Arc<ArcSwap<Vec<Arc<Shown>>>>);
+
+impl Groups {
+    /// All groups as of their last evaluations, by file and name.
+    pub fn snapshots(&self) -> Vec<Arc<GroupSnapshot>> {
+        self.0.load().iter().map(|shown| shown.snapshot.load_full()).collect()
+    }
+
+    /// The snapshots with what was counted.
+    pub(super) fn with_counters(&self) -> Vec<(Arc<GroupSnapshot>, Arc<GroupCounters>)> {
+        let groups = self.0.load();
+        groups.iter().map(|shown| (shown.snapshot.load_full(), shown.counters.clone())).collect()
+    }
+}
+
+/// Runs groups, one task for each.
+pub struct Manager {
+    services: Services,
+    running: BTreeMap<GroupKey, Running>,
+    groups: Groups,
+    durations: Arc<Durations>,
+    /// States from before the start whose rules have not appeared yet.
+    stored: HashMap<RuleKey, StoredRule>,
+    tasks: TaskTracker,
+    token: CancellationToken,
+}
+
+/// File and name.
+type GroupKey = (String, String);
+
+struct Running {
+    definition: Arc<RuleGroup>,
+    config: Arc<Config>,
+    shown: Arc<Shown>,
+    token: CancellationToken,
+    task: JoinHandle<Group>,
+}
+
+impl Manager {
+    /// A manager without groups, which stops when `token` is cancelled. Reads the alert states that
+    /// were stored; if that fails, alerts begin anew.
+    pub async fn start(services: Services, token: &CancellationToken) -> Self {
+        let stored = match services.state.rules().await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::error!(%error, "The stored alert states cannot be read; alerts begin anew");
+                Vec::new()
+            }
+        };
+        let oldest = services.clock.now() - ORPHAN_RETENTION_MS;
+        let (stored, outdated): (Vec<_>, Vec<_>) =
+            stored.into_iter().partition(|rule| rule.evaluated_at >= oldest);
+        let manager = Self {
+            services,
+            running: BTreeMap::new(),
+            groups: Groups::default(),
+            durations: Arc::default(),
+            stored: stored.into_iter().map(|rule| (rule.key.clone(), rule)).collect(),
+            tasks: TaskTracker::new(),
+            token: token.child_token(),
+        };
+        manager.forget(outdated.into_iter().map(|rule| Arc::new(rule.key)).collect()).await;
+        manager
+    }
+
+    /// A handle to see the groups by.
+    pub fn groups(&self) -> Groups {
+        self.groups.clone()
+    }
+
+    /// Names the metrics of all groups, present and to come.
+    pub fn register(&self, registry: &mut Registry) {
+        metrics::register(registry, self.groups.clone(), self.durations.clone());
+    }
+
+    /// Replaces all groups by these. Groups that did not change go on undisturbed; in those that did,
+    /// rules with the same name and labels keep their state.
+    pub async fn apply(&mut self, files: &[RuleFile], config: Config) {
+        let config = Arc::new(config);
+        let wanted = wanted(files);
+        let unchanged = |key: &GroupKey, running: &Running| {
+            let definition = wanted.get(key);
+            *running.config == *config && definition.is_some_and(|wanted| same(&running.definition, wanted))
+        };
+        let (mut kept, mut stopped): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.running).into_iter().partition(|(key, running)| unchanged(key, running));
+        // All at once, before any is waited for.
+        for running in stopped.values() {
+            running.token.cancel();
+        }
+
+        let mut gone = Vec::new();
+        for (key, definition) in &wanted {
+            let running = match kept.remove(key) {
+                Some(running) => running,
+                None => self.replace(&key.0, definition, &config, stopped.remove(key), &mut gone).await,
+            };
+            self.running.insert(key.clone(), running);
+        }
+        for running in stopped.into_values() {
+            if let Some(group) = stop(running).await {
+                gone.extend(group.keys().cloned());
+                let at = self.services.clock.now();
+                self.tasks.spawn(group.retire(at, self.token.child_token()));
+            }
+        }
+        self.groups.0.store(Arc::new(self.running.values().map(|running| running.shown.clone()).collect()));
+        self.forget(gone).await;
+    }
+
+    /// Starts a group, with the state of the one that it replaces or with what was stored.
+    async fn replace(
+        &mut self,
+        file: &str,
+        definition: &RuleGroup,
+        config: &Arc<Config>,
+        previous: Option<Running>,
+        gone: &mut Vec<Arc<RuleKey>>,
+    ) -> Running {
+        let counters = previous.as_ref().map(|running| running.shown.counters.clone()).unwrap_or_default();
+        let mut group = Group::new(
+            file,
+            definition,
+            config.clone(),
+            self.services.clone(),
+            self.durations.clone(),
+            counters.clone(),
+        );
+        group.restore(|key| self.stored.remove(key).map(|stored| ActiveAlerts::restore(&stored)));
+        if let Some(previous) = previous
+            && let Some(previous) = stop(previous).await
+        {
+            gone.extend(group.take_over(previous));
+        }
+        let shown = Arc::new(Shown { snapshot: ArcSwap::from_pointee(group.snapshot()), counters });
+        let token = self.token.child_token();
+        let task = self.tasks.spawn(group.run(shown.clone(), token.clone()));
+        Running { definition: Arc::new(definition.clone()), config: config.clone(), shown, token, task }
+    }
+
+    /// Removes the stored states of rules that are gone.
+    async fn forget(&self, removed_rules: Vec<Arc<RuleKey>>) {
+        let changes = Changes { removed_rules, ..Changes::default() };
+        if let Err(error) = self.services.state.commit(changes).await {
+            tracing::error!(%error, "The stored states of removed rules could not be deleted");
+        }
+    }
+
+    /// Stops all groups. Each finishes the rule that it is at, and what its rules have led to is stored
+    /// and sent.
+    pub async fn shutdown(mut self) {
+        self.token.cancel();
+        for running in std::mem::take(&mut self.running).into_values() {
+            stop(running).await;
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// The groups of all files. Of two with the same file and name, which two objects of the same name in
+/// one manifest may have, the first counts.
+fn wanted(files: &[RuleFile]) -> BTreeMap<GroupKey, &RuleGroup> {
+    let mut wanted = BTreeMap::new();
+    for (file, group) in files.iter().flat_map(|file| file.groups.iter().map(move |group| (file, group))) {
+        match wanted.entry((file.name.clone(), group.name.clone())) {
+            Entry::Vacant(entry) => drop(entry.insert(group)),
+            Entry::Occupied(_) => tracing::error!(
+                group = %group.name, file = %file.name,
+                "Rule group `{}` is there twice in `{}`; the second one is left out", group.name, file.name
+            ),
+        }
+    }
+    wanted
+}
+
+/// Stops a group and returns it; `None` if its task panicked, which has been reported as any panic is.
+async fn stop(running: Running) -> Option<Group> {
+    running.token.cancel();
+    running.task.await.ok()
+}
+
+/// Whether two groups say the same.
+fn same(one: &RuleGroup, other: &RuleGroup) -> bool {
+    let head = |group: &RuleGroup| (group.interval_ms, group.query_offset_ms, group.limit);
+    head(one) == head(other)
+        && one.rules.len() == other.rules.len()
+        && one.rules.iter().zip(&other.rules).all(|(one, other)| {
+            one.kind == other.kind
+                && one.labels == other.labels
+                && one.expr.to_string() == other.expr.to_string()
+        })
+}

@@ -1,0 +1,171 @@
+//! A rule of a running group: what it is, what it knows, and what one evaluation does to that.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::active::ActiveAlerts;
+use super::alerting::{AlertingRule, generator_url};
+use super::config::Config;
+use super::expand::Texts;
+use super::recording::RecordingRule;
+use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapshot};
+use crate::model::{Labels, TimestampMs};
+use crate::promql::Expr;
+use crate::rulefmt::{self, RuleKind};
+use crate::state::{AlertState, RuleChanges, RuleKey};
+
+/// What a rule is.
+#[derive(Debug)]
+pub(super) enum Definition {
+    Recording(RecordingRule),
+    Alerting(Box<AlertingRule>, Texts),
+}
+
+impl Definition {
+    pub(super) fn expr(&self) -> &Expr {
+        match self {
+            Self::Recording(rule) => &rule.expr,
+            Self::Alerting(rule, _) => &rule.expr,
+        }
+    }
+}
+
+/// The group's part in its rules.
+pub(super) struct GroupSettings<'a> {
+    pub(super) file: &'a str,
+    pub(super) group: &'a str,
+    pub(super) interval_ms: i64,
+    pub(super) query_offset_ms: i64,
+    pub(super) limit: usize,
+}
+
+/// A rule with its state.
+#[derive(Debug)]
+pub(super) struct RunningRule {
+    pub(super) definition: Arc<Definition>,
+    pub(super) info: Arc<RuleInfo>,
+    pub(super) key: Arc<RuleKey>,
+    pub(super) active: ActiveAlerts,
+    /// The series that the last successful evaluation wrote.
+    pub(super) previous: BTreeSet<Labels>,
+    pub(super) health: Health,
+    pub(super) last_error: Option<String>,
+    pub(super) evaluation_time: Duration,
+    pub(super) last_evaluation: Option<TimestampMs>,
+}
+
+impl RunningRule {
+    /// A rule without state. `ordinal` tells it from others with the same name and labels.
+    pub(super) fn new(
+        rule: &rulefmt::Rule,
+        ordinal: u32,
+        group: &GroupSettings<'_>,
+        config: &Config,
+    ) -> Self {
+        let query = rule.expr.to_string();
+        let info = RuleInfo {
+            name: rule.name().to_owned(),
+            query: query.clone(),
+            labels: rule.labels.clone(),
+            alerting: match &rule.kind {
+                RuleKind::Recording { .. } => None,
+                RuleKind::Alerting { hold_ms, keep_firing_ms, annotations, .. } => Some(AlertingInfo {
+                    hold_ms: *hold_ms,
+                    keep_firing_ms: *keep_firing_ms,
+                    annotations: annotations.clone(),
+                }),
+            },
+        };
+        let definition = match &rule.kind {
+            RuleKind::Recording { record } => Definition::Recording(RecordingRule {
+                name: record.clone(),
+                expr: rule.expr.clone(),
+                labels: rule.labels.clone(),
+                query_offset_ms: group.query_offset_ms,
+                limit: group.limit,
+            }),
+            RuleKind::Alerting { alert, hold_ms, keep_firing_ms, annotations } => Definition::Alerting(
+                Box::new(AlertingRule {
+                    name: alert.clone(),
+                    expr: rule.expr.clone(),
+                    hold_ms: *hold_ms,
+                    keep_firing_ms: *keep_firing_ms,
+                    interval_ms: group.interval_ms,
+                    resend_delay_ms: config.resend_delay_ms,
+                    query_offset_ms: group.query_offset_ms,
+                    limit: group.limit,
+                    generator_url: generator_url(&config.external_url, &query),
+                }),
+                Texts::new(alert, &rule.labels, annotations),
+            ),
+        };
+        let key = RuleKey {
+            file: group.file.to_owned(),
+            group: group.group.to_owned(),
+            rule: rule.name().to_owned(),
+            labels: format!("{:?}", rule.labels),
+            ordinal,
+        };
+        Self {
+            definition: Arc::new(definition),
+            info: Arc::new(info),
+            key: Arc::new(key),
+            active: ActiveAlerts::default(),
+            previous: BTreeSet::new(),
+            health: Health::default(),
+            last_error: None,
+            evaluation_time: Duration::ZERO,
+            last_evaluation: None,
+        }
+    }
+
+    /// Goes on with alerts from before the start. Their series are those of the last evaluation, so
+    /// that what is no longer active is marked stale.
+    pub(super) fn restore(&mut self, active: ActiveAlerts) {
+        if let Definition::Alerting(rule, _) = &*self.definition {
+            let alerts = active.iter().map(|alert| &alert.record);
+            let alerts = alerts.filter(|alert| alert.state != AlertState::Inactive);
+            self.previous = alerts.flat_map(|alert| rule.samples(alert, 0)).map(|s| s.labels).collect();
+            self.active = active;
+        }
+    }
+
+    /// Goes on with the state of the rule that this one replaces.
+    pub(super) fn take_over(&mut self, old: Self) {
+        self.previous = old.previous;
+        self.active = old.active;
+    }
+
+    /// What is to be stored of its alerts.
+    pub(super) fn unsaved(&self) -> Option<RuleChanges> {
+        self.active.unsaved().map(|unsaved| RuleChanges {
+            key: self.key.clone(),
+            evaluated_at: unsaved.evaluated_at,
+            alerts: unsaved.alerts,
+            removed: unsaved.removed,
+        })
+    }
+
+    pub(super) fn snapshot(&self) -> RuleSnapshot {
+        let records = self.active.iter().map(|alert| &alert.record);
+        let alerts = records.filter(|record| record.state != AlertState::Inactive);
+        RuleSnapshot {
+            info: self.info.clone(),
+            health: self.health,
+            last_error: self.last_error.clone(),
+            evaluation_time: self.evaluation_time,
+            last_evaluation: self.last_evaluation,
+            alerts: alerts
+                .map(|record| AlertSnapshot {
+                    labels: record.labels.clone(),
+                    annotations: record.annotations.clone(),
+                    state: record.state,
+                    active_at: record.active_at,
+                    keep_firing_since: record.keep_firing_since,
+                    value: record.value,
+                })
+                .collect(),
+        }
+    }
+}

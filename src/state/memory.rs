@@ -1,0 +1,92 @@
+//! State that lives as long as the process.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
+use super::{AlertRecord, Changes, OutboxEntry, RuleKey, StateError, StateStore, StoredRule};
+use crate::model::TimestampMs;
+
+/// Keeps everything in memory: for tests, and for running where nothing can be written.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Content>);
+
+#[derive(Debug, Default)]
+struct Content {
+    rules: BTreeMap<RuleKey, (TimestampMs, BTreeMap<u64, AlertRecord>)>,
+    outbox: BTreeMap<(String, u64), OutboxEntry>,
+    commits: usize,
+}
+
+impl MemoryStore {
+    /// How many commits that were not empty there have been.
+    pub fn commits(&self) -> usize {
+        self.with(|content| content.commits)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Content) -> T) -> T {
+        // A panic elsewhere while the lock was held leaves whole entries behind.
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn rules(&self) -> BoxFuture<'_, Result<Vec<StoredRule>, StateError>> {
+        let rules = self.with(|content| {
+            let stored = content.rules.iter().map(|(key, (evaluated_at, alerts))| StoredRule {
+                key: key.clone(),
+                evaluated_at: *evaluated_at,
+                alerts: alerts.values().cloned().collect(),
+            });
+            stored.collect()
+        });
+        ready(Ok(rules)).boxed()
+    }
+
+    fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>> {
+        let mut entries: Vec<_> = self.with(|content| content.outbox.values().cloned().collect());
+        entries.sort_by_key(|entry| entry.sequence);
+        ready(Ok(entries)).boxed()
+    }
+
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {
+        if !changes.is_empty() {
+            self.with(|content| content.apply(changes));
+        }
+        ready(Ok(())).boxed()
+    }
+}
+
+impl Content {
+    fn apply(&mut self, changes: Changes) {
+        self.commits += 1;
+        for rule in changes.rules {
+            let (evaluated_at, alerts) = self.rules.entry((*rule.key).clone()).or_default();
+            *evaluated_at = rule.evaluated_at;
+            for fingerprint in rule.removed {
+                alerts.remove(&fingerprint);
+            }
+            alerts.extend(rule.alerts.into_iter().map(|alert| (alert.labels.hash64(), alert)));
+            if alerts.is_empty() {
+                self.rules.remove(&*rule.key);
+            }
+        }
+        for key in changes.removed_rules {
+            self.rules.remove(&*key);
+        }
+        for entry in changes.outbox {
+            self.outbox.insert((entry.alertmanager.clone(), entry.fingerprint), entry);
+        }
+        for key in changes.delivered {
+            let id = (key.alertmanager, key.fingerprint);
+            if let Entry::Occupied(entry) = self.outbox.entry(id)
+                && key.sequence.is_none_or(|sequence| entry.get().sequence == sequence)
+            {
+                entry.remove();
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! How alert records are written. JSON: readable years later, and a field can be added without a new
+//! schema. Unknown fields are ignored, absent ones are nothing.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AlertRecord, AlertState};
+use crate::model::{Labels, TimestampMs};
+
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(borrow, default)]
+    annotations: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// The value's bits: JSON has no NaN and no infinity.
+    value_bits: u64,
+    state: State,
+    active_at: TimestampMs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fired_at: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resolved_at: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep_firing_since: Option<TimestampMs>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Inactive,
+    Pending,
+    Firing,
+}
+
+pub(super) fn encode(alert: &AlertRecord) -> Vec<u8> {
+    let wire = Wire {
+        labels: pairs(&alert.labels),
+        annotations: pairs(&alert.annotations),
+        value_bits: alert.value.to_bits(),
+        state: match alert.state {
+            AlertState::Inactive => State::Inactive,
+            AlertState::Pending => State::Pending,
+            AlertState::Firing => State::Firing,
+        },
+        active_at: alert.active_at,
+        fired_at: alert.fired_at,
+        resolved_at: alert.resolved_at,
+        keep_firing_since: alert.keep_firing_since,
+    };
+    serde_json::to_vec(&wire).expect("text and whole numbers can be written as JSON")
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<AlertRecord, serde_json::Error> {
+    let wire: Wire<'_> = serde_json::from_slice(bytes)?;
+    Ok(AlertRecord {
+        labels: Labels::from_pairs(wire.labels),
+        annotations: Labels::from_pairs(wire.annotations),
+        value: f64::from_bits(wire.value_bits),
+        state: match wire.state {
+            State::Inactive => AlertState::Inactive,
+            State::Pending => AlertState::Pending,
+            State::Firing => AlertState::Firing,
+        },
+        active_at: wire.active_at,
+        fired_at: wire.fired_at,
+        resolved_at: wire.resolved_at,
+        keep_firing_since: wire.keep_firing_since,
+    })
+}
+
+fn pairs(labels: &Labels) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+    labels.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
