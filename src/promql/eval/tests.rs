@@ -146,3 +146,17 @@ fn rates_of_what_is_not_named_like_a_counter_are_remarked_once() {
     check("rate(sum by (job) (m)[5m:1m])", &[]);
     check("irate(m[5m])", &[]);
 }
+
+#[test]
+fn results_have_an_order_of_their_own() {
+    let check = |query: &str, expected: &[&str]| {
+        let output = ask(query, &EvalRange::instant(0), &EvalOptions::default()).expect("a result");
+        let Value::Vector(samples) = output.value else { panic!("not a vector") };
+        let jobs: Vec<&str> = samples.iter().map(|sample| sample.labels.get("job")).collect();
+        assert_eq!(jobs, expected, "{query}");
+    };
+    check("m", &["a", "b", "c"]);
+    check("sum by (job) (m)", &["a", "b", "c"]);
+    check("m{job=\"c\"} or m{job=\"a\"}", &["c", "a"]);
+    check("m * on(job) (m + 1)", &["a", "b", "c"]);
+}
