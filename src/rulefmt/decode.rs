@@ -80,7 +80,7 @@ struct Decoder<'a> {
 
 /// A value of a mapping of texts.
 struct Text<'n> {
-    text: &'n str,
+    value: &'n str,
     /// The byte at which its key begins.
     key_at: usize,
     scalar: &'n Scalar,
@@ -317,8 +317,8 @@ impl Decoder<'_> {
 
     /// Parses a text as the template that it is; only whether it is one matters here.
     fn template(&mut self, kind: &str, name: &str, text: &Text<'_>, context: &Context<'_>) {
-        if let Err(error) = Template::parse(&format!("__alert_{}", context.rule), text.text) {
-            let lines = text.text.split_inclusive('\n').take(error.line - 1);
+        if let Err(error) = Template::parse(&format!("__alert_{}", context.rule), text.value) {
+            let lines = text.value.split_inclusive('\n').take(error.line - 1);
             let offset = lines.map(str::len).sum::<usize>() + error.column - 1;
             let message = context.message(&format!("{kind} {name:?}: {error}"));
             let place = self.source.place_in(text.scalar, offset);
@@ -393,7 +393,7 @@ impl Decoder<'_> {
         };
         let texts = entries.iter().filter_map(|Entry { key, at, value }| {
             let text = self.text(value, key)?;
-            value.scalar().map(|scalar| (key.as_str(), Text { text, key_at: *at, scalar }))
+            value.scalar().map(|scalar| (key.as_str(), Text { value: text, key_at: *at, scalar }))
         });
         texts.collect()
     }
@@ -436,5 +436,5 @@ impl Decoder<'_> {
 }
 
 fn owned(texts: &BTreeMap<&str, Text<'_>>) -> BTreeMap<String, String> {
-    texts.iter().map(|(name, text)| ((*name).to_owned(), text.text.to_owned())).collect()
+    texts.iter().map(|(name, text)| ((*name).to_owned(), text.value.to_owned())).collect()
 }
