@@ -48,6 +48,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{- define "valmis.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if and .Values.externalUrl (not (hasKey $config "external_url")) }}
+{{- $_ := set $config "external_url" .Values.externalUrl }}
+{{- end }}
+{{- tpl (toYaml $config) . }}
+{{- end }}
+
 {{- define "valmis.url" -}}
 {{- if .Values.externalUrl }}
 {{- .Values.externalUrl | trimSuffix "/" }}
