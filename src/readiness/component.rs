@@ -74,9 +74,6 @@ pub struct Component {
     pub key: Key,
     /// Looks at it.
     pub prober: Arc<dyn Prober>,
-    /// Time between the starts of two probes.
-    /// The metrics of the prober.
-    pub metadata: &'static [Metadata],
     /// Time between the starts of two probes; shorter while a change of state awaits confirmation.
     pub interval: Duration,
     /// How long one probe may take; a probe never overlaps the next one of its component, whatever the

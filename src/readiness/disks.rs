@@ -13,7 +13,7 @@ use super::{Component, Key, Kind, Readiness, Thresholds};
 use crate::probe::disk::{Discovery, DiskProber, Mount, MountTable, StatVfs, Target};
 
 /// The owner of the components that are found here.
-const OWNER: &str = "disk discovery";
+pub const OWNER: &str = "disk discovery";
 /// How long reading the table of mounts may take: it waits for a lock of the kernel.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 

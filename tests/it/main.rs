@@ -1,12 +1,12 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod artifacts;
 mod certificate_files;
+mod dashboards;
 mod exposition;
+mod helm;
 mod http_probe;
 mod postgres;
-mod artifacts;
-mod dashboards;
-mod helm;
 mod promql_syntax;
 mod promqltest;
 mod readiness;
@@ -14,5 +14,5 @@ mod real;
 mod servers;
 mod tidy;
 mod tls_probe;
-mod tsdb;
 mod tools;
+mod tsdb;
