@@ -33,9 +33,11 @@ pub mod scrape;
 pub mod state;
 
 // Edges.
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod web;
 
-// What valmis tells of itself.
+// The whole.
+pub mod app;
 pub mod telemetry;

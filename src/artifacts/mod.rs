@@ -37,8 +37,11 @@ macro_rules! texts {
     };
 }
 
-const RULES: Texts =
-    texts!("rules", ".yaml", ["valmis-certificates", "valmis-critical", "valmis-disk", "valmis-self"]);
+const RULES: Texts = texts!(
+    "rules",
+    ".yaml",
+    ["valmis-certificates", "valmis-critical", "valmis-disk", "valmis-postgres", "valmis-self"]
+);
 
 const DASHBOARDS: Texts = texts!("dashboards", ".json", ["valmis-overview"]);
 
@@ -63,6 +66,12 @@ const RUNBOOKS: Texts = texts!(
         "HighErrorRate",
         "InodesAlmostGone",
         "NotificationsFailing",
+        "PostgresArchivingFails",
+        "PostgresCacheHitRatioLow",
+        "PostgresConnectionsNearLimit",
+        "PostgresLongTransaction",
+        "PostgresReplicationLag",
+        "PostgresSlotKeepsWal",
         "ProbeStale",
         "RuleEvaluationFailing",
         "StateNotSaved",

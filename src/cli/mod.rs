@@ -5,12 +5,13 @@
 
 mod config;
 mod init;
+mod serve;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use crate::client::install_crypto_provider;
@@ -19,10 +20,12 @@ use crate::telemetry::{LogFormat, VERSION, start_logging};
 /// Says at every moment, with evidence, whether a system is ready for production, and pages when it is
 /// not.
 #[derive(Debug, Parser)]
-#[command(name = "valmis", version = VERSION)]
+#[command(name = "valmis", version = VERSION, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
     /// How log lines look.
     #[arg(long, global = true, value_enum, default_value_t, env = "VALMIS_LOG_FORMAT")]
     log_format: LogFormat,
@@ -33,6 +36,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
     Init(init::Init),
     #[command(subcommand)]
     Config(config::Config),
@@ -85,10 +89,8 @@ fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
             out.line(&format!("valmis {VERSION}"))?;
             Ok(Exit::Fine)
         }
-        None => {
-            out.text(&Arguments::command().render_help().to_string())?;
-            Ok(Exit::Fine)
-        }
+        Some(Command::Serve(args)) => serve::run(args, out),
+        None => serve::run(&arguments.serve, out),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -31,6 +32,12 @@ pub enum TlsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Not a name that a certificate can bear.
+    #[error("`{0}` is not a server name")]
+    ServerName(String),
+    /// rustls cannot work with these settings.
+    #[error("cannot set up TLS: {0}")]
+    Setup(String),
 }
 
 /// Makes the cryptography of the process that of aws-lc. Every binary and test calls it first; calling
@@ -41,9 +48,8 @@ pub fn install_crypto_provider() {
 }
 
 impl TlsConfig {
-    /// The trust anchors: those of the file, or else the system's. A system without any yields an empty
-    /// store: every verification then fails, which says more than a refusal to start.
-    pub fn roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
+    /// The trust anchors: those of the file, or else the system's.
+    fn roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
         let Some(path) = &self.ca_file else { return Ok(system_roots()) };
         let fault = |reason: String| TlsError::CaFile { path: path.clone(), reason };
         let mut roots = RootCertStore::empty();
@@ -57,28 +63,28 @@ impl TlsConfig {
         Ok(Arc::new(roots))
     }
 
-    /// Settings for rustls; the connection's host name is to be replaced by `server_name` by whoever
-    /// connects, unless this is given to [`super::http_client`].
+    /// Settings for rustls. With a `server_name` the certificate is verified against that name; the name
+    /// that is sent to the server stays the connection's.
     pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
         install_crypto_provider();
-        let builder = ClientConfig::builder();
-        let mut config = if self.insecure_skip_verify {
-            let provider = CryptoProvider::get_default().expect("installed above").clone();
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)))
-                .with_no_client_auth()
+        let provider = CryptoProvider::get_default().expect("installed above").clone();
+        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure_skip_verify {
+            Arc::new(AcceptAll(provider))
         } else {
-            builder.with_root_certificates(self.roots()?).with_no_client_auth()
-        };
-        if let Some(name) = self.server_name.clone().filter(|_| !self.insecure_skip_verify) {
-            let inner = rustls::client::WebPkiServerVerifier::builder(self.roots()?).build();
-            // Building fails without roots alone; then the plain verifier above refuses everything too.
-            if let (Ok(inner), Ok(name)) = (inner, ServerName::try_from(name)) {
-                config.dangerous().set_certificate_verifier(Arc::new(UnderName { inner, name }));
+            let inner = WebPkiServerVerifier::builder_with_provider(self.roots()?, provider)
+                .build()
+                .map_err(|error| TlsError::Setup(error.to_string()))?;
+            match &self.server_name {
+                None => inner,
+                Some(name) => {
+                    let name =
+                        ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))?;
+                    Arc::new(UnderName { inner, name })
+                }
             }
-        }
-        Ok(config)
+        };
+        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+        Ok(builder.with_no_client_auth())
     }
 }
 
@@ -96,7 +102,7 @@ fn system_roots() -> Arc<RootCertStore> {
 /// Verifies as usual, but under another name than the connection's.
 #[derive(Debug)]
 struct UnderName {
-    inner: Arc<rustls::client::WebPkiServerVerifier>,
+    inner: Arc<WebPkiServerVerifier>,
     name: ServerName<'static>,
 }
 

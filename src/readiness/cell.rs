@@ -84,6 +84,11 @@ impl Cell {
         self.lock().latest.is_some()
     }
 
+    /// Whether the last result speaks against the state without having changed it yet.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.lock().hysteresis.against().0 > 0
+    }
+
     /// The component as it stands now. A ready component that has not been heard of for too long counts
     /// as unknown here, whoever asks: this does not rely on any loop that might itself be stuck.
     pub(super) fn report(&self) -> ComponentReport {

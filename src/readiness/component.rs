@@ -74,7 +74,7 @@ pub struct Component {
     pub key: Key,
     /// Looks at it.
     pub prober: Arc<dyn Prober>,
-    /// Time between the starts of two probes.
+    /// Time between the starts of two probes; shorter while a change of state awaits confirmation.
     pub interval: Duration,
     /// How long one probe may take; a probe never overlaps the next one of its component, whatever the
     /// two are.

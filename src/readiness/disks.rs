@@ -13,7 +13,7 @@ use super::{Component, Key, Kind, Readiness, Thresholds};
 use crate::probe::disk::{Discovery, DiskProber, Mount, MountTable, StatVfs, Target};
 
 /// The owner of the components that are found here.
-const OWNER: &str = "disk discovery";
+pub const OWNER: &str = "disk discovery";
 /// How long reading the table of mounts may take: it waits for a lock of the kernel.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -73,7 +73,7 @@ impl Disks {
     fn component(&self, mount: &Mount) -> Component {
         let Config { interval, timeout, thresholds, job, instance, .. } = self.config.clone();
         let target = Target { path: PathBuf::from(&mount.mountpoint), writable: true, mounted: true };
-        let prober = DiskProber::with(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
+        let prober = DiskProber::new(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
         Component {
             key: Key { kind: Kind::Disk, name: mount.mountpoint.clone() },
             prober: Arc::new(prober),

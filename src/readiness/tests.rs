@@ -225,6 +225,23 @@ async fn a_failure_shows_its_reason_and_recovery_takes_two_results() {
 }
 
 #[tokio::test]
+async fn a_fault_is_confirmed_long_before_the_next_slot() {
+    let (component, fake) = fake("a", Act::Good);
+    let thresholds = Thresholds { failure: 4, success: 3 };
+    let interval = Duration::from_secs(2);
+    let fixture = start(vec![Component { interval, thresholds, ..component }]);
+    fixture.wait_for_state("a", State::Ready).await;
+    *fake.act.lock().unwrap() = Act::Bad;
+    wait_for("a first failure", || fixture.component("a").last_failure.is_some()).await;
+    let began = Instant::now();
+    fixture.wait_for_state("a", State::NotReady).await;
+    assert!(began.elapsed() < interval * 2, "{:?} for three more probes", began.elapsed());
+    *fake.act.lock().unwrap() = Act::Good;
+    fixture.wait_for_state("a", State::Ready).await;
+    assert!(began.elapsed() < interval * 5, "{:?} to recover", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_component_that_hangs_or_panics_concerns_no_other() {
     let (hung, hung_fake) = fake("hung", Act::Hang);
     let (panicking, _) = fake("panicking", Act::Panic);

@@ -14,9 +14,15 @@ pub(super) fn offset(key: &Key, interval: Duration) -> Duration {
     interval.mul_f64(share)
 }
 
+/// How soon to look again when the last result speaks against the state: a fault, or its end, is then
+/// confirmed in a fraction of the interval, and a single lost packet costs one more probe.
+pub(super) fn recheck_after(interval: Duration) -> Duration {
+    (interval / 4).min(Duration::from_secs(5))
+}
+
 /// The slot in which to start next, and how many were missed. Slots lie at `origin + n * interval`; one
-/// that comes less than half an interval after the last start is passed over, which happens after the
-/// first probe (it starts at once) alone.
+/// that comes less than half an interval after the last start is passed over, which happens after a probe
+/// that was no slot's: the first one, which starts at once, and one that looked again.
 pub(super) fn next_slot(
     origin: Instant,
     interval: Duration,

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::cell::Cell;
 use super::metrics::{Ending, Metrics};
 use super::publisher::Publisher;
-use super::timing::{next_slot, offset};
+use super::timing::{next_slot, offset, recheck_after};
 use crate::clock::SharedClock;
 use crate::model::{Sample, TimestampMs};
 use crate::probe::{Deadline, ProbeFailure, ProbeOutcome};
@@ -66,8 +66,12 @@ impl Watch {
                 () = self.stopped.cancelled() => return,
                 (at, outcome) = probe(&self.cell, &self.around) => self.keep(at, started, outcome),
             }
-            let (next, missed) = next_slot(origin, interval, started, Instant::now());
+            let ended = Instant::now();
+            let (mut next, missed) = next_slot(origin, interval, started, ended);
             self.around.metrics.missed(self.cell.component.key.kind, missed);
+            if self.cell.in_doubt() {
+                next = next.min(ended + recheck_after(interval));
+            }
             self.cell.promise(next + probe_timeout + GRACE + SLACK);
             tokio::select! {
                 () = self.removed.cancelled() => break,

@@ -252,3 +252,11 @@ fn the_fixtures_of_prometheus_are_good_or_bad_as_there() {
         r#"7:22: group "bad-syntax", rule 1, "x": could not parse expression: parse error: unexpected end of input"#,
     );
 }
+
+#[test]
+fn the_bundled_rules_are_good() {
+    let pattern = format!("{}/rules/valmis-*.yaml", env!("CARGO_MANIFEST_DIR"));
+    let loaded = load(&[pattern], Features::default());
+    assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
+    assert!(loaded.files.len() >= 4, "{} files", loaded.files.len());
+}

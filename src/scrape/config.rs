@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::Secret;
 use super::error::ConfigError;
+use crate::client::{HttpAuth, TlsConfig};
 use crate::discovery::TargetGroup;
 use crate::exposition::Format;
 
@@ -49,9 +49,9 @@ pub struct Config {
     /// Labels that all targets get, unless their group says otherwise.
     pub labels: BTreeMap<String, String>,
     /// How we identify ourselves.
-    pub authorization: Option<Authorization>,
+    pub authorization: Option<HttpAuth>,
     /// How the targets identify themselves.
-    pub tls: TlsSettings,
+    pub tls: TlsConfig,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
     /// The format of pages whose `Content-Type` does not name one.
@@ -67,40 +67,6 @@ pub struct LabelLimits {
     pub name_length: Option<usize>,
     /// Longest value in bytes.
     pub value_length: Option<usize>,
-}
-
-/// What is sent as `Authorization`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authorization {
-    /// `Bearer <token>`.
-    Bearer(Credential),
-    /// `Basic <user and password>`.
-    Basic {
-        /// The user.
-        username: String,
-        /// The password.
-        password: Credential,
-    },
-}
-
-/// A secret or the file that holds it, which is read anew for each scrape, since tokens are rotated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// The secret itself.
-    Inline(Secret),
-    /// The file that holds it; white space around it does not count.
-    File(PathBuf),
-}
-
-/// How a target's certificate is judged.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TlsSettings {
-    /// Accept every certificate.
-    pub insecure_skip_verify: bool,
-    /// Certificate authorities in PEM, instead of those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// The name that the certificate must be for, instead of the URL's host.
-    pub server_name: Option<String>,
 }
 
 impl Config {
@@ -125,7 +91,7 @@ impl Config {
             label_limits: LabelLimits::default(),
             labels: BTreeMap::new(),
             authorization: None,
-            tls: TlsSettings::default(),
+            tls: TlsConfig::default(),
             follow_redirects: true,
             fallback_format: None,
         }

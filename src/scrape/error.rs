@@ -1,5 +1,6 @@
 //! What can go wrong with a scrape, and with the configuration of one.
 
+use crate::client::TlsError;
 use crate::exposition::{ContentTypeError, ParseError};
 use crate::storage::AppendError;
 
@@ -119,17 +120,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         error: TargetError,
     },
-    /// The file with certificate authorities.
-    #[error("CA file `{path}`: {reason}")]
-    CaFile {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Not a host name or IP address.
-    #[error("invalid server name `{0}`")]
-    ServerName(String),
+    /// The trust settings cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client: {0}")]
     Client(String),

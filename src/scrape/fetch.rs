@@ -1,15 +1,18 @@
 //! Fetching one page, within a deadline and a size.
 
+use std::io::ErrorKind::InvalidData;
 use std::io::Read;
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue,
+};
 use reqwest::{Client, Response};
 use url::Url;
 
 use super::error::ScrapeError;
-use super::{Authorization, Config, Credential, Secret, Target};
+use super::{Config, Target};
 use crate::exposition;
 use crate::model::format_float;
 
@@ -36,12 +39,11 @@ async fn fetch_unhurried(client: &Client, config: &Config, target: &Target) -> R
         .header(ACCEPT, exposition::ACCEPT)
         .header(ACCEPT_ENCODING, "gzip")
         .header(TIMEOUT_HEADER, seconds(target.timeout));
-    match &config.authorization {
-        None => {}
-        Some(Authorization::Bearer(token)) => request = request.bearer_auth(reveal(token).await?.expose()),
-        Some(Authorization::Basic { username, password }) => {
-            request = request.basic_auth(username, Some(reveal(password).await?.expose()));
-        }
+    if let Some(auth) = config.authorization.clone() {
+        // Reading a password from a file takes as long as the file system likes.
+        let header = tokio::task::spawn_blocking(move || auth.header()).await;
+        let header = header.map_err(std::io::Error::other).flatten().map_err(ScrapeError::Credential)?;
+        request = request.header(AUTHORIZATION, sensitive(header.expose())?);
     }
     let failed = |error| request_error(&target.url, error);
     let response = request.send().await.map_err(failed)?;
@@ -83,14 +85,11 @@ impl Fetched {
     }
 }
 
-async fn reveal(credential: &Credential) -> Result<Secret, ScrapeError> {
-    match credential {
-        Credential::Inline(secret) => Ok(secret.clone()),
-        Credential::File(path) => {
-            let text = tokio::fs::read_to_string(path).await.map_err(ScrapeError::Credential)?;
-            Ok(Secret::new(text.trim()))
-        }
-    }
+fn sensitive(value: &str) -> Result<HeaderValue, ScrapeError> {
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|error| ScrapeError::Credential(std::io::Error::new(InvalidData, error)))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn seconds(duration: Duration) -> String {

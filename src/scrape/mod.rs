@@ -15,16 +15,14 @@ mod metrics;
 mod report;
 mod run;
 mod sample;
-mod secret;
 mod state;
 mod target;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Authorization, Config, Credential, LabelLimits, TlsSettings};
+pub use config::{Config, LabelLimits};
 pub use error::{ApplyError, ConfigError, ScrapeError};
 pub use manager::{Manager, Options};
 pub use metrics::Metrics;
-pub use secret::Secret;
 pub use state::{Health, TargetMetadata, TargetState};
 pub use target::{Target, TargetError};

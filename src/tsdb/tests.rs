@@ -606,7 +606,10 @@ fn damage_in_one_log_file_costs_nothing_of_the_next() {
     std::fs::write(&files[2], [0xff; 700]).unwrap();
     let (tsdb, report) = open(config(Some(folder.path())));
     assert_eq!((report.corruptions, report.unknown_references, report.truncated_bytes), (1, 0, 700));
-    assert_eq!(tsdb.stats().wal_bytes, files.iter().map(|file| std::fs::metadata(file).unwrap().len()).sum::<u64>());
+    assert_eq!(
+        tsdb.stats().wal_bytes,
+        files.iter().map(|file| std::fs::metadata(file).unwrap().len()).sum::<u64>()
+    );
     for series in everything(&tsdb) {
         let at = |point: &Point| point.at / 1_000;
         assert_eq!((at(&series.points[0]), series.points.last().map(at)), (0, Some(199)));

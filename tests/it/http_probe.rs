@@ -13,8 +13,8 @@ use axum::routing::get;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use regex::bytes::Regex;
 use url::Url;
-use valmis::model::Secret;
 use valmis::client::{HttpAuth, SecretSource};
+use valmis::model::Secret;
 use valmis::probe::http::{Compression, HttpConfig, HttpProber, METADATA, Method};
 use valmis::probe::{AddressPolicy, IpProtocol, ProbeOutcome};
 
@@ -297,8 +297,10 @@ async fn method_headers_body_and_credentials_reach_the_target() {
             config.headers.insert("x-token", HeaderValue::from_static("t"));
             config.headers.insert(header::USER_AGENT, HeaderValue::from_static("me"));
             config.headers.insert(header::HOST, HeaderValue::from_static("b.example"));
-            config.authorization =
-                Some(HttpAuth::Basic { username: "user".to_owned(), password: SecretSource::Value(Secret::new("pass")) });
+            config.authorization = Some(HttpAuth::Basic {
+                username: "user".to_owned(),
+                password: SecretSource::Value(Secret::new("pass")),
+            });
         },
         "POST b.example Basic dXNlcjpwYXNz t me hello",
     )

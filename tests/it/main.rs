@@ -1,7 +1,10 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod artifacts;
 mod certificate_files;
+mod dashboards;
 mod exposition;
+mod helm;
 mod http_probe;
 mod postgres;
 mod promql_syntax;
@@ -11,4 +14,5 @@ mod real;
 mod servers;
 mod tidy;
 mod tls_probe;
+mod tools;
 mod tsdb;

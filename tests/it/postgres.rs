@@ -16,6 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ROLES: &str = "\
     CREATE ROLE monitor LOGIN PASSWORD 'right'; GRANT pg_monitor TO monitor;\
     CREATE ROLE plain LOGIN PASSWORD 'right';\
+    CREATE ROLE certified LOGIN; GRANT pg_monitor TO certified;\
     CREATE ROLE tls_only LOGIN PASSWORD 'right'; GRANT pg_monitor TO tls_only;";
 
 fn target(dsn: &str) -> Target {
@@ -131,6 +132,15 @@ async fn logging_in_is_judged_layer_by_layer() {
     )
     .await;
     check("host=127.0.0.1 user=tls_only password=right sslmode=require", "ok", encrypted).await;
+    let (certificate, key) = (cluster.file("client.crt"), cluster.file("client.key"));
+    let certificate = format!("sslcert={} sslkey={}", certificate.display(), key.display());
+    check(&format!("host=127.0.0.1 user=certified sslmode=require {certificate}"), "ok", encrypted).await;
+    let no_certificate = "tcp=1 tls=1 authentication=0 new_connection=0";
+    check("host=127.0.0.1 user=certified sslmode=require", "auth", no_certificate).await;
+    let direct = cluster.superuser().await.query_one("SHOW server_version_num", &[]).await.unwrap();
+    let direct = direct.get::<_, &str>(0).parse::<u32>().unwrap() >= 170_000;
+    let (result, reached) = if direct { ("ok", encrypted) } else { ("tls", tls_failed) };
+    check(&format!("host=127.0.0.1 {login} sslmode=require sslnegotiation=direct"), result, reached).await;
     let refused = "tcp=1 authentication=0 new_connection=0";
     check("host=127.0.0.1 user=tls_only password=right sslmode=disable", "auth", refused).await;
     check("host=127.0.0.1 user=monitor password=hunter2 sslmode=disable", "auth", refused).await;
@@ -240,6 +250,10 @@ async fn repeated_probing_never_takes_more_than_two_connections_nor_waits_for_lo
             assert_eq!(kind(&outcome), "ok", "round {round}: {:?}", outcome.result);
             assert!(began.elapsed() < Duration::from_secs(10), "round {round} took {:?}", began.elapsed());
             assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
+            assert!(sum(&outcome, "pg_database_size_bytes", &[]).is_some(), "round {round}");
+            let asked =
+                sum(&outcome, "pg_scrape_collector_duration_seconds", &[("collector", "database_size")]);
+            assert_eq!(asked.is_some(), round == 0, "sizes are asked seldom: round {round}");
             assert_eq!(
                 sum(&outcome, "pg_locks_count", &[("datname", "postgres"), ("mode", "accessexclusivelock")]),
                 Some(1.0)
@@ -265,6 +279,28 @@ async fn repeated_probing_never_takes_more_than_two_connections_nor_waits_for_lo
         assert!(Instant::now() < deadline, "the held connection outlives its probe");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_catalogue_costs_only_the_facts_that_need_it() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    let monitor = prober(&cluster);
+    assert_eq!(kind(&probe(&monitor).await), "ok");
+    let locker = cluster.superuser().await;
+    // Whoever logs in must look for the database, and so waits for this lock.
+    locker.batch_execute("BEGIN; LOCK TABLE pg_catalog.pg_database IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let outcome = probe_within(&monitor, Duration::from_secs(5)).await;
+    assert_eq!((kind(&outcome), sum(&outcome, "pg_up", &[])), ("timeout", Some(0.0)));
+    assert_eq!(layers(&outcome), "tcp=1 authentication=0 query=1 new_connection=0");
+    assert!(sum(&outcome, "pg_settings_max_connections", &[]).is_some(), "{:?}", outcome.log);
+    assert!(sum(&outcome, "pg_stat_archiver_failed_count", &[]).is_some(), "{:?}", outcome.log);
+    assert_eq!(sum(&outcome, "pg_locks_count", &[]), None);
+    assert_eq!(sum(&outcome, "pg_scrape_collector_success", &[("collector", "locks")]), Some(0.0));
+    assert!(sum(&outcome, "pg_database_size_bytes", &[]).is_some(), "sizes known before are still shown");
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    let outcome = probe_until(&monitor, "ok").await;
+    assert!(sum(&outcome, "pg_locks_count", &[]).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -310,6 +346,9 @@ async fn a_hung_server_costs_no_more_than_the_deadline_and_recovers() {
         assert_eq!(layers(&outcome), "tcp=1 authentication=0 new_connection=0");
         assert_eq!(sum(&outcome, "pg_up", &[]), Some(0.0));
     }
+    let encrypted = monitor_dsn(&cluster).replace("sslmode=disable", "sslmode=require");
+    let outcome = probe_within(&PostgresProber::new(target(&encrypted)), Duration::from_millis(500)).await;
+    assert_eq!(layers(&outcome), "tcp=1 tls=0 new_connection=0");
     cluster.resume();
     let outcome = probe_until(&monitor, "ok").await;
     assert!(sum(&outcome, "pg_settings_max_connections", &[]).is_some());

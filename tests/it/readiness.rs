@@ -53,7 +53,9 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
     let dsn = Dsn::parse(&dsn).expect("a valid string");
     let instance = dsn.address();
     let database = PostgresProber::new(postgres::Target { dsn, password: Password::InDsn, role: None });
-    let root = DiskProber::new(disk::Target { path: "/".into(), writable: false, mounted: true });
+    let kernel = Arc::new(disk::Kernel::default());
+    let root = disk::Target { path: "/".into(), writable: false, mounted: true };
+    let root = DiskProber::new(root, kernel.clone(), kernel);
     let base = Component {
         key: Key { kind: Kind::Postgres, name: "main".to_owned() },
         prober: Arc::new(database),

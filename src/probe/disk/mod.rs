@@ -6,6 +6,7 @@
 //! first meets it, not by later ones.
 
 mod discovery;
+mod kernel;
 mod mountinfo;
 mod worker;
 
@@ -20,8 +21,11 @@ use super::{Deadline, ProbeFailure, ProbeOutcome, Prober};
 use crate::model::{Labels, METRIC_NAME, Sample};
 
 pub use discovery::{Discovery, EXCLUDED_FS_TYPES, EXCLUDED_MOUNT_POINTS};
+pub use kernel::Kernel;
 pub use mountinfo::{Mount, MountInfoError, holding, parse, visible};
-pub use worker::{Answer, KernelStatVfs, StatVfs, Usage, Worker};
+pub use worker::{StatVfs, Usage};
+
+use worker::{Answer, Worker};
 
 /// Name, type and help of every metric of this prober.
 /// Source of the names: `node_exporter` `collector/filesystem_common.go`; `valmis_` ones are ours.
@@ -59,24 +63,6 @@ pub trait MountTable: Send + Sync {
     fn mounts(&self) -> io::Result<Vec<Mount>>;
 }
 
-/// The kernel's table as the first process sees it, which in a container with the host's process
-/// namespace is the host's; or else as this process sees it (`hidepid` can forbid the first).
-/// Source: `node_exporter` does the same.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct KernelMounts;
-
-impl MountTable for KernelMounts {
-    fn mounts(&self) -> io::Result<Vec<Mount>> {
-        let text = std::fs::read_to_string("/proc/1/mountinfo")
-            .or_else(|_| std::fs::read_to_string("/proc/self/mountinfo"))?;
-        let (mounts, errors) = parse(&text);
-        for error in errors {
-            tracing::warn!(%error, "The table of mounts has a line that cannot be read: {error}");
-        }
-        Ok(mounts)
-    }
-}
-
 /// What to look at and what to expect of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -104,13 +90,8 @@ pub struct DiskProber {
 }
 
 impl DiskProber {
-    /// A prober of the machine's file systems.
-    pub fn new(target: Target) -> Self {
-        Self::with(target, Arc::new(KernelMounts), Arc::new(KernelStatVfs))
-    }
-
-    /// A prober with its own view of the system, for tests.
-    pub fn with(target: Target, mounts: Arc<dyn MountTable>, statvfs: Arc<dyn StatVfs>) -> Self {
+    /// A prober that finds mounts in `mounts` and asks `statvfs`; outside of tests both are a [`Kernel`].
+    pub fn new(target: Target, mounts: Arc<dyn MountTable>, statvfs: Arc<dyn StatVfs>) -> Self {
         let worker = Worker::new(target.path.clone(), statvfs);
         Self { target, mounts, worker, last_seen: Mutex::default() }
     }
@@ -153,7 +134,8 @@ impl DiskProber {
         }
     }
 
-    /// The mount to report on, and what is wrong with how it is mounted.
+    /// The mount to report on, and what is wrong with how it is mounted. The table is in the kernel's
+    /// memory: reading it asks no file system and does not hang with one.
     fn find_mount(&self) -> (Option<Mount>, Result<(), ProbeFailure>) {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mounts = match self.mounts.mounts() {

@@ -220,4 +220,23 @@ mod tests {
             assert!(mounts.iter().any(|mount| mount.mountpoint == path), "{path:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "([0-9:/ a-z\\\\-]|\\PC|\n){0,200}") {
+            let (mounts, errors) = parse(&text);
+            let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+            proptest::prop_assert_eq!(mounts.len() + errors.len(), lines);
+        }
+
+        #[test]
+        fn any_name_survives_being_escaped(name in "\\PC{0,20}") {
+            let escape = |c: char| match c {
+                ' ' | '\t' | '\n' | '\\' | '#' => format!("\\{:03o}", c as u32),
+                c => c.to_string(),
+            };
+            let escaped: String = name.chars().map(escape).collect();
+            proptest::prop_assert_eq!(unescape(&escaped), name);
+        }
+    }
 }

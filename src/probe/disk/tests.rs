@@ -57,7 +57,7 @@ fn fixture(table: &str, usage: Option<Usage>) -> (DiskProber, Arc<Table>, Arc<Fa
         calls: AtomicUsize::new(0),
     });
     let target = Target { path: "/data".into(), writable: true, mounted: true };
-    (DiskProber::with(target, table.clone(), fake.clone()), table, fake)
+    (DiskProber::new(target, table.clone(), fake.clone()), table, fake)
 }
 
 async fn probe(prober: &DiskProber, timeout_ms: u64) -> ProbeOutcome {
@@ -180,7 +180,9 @@ async fn a_mount_that_vanishes_is_reported_under_its_labels() {
 #[tokio::test]
 async fn the_machine_itself_can_be_looked_at() {
     let target = Target { path: "/".into(), writable: false, mounted: true };
-    let outcome = probe(&DiskProber::new(target), 30_000).await;
+    let outcome =
+        probe(&DiskProber::new(target, Arc::new(Kernel::default()), Arc::new(Kernel::default())), 30_000)
+            .await;
     assert_eq!(outcome.result, Ok(()));
     assert!(value(&outcome, "node_filesystem_size_bytes").unwrap() > 0.0);
 }

@@ -36,27 +36,9 @@ pub trait StatVfs: Send + Sync {
     fn statvfs(&self, path: &Path) -> io::Result<Usage>;
 }
 
-/// Asks the kernel.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct KernelStatVfs;
-
-impl StatVfs for KernelStatVfs {
-    fn statvfs(&self, path: &Path) -> io::Result<Usage> {
-        let found = rustix::fs::statvfs(path)?;
-        Ok(Usage {
-            block_size_bytes: found.f_frsize,
-            blocks: found.f_blocks,
-            blocks_free: found.f_bfree,
-            blocks_available: found.f_bavail,
-            files: found.f_files,
-            files_free: found.f_ffree,
-        })
-    }
-}
-
 /// What came of asking.
 #[derive(Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     /// The use of the file system.
     Usage(Usage),
     /// The file system answered with an error, or the thread could not be started.
@@ -72,7 +54,7 @@ struct Pending {
 }
 
 /// The one thread of one mount.
-pub struct Worker {
+pub(super) struct Worker {
     path: PathBuf,
     statvfs: Arc<dyn StatVfs>,
     pending: Mutex<Option<Pending>>,
@@ -80,12 +62,12 @@ pub struct Worker {
 
 impl Worker {
     /// A worker for the file system at `path`; no thread runs while nobody asks.
-    pub fn new(path: PathBuf, statvfs: Arc<dyn StatVfs>) -> Self {
+    pub(super) fn new(path: PathBuf, statvfs: Arc<dyn StatVfs>) -> Self {
         Self { path, statvfs, pending: Mutex::default() }
     }
 
     /// Asks, or goes on waiting for the call that is still stuck.
-    pub async fn ask(&self, deadline: Deadline) -> Answer {
+    pub(super) async fn ask(&self, deadline: Deadline) -> Answer {
         let mut pending = match self.take_unanswered() {
             Some(pending) => pending,
             None => match self.start() {

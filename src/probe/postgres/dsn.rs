@@ -128,145 +128,127 @@ impl Dsn {
 }
 
 fn build(pairs: Vec<(String, String)>) -> Result<Dsn, Vec<DsnError>> {
-    let mut errors = Vec::new();
-    let (mut host, mut hostaddr, mut port, mut user, mut dbname) = (None, None, 5432, None, None);
-    let (mut password, mut sslmode, mut roots) = (None, None, None);
-    let (mut certificate, mut key, mut direct_tls) = (None, None, false);
-    let mut channel_binding = ChannelBinding::Prefer;
-    for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-        let wrong = match name.as_str() {
-            "host" if value.contains(',') => {
-                Some(("host", "one host: each server is watched by a probe of its own"))
-            }
-            "host" => {
-                host = Some(value);
-                None
-            }
-            "hostaddr" => {
-                hostaddr = value.parse().ok();
-                hostaddr.is_none().then_some(("hostaddr", "one IP address"))
-            }
-            "port" => match value.parse() {
-                Ok(number) if number > 0 => {
-                    port = number;
-                    None
-                }
-                _ => Some(("port", "a number from 1 to 65535")),
-            },
-            "user" => {
-                user = Some(value);
-                None
-            }
-            "dbname" => {
-                dbname = Some(value);
-                None
-            }
-            "password" => {
-                password = Some(Secret::new(value));
-                None
-            }
-            "sslmode" => {
-                sslmode = parse_sslmode(&value);
-                let expected = "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`";
-                sslmode.is_none().then_some(("sslmode", expected))
-            }
-            "sslrootcert" => {
-                let system = value == "system";
-                roots = Some(if system {
-                    RootCertificates::System
-                } else {
-                    RootCertificates::File(value.into())
-                });
-                None
-            }
-            "sslcert" => {
-                certificate = Some(PathBuf::from(value));
-                None
-            }
-            "sslkey" => {
-                key = Some(PathBuf::from(value));
-                None
-            }
-            "sslnegotiation" => {
-                direct_tls = value == "direct";
-                let known = direct_tls || value == "postgres";
-                (!known).then_some(("sslnegotiation", "`postgres` or `direct`"))
-            }
-            "channel_binding" => match value.as_str() {
-                "disable" | "prefer" | "require" => {
-                    channel_binding = match value.as_str() {
-                        "disable" => ChannelBinding::Disable,
-                        "require" => ChannelBinding::Require,
-                        _ => ChannelBinding::Prefer,
-                    };
-                    None
-                }
-                _ => Some(("channel_binding", "`disable`, `prefer` or `require`")),
-            },
-            // Harmless habits: the probe has a name, an encoding and a deadline of its own.
-            "application_name" | "fallback_application_name" | "client_encoding" | "connect_timeout" => None,
-            _ => {
-                errors.push(DsnError::Unknown(name));
-                None
-            }
-        };
-        if let Some((parameter, expected)) = wrong {
-            errors.push(DsnError::Value { parameter, expected });
-        }
-    }
-    let host = host.or_else(|| hostaddr.map(|address: IpAddr| address.to_string()));
-    let sslmode = match (sslmode, &roots) {
-        // As in libpq: whoever names an authority wants it checked.
-        (Some(SslMode::Require), Some(RootCertificates::File(_))) => SslMode::VerifyCa,
-        (None, Some(RootCertificates::System)) => SslMode::VerifyFull,
-        (mode, _) => mode.unwrap_or(SslMode::Prefer),
-    };
-    if direct_tls && sslmode < SslMode::Require {
-        let expected = "at least `require` with `sslnegotiation=direct`";
-        errors.push(DsnError::Value { parameter: "sslmode", expected });
-    }
-    let client_certificate = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (Some(_), None) => {
-            errors.push(DsnError::Missing("sslkey"));
-            None
-        }
-        (None, Some(_)) => {
-            errors.push(DsnError::Missing("sslcert"));
-            None
-        }
-    };
-    let Some(user) = user else {
-        errors.push(DsnError::Missing("user"));
-        return Err(errors);
-    };
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    Ok(Dsn {
-        host: host.unwrap_or_else(|| "localhost".to_owned()),
-        hostaddr,
-        port,
-        dbname: dbname.unwrap_or_else(|| user.clone()),
-        user,
-        password,
-        sslmode,
-        sslrootcert: roots.unwrap_or(RootCertificates::System),
-        client_certificate,
-        direct_tls,
-        channel_binding,
-    })
+    let mut parts = Parts::default();
+    let mut errors: Vec<DsnError> = pairs
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| parts.set(&name, value).err())
+        .collect();
+    let dsn = parts.finish(&mut errors);
+    dsn.filter(|_| errors.is_empty()).ok_or(errors)
 }
 
-fn parse_sslmode(text: &str) -> Option<SslMode> {
-    Some(match text {
+/// What has been said so far.
+#[derive(Default)]
+struct Parts {
+    host: Option<String>,
+    hostaddr: Option<IpAddr>,
+    port: Option<u16>,
+    user: Option<String>,
+    dbname: Option<String>,
+    password: Option<Secret>,
+    sslmode: Option<SslMode>,
+    sslrootcert: Option<RootCertificates>,
+    sslcert: Option<PathBuf>,
+    sslkey: Option<PathBuf>,
+    direct_tls: bool,
+    channel_binding: Option<ChannelBinding>,
+}
+
+impl Parts {
+    fn set(&mut self, name: &str, value: String) -> Result<(), DsnError> {
+        match name {
+            "host" if value.contains(',') => {
+                return Err(invalid("host", "one host: each server is watched by a probe of its own"));
+            }
+            "host" => self.host = Some(value),
+            "hostaddr" => {
+                self.hostaddr = Some(value.parse().map_err(|_| invalid("hostaddr", "one IP address"))?);
+            }
+            "port" => {
+                let port = value.parse().ok().filter(|port| *port > 0);
+                self.port = Some(port.ok_or_else(|| invalid("port", "a number from 1 to 65535"))?);
+            }
+            "user" => self.user = Some(value),
+            "dbname" => self.dbname = Some(value),
+            "password" => self.password = Some(Secret::new(value)),
+            "sslmode" => self.sslmode = Some(parse_sslmode(&value)?),
+            "sslrootcert" if value == "system" => self.sslrootcert = Some(RootCertificates::System),
+            "sslrootcert" => self.sslrootcert = Some(RootCertificates::File(value.into())),
+            "sslcert" => self.sslcert = Some(value.into()),
+            "sslkey" => self.sslkey = Some(value.into()),
+            "sslnegotiation" => match value.as_str() {
+                "direct" => self.direct_tls = true,
+                "postgres" => self.direct_tls = false,
+                _ => return Err(invalid("sslnegotiation", "`postgres` or `direct`")),
+            },
+            "channel_binding" => {
+                self.channel_binding = Some(match value.as_str() {
+                    "disable" => ChannelBinding::Disable,
+                    "prefer" => ChannelBinding::Prefer,
+                    "require" => ChannelBinding::Require,
+                    _ => return Err(invalid("channel_binding", "`disable`, `prefer` or `require`")),
+                });
+            }
+            // Harmless habits: the probe has a name, an encoding and a deadline of its own.
+            "application_name" | "fallback_application_name" | "client_encoding" | "connect_timeout" => {}
+            unknown => return Err(DsnError::Unknown(unknown.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Fills in what is implied and checks what belongs together.
+    fn finish(self, errors: &mut Vec<DsnError>) -> Option<Dsn> {
+        let sslmode = match (self.sslmode, &self.sslrootcert) {
+            // As in libpq: whoever names an authority wants it checked.
+            (Some(SslMode::Require), Some(RootCertificates::File(_))) => SslMode::VerifyCa,
+            (None, Some(RootCertificates::System)) => SslMode::VerifyFull,
+            (mode, _) => mode.unwrap_or(SslMode::Prefer),
+        };
+        if self.direct_tls && sslmode < SslMode::Require {
+            errors.push(invalid("sslmode", "at least `require` with `sslnegotiation=direct`"));
+        }
+        match (&self.sslcert, &self.sslkey) {
+            (Some(_), None) => errors.push(DsnError::Missing("sslkey")),
+            (None, Some(_)) => errors.push(DsnError::Missing("sslcert")),
+            _ => {}
+        }
+        let Some(user) = self.user else {
+            errors.push(DsnError::Missing("user"));
+            return None;
+        };
+        let host = self.host.or_else(|| self.hostaddr.map(|address| address.to_string()));
+        Some(Dsn {
+            host: host.unwrap_or_else(|| "localhost".to_owned()),
+            hostaddr: self.hostaddr,
+            port: self.port.unwrap_or(5432),
+            dbname: self.dbname.unwrap_or_else(|| user.clone()),
+            user,
+            password: self.password,
+            sslmode,
+            sslrootcert: self.sslrootcert.unwrap_or(RootCertificates::System),
+            client_certificate: self.sslcert.zip(self.sslkey),
+            direct_tls: self.direct_tls,
+            channel_binding: self.channel_binding.unwrap_or(ChannelBinding::Prefer),
+        })
+    }
+}
+
+fn invalid(parameter: &'static str, expected: &'static str) -> DsnError {
+    DsnError::Value { parameter, expected }
+}
+
+fn parse_sslmode(text: &str) -> Result<SslMode, DsnError> {
+    Ok(match text {
         "disable" => SslMode::Disable,
         "prefer" => SslMode::Prefer,
         "require" => SslMode::Require,
         "verify-ca" => SslMode::VerifyCa,
         "verify-full" => SslMode::VerifyFull,
-        _ => return None,
+        _ => {
+            let expected = "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`";
+            return Err(invalid("sslmode", expected));
+        }
     })
 }
 
@@ -430,5 +412,25 @@ mod tests {
     fn printing_hides_the_password() {
         let printed = format!("{:?}", dsn("postgres://u:hunter2@h/d"));
         assert!(printed.contains("<secret>") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(postgres://)?([a-z0-9@:/?&=%',. \\\\\\[\\]-]|\\PC){0,60}") {
+            if let Err(errors) = Dsn::parse(&text) {
+                proptest::prop_assert!(!errors.is_empty());
+            }
+        }
+
+        #[test]
+        fn any_password_can_be_written_in_both_forms(password in "\\PC{1,20}") {
+            let encoded: Vec<String> = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encoded = encoded.concat();
+            let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
+            for text in [format!("postgres://u:{encoded}@h"), format!("user=u password='{quoted}'")] {
+                let dsn = dsn(&text);
+                proptest::prop_assert_eq!(dsn.password.as_ref().map(Secret::expose), Some(password.as_str()));
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::model::{Labels, Span, format_float};
+use crate::model::{Labels, Span, format_float, quote};
 use crate::promql::ast::{AggregateExpr, AggregateOp, Grouping};
 use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::{Kind, Node};
@@ -84,7 +84,7 @@ impl Evaluator<'_> {
             return Err(failure("count_values needs the name of a label"));
         };
         if label.is_empty() {
-            return Err(failure(format!("invalid label name {label:?}")));
+            return Err(failure(format!("invalid label name {}", quote(label))));
         }
         let input = self.vector(input, steps)?;
         // The value replaces a label of that name before groups are formed.

@@ -2,7 +2,7 @@
 //!
 //! The texts are those of Prometheus' `util/annotations`.
 
-use crate::model::{Span, TimestampMs};
+use crate::model::{Span, TimestampMs, quote};
 use crate::promql::numeric::format_g;
 use crate::promql::value::{Annotation, AnnotationKind};
 
@@ -77,7 +77,7 @@ impl Annotations {
     pub(super) fn bad_bucket_label(&mut self, metric: &str, value: &str, span: Span) {
         let name = for_metric(metric);
         self.warning(
-            &format!("bucket label \"le\" is missing or has a malformed value of {value:?}{name}"),
+            &format!("bucket label \"le\" is missing or has a malformed value of {}{name}", quote(value)),
             span,
         );
     }
@@ -92,7 +92,8 @@ impl Annotations {
     pub(super) fn possible_non_counter(&mut self, metric: &str, span: Span) {
         self.info(
             &format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                quote(metric)
             ),
             span,
         );
@@ -146,7 +147,7 @@ impl Annotations {
 }
 
 fn for_metric(name: &str) -> String {
-    if name.is_empty() { String::new() } else { format!(" for metric name {name:?}") }
+    if name.is_empty() { String::new() } else { format!(" for metric name {}", quote(name)) }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::promql::value::EvalError;
 use super::Evaluator;
 use super::binary::{Operation, SetOperation};
 use super::error::failure;
-use super::grouping::{Groups, LabelKey, Members, PassThrough};
+use super::grouping::{Groups, LabelKey, Members};
 use super::matrix::{Row, StepMatrix, absent, is_present, without_metadata};
 
 /// Both sides with the groups of their rows.
@@ -98,6 +98,9 @@ impl Evaluator<'_> {
         };
         pairing.check_one_side()?;
         let result = pairing.run(self, steps)?;
+        if pairing.is_bijective() {
+            return Ok(result);
+        }
         self.distinct(result, steps)
     }
 
@@ -159,6 +162,15 @@ struct Pairing<'p> {
 }
 
 impl Pairing<'_> {
+    /// Whether each result has labels of its own: one-to-one they are what the group has in common.
+    fn is_bijective(&self) -> bool {
+        let alone = |members: &Members| members.iter().all(|rows| rows.len() <= 1);
+        self.matching.cardinality == MatchCardinality::OneToOne
+            && self.matching.include.is_empty()
+            && alone(&self.sides.members_of_many)
+            && alone(&self.sides.members_of_one)
+    }
+
     /// At no instant two rows of a group on the "one" side may have a value.
     fn check_one_side(&self) -> Result<(), EvalError> {
         let crowded: Vec<&[usize]> = self.sides.members_of_one.iter().filter(|rows| rows.len() > 1).collect();
@@ -193,78 +205,78 @@ impl Pairing<'_> {
     }
 
     fn run(&self, evaluator: &mut Evaluator<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
-        let mut result = StepMatrix::with_capacity(steps.count, self.many.len());
-        // For "one" rows that may have to be filled in for: where their group found a partner.
-        let mut met: HashMap<usize, Vec<bool>> = HashMap::new();
-        let track_met = self.matching.fill.left.is_some();
-        let mut taken = Taken::default();
+        let mut pairs = Pairs {
+            result: StepMatrix::with_capacity(steps.count, self.many.len()),
+            met: HashMap::new(),
+            taken: HashMap::new(),
+        };
+        let mut filled = Vec::new();
         for (row, group) in self.sides.many.iter().enumerate() {
             evaluator.tick(steps.count)?;
-            evaluator.check_growth(&result)?;
-            let crowded = self.sides.members_of_many.of(*group).len() > 1;
-            let many = &self.many.rows()[row];
-            let cells = self.many.row(row);
-            let mut partnered = vec![false; if self.matching.fill.right.is_some() { steps.count } else { 0 }];
-            for other in self.sides.members_of_one.of(*group) {
-                let partners = self.one.row(*other);
-                mark_present(&mut partnered, partners);
-                let labels = self.result_labels(&many.labels, &self.one.rows()[*other].labels);
-                if crowded {
-                    taken.claim(self.matching.cardinality, *group, &labels, cells, |step| {
-                        is_present(partners[step])
-                    })?;
-                }
-                if track_met {
-                    note_met(met.entry(*group).or_insert_with(|| vec![false; steps.count]), cells, |step| {
-                        is_present(partners[step])
-                    });
-                }
-                self.push(&mut result, labels, cells, |step| partners[step]);
+            evaluator.check_growth(&pairs.result)?;
+            let many = &self.many.rows()[row].labels;
+            let others = self.sides.members_of_one.of(*group);
+            for other in others {
+                let labels = || self.result_labels(many, &self.one.rows()[*other].labels);
+                self.pair(&mut pairs, row, self.one.row(*other), labels)?;
             }
             if let Some(fill) = self.matching.fill.right {
-                let labels = self.result_labels(&many.labels, &self.key.of(&many.labels));
-                if crowded {
-                    taken
-                        .claim(self.matching.cardinality, *group, &labels, cells, |step| !partnered[step])?;
-                }
-                if track_met {
-                    note_met(met.entry(*group).or_insert_with(|| vec![false; steps.count]), cells, |step| {
-                        !partnered[step]
-                    });
-                }
-                self.push(&mut result, labels, cells, |step| if partnered[step] { absent() } else { fill });
+                filled.clear();
+                filled.resize(steps.count, fill);
+                others.iter().for_each(|other| remove_present(&mut filled, self.one.row(*other)));
+                self.pair(&mut pairs, row, &filled, || self.result_labels(many, &self.key.of(many)))?;
             }
         }
         if let Some(fill) = self.matching.fill.left {
-            self.fill_many_side(&mut result, fill, &met);
+            for (row, group) in self.sides.one.iter().enumerate() {
+                evaluator.check_growth(&pairs.result)?;
+                filled.clear();
+                filled.resize(steps.count, fill);
+                if let Some(met) = pairs.met.get(group) {
+                    remove_present(&mut filled, met);
+                }
+                let one = &self.one.rows()[row].labels;
+                let labels = || self.result_labels(&self.key.of(one), one);
+                self.push(&mut pairs.result, &filled, self.one.row(row), labels);
+            }
         }
-        Ok(result)
+        Ok(pairs.result)
     }
 
-    /// Pairs the "one" rows that found no partner with a value.
-    fn fill_many_side(&self, result: &mut StepMatrix, fill: f64, met: &HashMap<usize, Vec<bool>>) {
-        for (row, group) in self.sides.one.iter().enumerate() {
-            let one = &self.one.rows()[row];
-            let labels = self.result_labels(&self.key.of(&one.labels), &one.labels);
-            let met = met.get(group);
-            let fills: Vec<f64> = (0..self.one.steps())
-                .map(|step| if met.is_some_and(|met| met[step]) { absent() } else { fill })
-                .collect();
-            self.push(result, labels, &fills, |step| self.one.row(row)[step]);
+    /// Pairs a row of the "many" side with partners' cells.
+    fn pair(
+        &self,
+        pairs: &mut Pairs,
+        row: usize,
+        partners: &[f64],
+        labels: impl Fn() -> Labels,
+    ) -> Result<(), EvalError> {
+        let cells = self.many.row(row);
+        let group = self.sides.many[row];
+        if self.sides.members_of_many.of(group).len() > 1 {
+            pairs.claim(self.matching.cardinality, group, &labels, cells, partners)?;
         }
+        if self.matching.fill.left.is_some() {
+            let met = pairs.met.entry(group).or_insert_with(|| vec![absent(); cells.len()]);
+            for (met, (cell, partner)) in met.iter_mut().zip(cells.iter().zip(partners)) {
+                if is_present(*cell) && is_present(*partner) {
+                    *met = *cell;
+                }
+            }
+        }
+        self.push(&mut pairs.result, cells, partners, labels);
+        Ok(())
     }
 
     /// Appends a pair's values wherever both have one.
-    fn push(&self, result: &mut StepMatrix, labels: Labels, many: &[f64], one: impl Fn(usize) -> f64) {
-        let row = Row { labels, drop_name: self.return_bool };
+    fn push(&self, result: &mut StepMatrix, many: &[f64], one: &[f64], labels: impl FnOnce() -> Labels) {
         result.push(
-            || row,
+            || Row { labels: labels(), drop_name: self.return_bool },
             |cells| {
-                for (step, (cell, many)) in cells.iter_mut().zip(many).enumerate() {
-                    let one = one(step);
-                    if is_present(*many) && is_present(one) {
-                        let (left, right) = if self.swapped { (one, *many) } else { (*many, one) };
-                        *cell = self.operation.apply(left, right, self.return_bool);
+                for (cell, (many, one)) in cells.iter_mut().zip(many.iter().zip(one)) {
+                    if is_present(*many) && is_present(*one) {
+                        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
+                        *cell = self.operation.apply(*left, *right, self.return_bool);
                     }
                 }
             },
@@ -292,37 +304,40 @@ impl Pairing<'_> {
     }
 }
 
-fn note_met(met: &mut [bool], cells: &[f64], partnered: impl Fn(usize) -> bool) {
-    for (step, (met, cell)) in met.iter_mut().zip(cells).enumerate() {
-        *met |= is_present(*cell) && partnered(step);
+/// Removes values where others are present.
+fn remove_present(cells: &mut [f64], others: &[f64]) {
+    for (cell, other) in cells.iter_mut().zip(others) {
+        if is_present(*other) {
+            *cell = absent();
+        }
     }
 }
 
-/// Which results of a crowded group exist at which instants, to find two that are the same.
-#[derive(Default)]
-struct Taken {
-    by_group: HashMap<usize, Vec<bool>>,
-    by_labels: HashMap<usize, HashMap<Labels, Vec<bool>, PassThrough>>,
+/// The result of a binary operation as it grows.
+struct Pairs {
+    result: StepMatrix,
+    /// Where each group of the "one" side found a partner, if those that did not are filled in for.
+    met: HashMap<usize, Vec<f64>>,
+    /// Where groups with several "many" rows have a result: one-to-one there may be one at an instant,
+    /// otherwise one with the same labels.
+    taken: HashMap<(usize, Labels), Vec<bool>>,
 }
 
-impl Taken {
+impl Pairs {
+    /// Notes the instants of a pair of a group with several "many" rows.
     fn claim(
         &mut self,
         cardinality: MatchCardinality,
         group: usize,
-        labels: &Labels,
+        labels: impl FnOnce() -> Labels,
         cells: &[f64],
-        partnered: impl Fn(usize) -> bool,
+        partners: &[f64],
     ) -> Result<(), EvalError> {
-        let none = || vec![false; cells.len()];
         let one_to_one = cardinality == MatchCardinality::OneToOne;
-        let taken = if one_to_one {
-            self.by_group.entry(group).or_insert_with(none)
-        } else {
-            self.by_labels.entry(group).or_default().entry(labels.clone()).or_insert_with(none)
-        };
-        for (step, (taken, cell)) in taken.iter_mut().zip(cells).enumerate() {
-            if !is_present(*cell) || !partnered(step) {
+        let labels = if one_to_one { Labels::empty() } else { labels() };
+        let taken = self.taken.entry((group, labels)).or_insert_with(|| vec![false; cells.len()]);
+        for (taken, (cell, partner)) in taken.iter_mut().zip(cells.iter().zip(partners)) {
+            if !is_present(*cell) || !is_present(*partner) {
                 continue;
             }
             if *taken {

@@ -16,6 +16,8 @@ mod histogram;
 mod matching;
 mod matrix;
 mod selector;
+#[cfg(test)]
+mod tests;
 mod topk;
 mod window;
 

@@ -17,10 +17,12 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::clock::SystemClock;
 use crate::exposition::{Format, Metadata, MetricType};
+use crate::model::Secret;
+use crate::scrape::Health;
 use crate::scrape::testing::TestStore;
-use crate::scrape::{Authorization, Credential, Health, Secret, TlsSettings};
 
 /// A server that gives every request the same reply, which can be changed.
 struct Server {
@@ -369,11 +371,11 @@ async fn we_identify_ourselves_and_secrets_do_not_print() {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "t0ken\n").unwrap();
-    let inline = Credential::Inline(Secret::new("open sesame"));
+    let inline = SecretSource::Value(Secret::new("open sesame"));
     let cases = [
-        (Authorization::Bearer(Credential::File(token)), "authorization: bearer t0ken\r\n"),
+        (HttpAuth::Bearer(SecretSource::File(token)), "authorization: bearer t0ken\r\n"),
         (
-            Authorization::Basic { username: "me".to_owned(), password: inline },
+            HttpAuth::Basic { username: "me".to_owned(), password: inline },
             // me:open sesame
             "authorization: basic bwu6b3blbibzzxnhbwu=\r\n",
         ),
@@ -405,7 +407,7 @@ async fn a_certificate_is_judged_as_the_job_says() {
     let acceptor = TlsAcceptor::from(Arc::new(server_config));
     let page = reply("200 OK", "text/plain", b"a 1\n", "");
     let server = Server::start(Some(page), Some(acceptor)).await;
-    let check = async |tls: TlsSettings, expected: Option<&str>| {
+    let check = async |tls: TlsConfig, expected: Option<&str>| {
         let bench = Bench::start(server.address, |config| {
             slow(config);
             "https".clone_into(&mut config.scheme);
@@ -418,12 +420,12 @@ async fn a_certificate_is_judged_as_the_job_says() {
             Some(expected) => assert!(error.contains(expected), "{error}"),
         }
     };
-    let trusting = TlsSettings { ca_file: Some(ca_file), ..TlsSettings::default() };
-    let renamed = TlsSettings { server_name: Some("valmis.example".to_owned()), ..trusting.clone() };
-    check(TlsSettings::default(), Some("invalid peer certificate: UnknownIssuer")).await;
+    let trusting = TlsConfig { ca_file: Some(ca_file), ..TlsConfig::default() };
+    let renamed = TlsConfig { server_name: Some("valmis.example".to_owned()), ..trusting.clone() };
+    check(TlsConfig::default(), Some("invalid peer certificate: UnknownIssuer")).await;
     check(trusting, Some("certificate not valid for name")).await;
     check(renamed, None).await;
-    check(TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() }, None).await;
+    check(TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() }, None).await;
 }
 
 #[tokio::test]
@@ -437,7 +439,7 @@ async fn everything_wrong_with_the_jobs_is_reported_and_nothing_changes() {
     two.tls.ca_file = Some(Path::new("/nowhere/ca.pem").to_owned());
     two.scheme = "ftp".to_owned();
     let error =
-        bench.manager.apply(vec![one, two.clone(), Config { tls: TlsSettings::default(), ..two }]).await;
+        bench.manager.apply(vec![one, two.clone(), Config { tls: TlsConfig::default(), ..two }]).await;
     assert_eq!(
         error.unwrap_err().to_string(),
         "scrape job `one`: scrape timeout greater than scrape interval\n\

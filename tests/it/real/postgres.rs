@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
@@ -58,7 +58,7 @@ impl Cluster {
         let socket_folder = folder.path().display();
         let fixed = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{socket_folder}'\n\
-             ssl = on\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n\
+             ssl = on\nssl_ca_file = 'ca.crt'\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n\
              fsync = off\nshared_buffers = 8MB\npassword_encryption = 'scram-sha-256'\n{settings}\n"
         );
         fs::write(folder.path().join("data/postgresql.auto.conf"), auto_conf(folder.path(), &fixed)).unwrap();
@@ -88,7 +88,7 @@ impl Cluster {
 
     /// The certificate of the authority that signed the server's.
     pub(crate) fn authority(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
+        self.folder.path().join("data/ca.crt")
     }
 
     /// A file in the server's own folder that goes away with it.
@@ -205,6 +205,7 @@ impl Drop for Cluster {
 const HBA: &str = "\
 local all postgres trust
 local replication postgres trust
+hostssl all certified 127.0.0.1/32 cert
 hostssl all tls_only 127.0.0.1/32 scram-sha-256
 hostnossl all tls_only 127.0.0.1/32 reject
 host all all 127.0.0.1/32 scram-sha-256
@@ -295,7 +296,7 @@ fn spawn(programs: &Path, folder: &Path) -> Child {
     command(programs, "postgres", folder).args(["-D", "data"]).spawn().unwrap()
 }
 
-/// An authority and a certificate for `localhost` signed by it.
+/// An authority, and signed by it a certificate for `localhost` and one for the client `certified`.
 fn write_certificates(folder: &Path) {
     let mut authority = CertificateParams::new([]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -303,7 +304,13 @@ fn write_certificates(folder: &Path) {
     let key = KeyPair::generate().unwrap();
     let server =
         CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
+    let client_key = KeyPair::generate().unwrap();
+    let mut client = CertificateParams::new([]).unwrap();
+    client.distinguished_name.push(DnType::CommonName, "certified");
+    let client = client.signed_by(&client_key, &authority).unwrap();
+    fs::write(folder.join("client.crt"), client.pem()).unwrap();
+    fs::write(folder.join("client.key"), client_key.serialize_pem()).unwrap();
+    fs::write(folder.join("data/ca.crt"), authority.pem()).unwrap();
     fs::write(folder.join("data/server.crt"), server.pem()).unwrap();
     let key_file = folder.join("data/server.key");
     fs::write(&key_file, key.serialize_pem()).unwrap();

@@ -149,30 +149,57 @@ fn last_two(window: Window<'_>) -> Option<(&Point, &Point)> {
     (before.at != last.at).then_some((before, last))
 }
 
-/// `changes`: how often the value changed. A NaN is no change from a NaN.
-pub(super) fn changes(range: &Range<'_>) -> impl FnMut(Window<'_>) -> Option<f64> + use<> {
-    let anchored = range.modifier() == Some(RangeModifier::Anchored);
-    move |window| {
-        count_pairs(window, anchored, |before, after| before != after && !(before.is_nan() && after.is_nan()))
+/// `changes` and `resets`: how many neighbouring values satisfy a condition.
+///
+/// Where they do is found once for each series; a window then costs two searches among those places.
+#[derive(Debug)]
+pub(super) struct PairCount {
+    condition: fn(f64, f64) -> bool,
+    anchored: bool,
+    /// The places of the later points of such pairs.
+    places: Vec<usize>,
+}
+
+impl PairCount {
+    /// How often the value changed. A NaN is no change from a NaN.
+    pub(super) fn changes(range: &Range<'_>) -> Self {
+        Self::new(range, |before, after| before != after && !(before.is_nan() && after.is_nan()))
+    }
+
+    /// How often the value decreased.
+    pub(super) fn resets(range: &Range<'_>) -> Self {
+        Self::new(range, |before, after| after < before)
+    }
+
+    fn new(range: &Range<'_>, condition: fn(f64, f64) -> bool) -> Self {
+        let anchored = range.modifier() == Some(RangeModifier::Anchored);
+        Self { condition, anchored, places: Vec::new() }
     }
 }
 
-/// `resets`: how often the value decreased.
-pub(super) fn resets(range: &Range<'_>) -> impl FnMut(Window<'_>) -> Option<f64> + use<> {
-    let anchored = range.modifier() == Some(RangeModifier::Anchored);
-    move |window| count_pairs(window, anchored, |before, after| after < before)
-}
+impl WindowFunction for PairCount {
+    fn series(&mut self, points: &[Point]) {
+        self.places.clear();
+        let pairs = points.windows(2).enumerate();
+        self.places.extend(
+            pairs
+                .filter(|(_, pair)| (self.condition)(pair[0].value, pair[1].value))
+                .map(|(index, _)| index + 1),
+        );
+    }
 
-/// How many neighbouring values satisfy a condition. With `anchored` the newest point that is not
-/// within the window counts as its first.
-fn count_pairs(window: Window<'_>, anchored: bool, condition: impl Fn(f64, f64) -> bool) -> Option<f64> {
-    let mut points = window.points;
-    if anchored {
-        let before = points.partition_point(|point| point.at <= window.start);
-        if before == points.len() {
-            return None;
+    fn window(&mut self, window: Window<'_>) -> Option<f64> {
+        let mut first = window.skipped;
+        if self.anchored {
+            // The newest point that is not within the window counts as its first.
+            let before = window.points.partition_point(|point| point.at <= window.start);
+            if before == window.points.len() {
+                return None;
+            }
+            first += before.saturating_sub(1);
         }
-        points = &points[before.saturating_sub(1)..];
+        let end = window.skipped + window.points.len();
+        let count = |place: usize| self.places.partition_point(|pair| *pair < place);
+        Some((count(end) - count(first + 1)) as f64)
     }
-    Some(points.windows(2).filter(|pair| condition(pair[0].value, pair[1].value)).count() as f64)
 }

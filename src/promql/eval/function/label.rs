@@ -1,8 +1,6 @@
 //! `label_replace` and `label_join`: the labels change, the values do not.
 
-use regex::Regex;
-
-use crate::model::{Labels, METRIC_NAME};
+use crate::model::{GoRegex, Labels, METRIC_NAME};
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::error::failure;
 use crate::promql::eval::matrix::StepMatrix;
@@ -16,15 +14,10 @@ impl Evaluator<'_> {
     pub(super) fn label_replace(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {
         let (target, template) = (text(args, 1)?, text(args, 2)?);
         let (source, pattern) = (text(args, 3)?, text(args, 4)?);
-        let regex = Regex::new(&format!("^(?s:{pattern})$"))
+        let regex = GoRegex::anchored(pattern)
             .map_err(|_| failure(format!("invalid regular expression in label_replace(): {pattern}")))?;
         check_name(target, "destination", "label_replace")?;
-        self.relabel(args, steps, target, |labels| {
-            let captures = regex.captures(labels.get(source))?;
-            let mut value = String::new();
-            captures.expand(template, &mut value);
-            Some(value)
-        })
+        self.relabel(args, steps, target, |labels| regex.expand(labels.get(source), template))
     }
 
     pub(super) fn label_join(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {

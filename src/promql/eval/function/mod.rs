@@ -239,8 +239,8 @@ impl Evaluator<'_> {
             Function::Delta => self.over_windows(range, steps, counter::Rate::gauge(range))?,
             Function::InstantRate => self.over_windows(range, steps, counter::instant_rate)?,
             Function::InstantDelta => self.over_windows(range, steps, counter::instant_delta)?,
-            Function::Changes => self.over_windows(range, steps, counter::changes(range))?,
-            Function::Resets => self.over_windows(range, steps, counter::resets(range))?,
+            Function::Changes => self.over_windows(range, steps, counter::PairCount::changes(range))?,
+            Function::Resets => self.over_windows(range, steps, counter::PairCount::resets(range))?,
             Function::QuantileOverTime => self.quantile_over_time(range, &scalars[0], args[0].span, steps)?,
             Function::PredictLinear => {
                 self.over_windows(range, steps, regression::predict_linear(&scalars[0]))?

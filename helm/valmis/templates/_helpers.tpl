@@ -1,0 +1,65 @@
+{{- define "valmis.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "valmis.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "valmis.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "valmis.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "valmis.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "valmis.labels" -}}
+{{ include "valmis.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "valmis.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "valmis.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "valmis.image" -}}
+{{- $repository := .Values.image.repository }}
+{{- with .Values.image.registry }}{{ $repository = printf "%s/%s" . $repository }}{{ end }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "valmis.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if and .Values.externalUrl (not (hasKey $config "external_url")) }}
+{{- $_ := set $config "external_url" .Values.externalUrl }}
+{{- end }}
+{{- tpl (toYaml $config) . }}
+{{- end }}
+
+{{- define "valmis.url" -}}
+{{- if .Values.externalUrl }}
+{{- .Values.externalUrl | trimSuffix "/" }}
+{{- else }}
+{{- printf "http://%s.%s.svc:%v" (include "valmis.fullname" .) .Release.Namespace .Values.service.port }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,193 @@
+//! Successful answers: the envelope, and PromQL values as JSON.
+//! Source: Prometheus `web/api/v1/json_codec.go` and `util/jsonutil/marshal.go`.
+
+use std::fmt::Write;
+
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::model::{Labels, LineColumn, TimestampMs, format_float};
+use crate::promql::{Annotation, AnnotationKind, Output, Value};
+
+/// A response with a JSON text.
+pub(super) fn json(text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// `{"status":"success","data":…}`
+pub(super) fn success<T: Serialize>(data: &T) -> Response {
+    success_with_warnings(data, &[])
+}
+
+/// The same with warnings.
+pub(super) fn success_with_warnings<T: Serialize>(data: &T, warnings: &[String]) -> Response {
+    let mut text = String::from(r#"{"status":"success","data":"#);
+    text.push_str(&serde_json::to_string(data).expect("wire types are always JSON"));
+    push_list(&mut text, "warnings", warnings);
+    text.push('}');
+    json(text)
+}
+
+/// The answer to a query, at most `limit` series of it (0: all).
+pub(super) fn query_result(query: &str, output: &Output, limit: usize) -> Response {
+    let (mut warnings, mut infos) = (Vec::new(), Vec::new());
+    let mut text = String::from(r#"{"status":"success","data":{"resultType":""#);
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    match &output.value {
+        Value::Scalar { at, value } => {
+            text.push_str(r#"scalar","result":"#);
+            push_point(&mut text, *at, *value);
+        }
+        Value::String { at, value } => {
+            text.push_str(r#"string","result":["#);
+            push_time(&mut text, *at);
+            text.push(',');
+            push_text(&mut text, value);
+            text.push(']');
+        }
+        Value::Vector(samples) => {
+            text.push_str(r#"vector","result":["#);
+            for (index, sample) in samples.iter().take(limit).enumerate() {
+                push_metric(&mut text, index, &sample.labels);
+                text.push_str(r#","value":"#);
+                push_point(&mut text, sample.at, sample.value);
+                text.push('}');
+            }
+            text.push(']');
+            if samples.len() > limit {
+                warnings.push(TRUNCATED.to_owned());
+            }
+        }
+        Value::Matrix(series) => {
+            text.push_str(r#"matrix","result":["#);
+            for (index, one) in series.iter().take(limit).enumerate() {
+                push_metric(&mut text, index, &one.labels);
+                text.push_str(r#","values":["#);
+                for (index, point) in one.points.iter().enumerate() {
+                    if index > 0 {
+                        text.push(',');
+                    }
+                    push_point(&mut text, point.at, point.value);
+                }
+                text.push_str("]}");
+            }
+            text.push(']');
+            if series.len() > limit {
+                warnings.push(TRUNCATED.to_owned());
+            }
+        }
+    }
+    text.push('}');
+    for annotation in &output.annotations {
+        let list = match annotation.kind {
+            AnnotationKind::Warning => &mut warnings,
+            AnnotationKind::Info => &mut infos,
+        };
+        list.push(annotation_text(query, annotation));
+    }
+    push_list(&mut text, "warnings", &warnings);
+    push_list(&mut text, "infos", &infos);
+    text.push('}');
+    json(text)
+}
+
+/// Prometheus' words for a result that `limit` cut short.
+pub(super) const TRUNCATED: &str = "results truncated due to limit";
+
+fn annotation_text(query: &str, annotation: &Annotation) -> String {
+    format!("{} ({})", annotation.message, LineColumn::of(query, annotation.span.start))
+}
+
+fn push_list(text: &mut String, name: &str, items: &[String]) {
+    if items.is_empty() {
+        return;
+    }
+    let items = serde_json::to_string(items).expect("texts are always JSON");
+    write!(text, r#","{name}":{items}"#).expect("writing to a String cannot fail");
+}
+
+fn push_text(text: &mut String, value: &str) {
+    text.push_str(&serde_json::to_string(value).expect("a text is always JSON"));
+}
+
+/// `{"metric":{…}`, with a comma before all but the first.
+fn push_metric(text: &mut String, index: usize, labels: &Labels) {
+    text.push_str(if index == 0 { r#"{"metric":{"# } else { r#",{"metric":{"# });
+    for (index, (name, value)) in labels.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push_text(text, name);
+        text.push(':');
+        push_text(text, value);
+    }
+    text.push('}');
+}
+
+/// `[1435781451.781,"1"]`
+fn push_point(text: &mut String, at: TimestampMs, value: f64) {
+    text.push('[');
+    push_time(text, at);
+    text.push_str(",\"");
+    push_value(text, value);
+    text.push_str("\"]");
+}
+
+/// Seconds, with exactly three decimals unless the milliseconds are 0.
+fn push_time(text: &mut String, at: TimestampMs) {
+    let sign = if at < 0 { "-" } else { "" };
+    let (seconds, ms) = (at.unsigned_abs() / 1000, at.unsigned_abs() % 1000);
+    write!(text, "{sign}{seconds}").expect("writing to a String cannot fail");
+    if ms != 0 {
+        write!(text, ".{ms:03}").expect("writing to a String cannot fail");
+    }
+}
+
+/// Very small and very large numbers with an exponent of at least two digits, as Go writes them.
+fn push_value(text: &mut String, value: f64) {
+    let size = value.abs();
+    if size == 0.0 || !value.is_finite() || (1e-6..1e21).contains(&size) {
+        text.push_str(&format_float(value));
+        return;
+    }
+    text.push_str(&exponent_value(value));
+}
+
+/// A value with an exponent: `1e+00`. Source: Go's `strconv.FormatFloat(v, 'e', -1, 64)`.
+pub(super) fn exponent_value(value: f64) -> String {
+    if !value.is_finite() {
+        return format_float(value);
+    }
+    let written = format!("{value:e}");
+    let (digits, exponent) = written.split_once('e').expect("`{:e}` writes an exponent");
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_values_are_written_as_prometheus_writes_them() {
+        let check = |at, value, expected: &str| {
+            let mut text = String::new();
+            push_point(&mut text, at, value);
+            assert_eq!(text, expected);
+        };
+        check(1_435_781_451_781, 1.0, r#"[1435781451.781,"1"]"#);
+        check(1_000, f64::NAN, r#"[1,"NaN"]"#);
+        check(1_050, f64::INFINITY, r#"[1.050,"+Inf"]"#);
+        check(-1_500, 0.1, r#"[-1.500,"0.1"]"#);
+        check(0, 1e21, r#"[0,"1e+21"]"#);
+        check(0, 123e19, r#"[0,"1.23e+21"]"#);
+        check(0, -1.5e-7, r#"[0,"-1.5e-07"]"#);
+        check(0, 1e-6, r#"[0,"0.000001"]"#);
+        check(0, 1e20, r#"[0,"100000000000000000000"]"#);
+    }
+}

@@ -1,0 +1,271 @@
+//! `/api/v1/rules`, `/api/v1/alerts`, `/api/v1/alertmanagers`.
+//! Source: Prometheus `web/api/v1/api.go`, `rules`, `alerts` and `alertmanagers`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::Handles;
+use super::error::ApiError;
+use super::params::Params;
+use super::readiness::rfc3339;
+use super::respond::{exponent_value, success};
+use crate::model::{Labels, TimestampMs};
+use crate::rules::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleSnapshot};
+use crate::state::AlertState;
+
+#[derive(Serialize)]
+struct Groups {
+    groups: Vec<Group>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    name: String,
+    file: String,
+    rules: Vec<Rule>,
+    interval: f64,
+    limit: usize,
+    evaluation_time: f64,
+    last_evaluation: String,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Rule {
+    Alerting(AlertingRule),
+    Recording(RecordingRule),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AlertingRule {
+    state: &'static str,
+    name: String,
+    query: String,
+    duration: f64,
+    keep_firing_for: f64,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    alerts: Vec<Alert>,
+    health: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    last_error: String,
+    evaluation_time: f64,
+    last_evaluation: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordingRule {
+    name: String,
+    query: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    health: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    last_error: String,
+    evaluation_time: f64,
+    last_evaluation: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    state: &'static str,
+    active_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_firing_since: Option<String>,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Alerts {
+    alerts: Vec<Alert>,
+}
+
+/// Which rules are asked for.
+struct Filter {
+    kind: Option<&'static str>,
+    names: BTreeSet<String>,
+    groups: BTreeSet<String>,
+    files: BTreeSet<String>,
+    exclude_alerts: bool,
+}
+
+impl Filter {
+    fn of(params: &Params) -> Result<Self, ApiError> {
+        let set = |name| params.all(name).map(ToOwned::to_owned).collect();
+        let kind = match params.get("type").map(str::to_lowercase).as_deref() {
+            None => None,
+            Some("alert") => Some("alerting"),
+            Some("record") => Some("recording"),
+            Some(other) => {
+                return Err(ApiError::bad_parameter("type", format!("not supported value \"{other}\"")));
+            }
+        };
+        let exclude_alerts = match params.get("exclude_alerts") {
+            None | Some("false" | "0" | "f" | "F" | "FALSE" | "False") => false,
+            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => true,
+            Some(other) => {
+                let message = format!("error converting exclude_alerts: `{other}` is not a boolean");
+                return Err(ApiError::bad_data(message));
+            }
+        };
+        Ok(Self {
+            kind,
+            names: set("rule_name[]"),
+            groups: set("rule_group[]"),
+            files: set("file[]"),
+            exclude_alerts,
+        })
+    }
+
+    fn accepts_group(&self, group: &GroupSnapshot) -> bool {
+        let accepts = |set: &BTreeSet<String>, value: &String| set.is_empty() || set.contains(value);
+        accepts(&self.groups, &group.name) && accepts(&self.files, &group.file)
+    }
+
+    fn accepts_rule(&self, rule: &RuleSnapshot) -> bool {
+        let kind = if rule.info.alerting.is_some() { "alerting" } else { "recording" };
+        self.kind.is_none_or(|wanted| wanted == kind)
+            && (self.names.is_empty() || self.names.contains(&rule.info.name))
+    }
+
+    /// Whether something is asked for, so that groups without such rules are left out.
+    fn narrows(&self) -> bool {
+        self.kind.is_some() || !self.names.is_empty()
+    }
+}
+
+pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
+    let filter = Filter::of(&params)?;
+    let groups = handles.rules.snapshots();
+    let groups = groups.iter().filter(|group| filter.accepts_group(group)).filter_map(|group| {
+        let rules: Vec<Rule> = group
+            .rules
+            .iter()
+            .filter(|rule| filter.accepts_rule(rule))
+            .map(|rule| wire_rule(rule, filter.exclude_alerts))
+            .collect();
+        (!filter.narrows() || !rules.is_empty()).then(|| Group {
+            name: group.name.clone(),
+            file: group.file.clone(),
+            rules,
+            interval: seconds(group.interval_ms),
+            limit: group.limit,
+            evaluation_time: group.evaluation_time.as_secs_f64(),
+            last_evaluation: time_or_never(group.last_evaluation),
+        })
+    });
+    Ok(success(&Groups { groups: groups.collect() }))
+}
+
+pub(super) async fn alerts(State(handles): State<Arc<Handles>>) -> Response {
+    let groups = handles.rules.snapshots();
+    let alerts = groups.iter().flat_map(|group| &group.rules).flat_map(|rule| &rule.alerts).map(wire_alert);
+    success(&Alerts { alerts: alerts.collect() })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Alertmanagers {
+    active_alertmanagers: Vec<Alertmanager>,
+    dropped_alertmanagers: Vec<Alertmanager>,
+}
+
+#[derive(Serialize)]
+struct Alertmanager {
+    url: String,
+}
+
+pub(super) async fn alertmanagers(State(handles): State<Arc<Handles>>) -> Response {
+    let active = handles.notifier.alertmanagers().into_iter().map(|url| Alertmanager { url }).collect();
+    success(&Alertmanagers { active_alertmanagers: active, dropped_alertmanagers: Vec::new() })
+}
+
+fn wire_rule(rule: &RuleSnapshot, exclude_alerts: bool) -> Rule {
+    let info = &rule.info;
+    let health = health_text(rule.health);
+    let last_error = rule.last_error.clone().unwrap_or_default();
+    let evaluation_time = rule.evaluation_time.as_secs_f64();
+    let last_evaluation = time_or_never(rule.last_evaluation);
+    let Some(AlertingInfo { hold_ms, keep_firing_ms, annotations }) = &info.alerting else {
+        return Rule::Recording(RecordingRule {
+            name: info.name.clone(),
+            query: info.query.clone(),
+            labels: info.labels.clone(),
+            health,
+            last_error,
+            evaluation_time,
+            last_evaluation,
+            kind: "recording",
+        });
+    };
+    let alerts = if exclude_alerts { Vec::new() } else { rule.alerts.iter().map(wire_alert).collect() };
+    Rule::Alerting(AlertingRule {
+        state: rule.state().map_or("unknown", state_text),
+        name: info.name.clone(),
+        query: info.query.clone(),
+        duration: seconds(*hold_ms),
+        keep_firing_for: seconds(*keep_firing_ms),
+        labels: info.labels.clone(),
+        annotations: annotations.clone(),
+        alerts,
+        health,
+        last_error,
+        evaluation_time,
+        last_evaluation,
+        kind: "alerting",
+    })
+}
+
+fn wire_alert(alert: &AlertSnapshot) -> Alert {
+    Alert {
+        labels: pairs(&alert.labels),
+        annotations: pairs(&alert.annotations),
+        state: state_text(alert.state),
+        active_at: rfc3339(alert.active_at),
+        keep_firing_since: alert.keep_firing_since.map(rfc3339),
+        value: exponent_value(alert.value),
+    }
+}
+
+fn pairs(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+pub(super) fn state_text(state: AlertState) -> &'static str {
+    match state {
+        AlertState::Inactive => "inactive",
+        AlertState::Pending => "pending",
+        AlertState::Firing => "firing",
+    }
+}
+
+pub(super) fn health_text(health: Health) -> &'static str {
+    match health {
+        Health::Unknown => "unknown",
+        Health::Ok => "ok",
+        Health::Err => "err",
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// Go's zero time stands for "never".
+fn time_or_never(at: Option<TimestampMs>) -> String {
+    at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339)
+}

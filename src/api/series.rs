@@ -1,0 +1,124 @@
+//! `/api/v1/series`, `/api/v1/labels`, `/api/v1/label/<name>/values`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::Handles;
+use super::error::ApiError;
+use super::params::Params;
+use super::respond::{TRUNCATED, success_with_warnings};
+use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, TimestampMs};
+use crate::promql;
+
+/// What a request without `start` or `end` means: all there is.
+const ALL: (TimestampMs, TimestampMs) = (TimestampMs::MIN, TimestampMs::MAX);
+
+pub(super) async fn series(
+    State(handles): State<Arc<Handles>>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    if params.all("match[]").next().is_none() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let found = matching(&handles, &params).await?;
+    let list: Vec<BTreeMap<&str, &str>> = found.iter().map(|labels| labels.iter().collect()).collect();
+    limited(&params, list)
+}
+
+pub(super) async fn names(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
+    let found = matching(&handles, &params).await?;
+    let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+    limited(&params, names.into_iter().collect())
+}
+
+pub(super) async fn values(
+    State(handles): State<Arc<Handles>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let name = unescape(&name);
+    if name.is_empty() {
+        return Err(ApiError::bad_data(format!("invalid label name: \"{name}\"")));
+    }
+    let found = matching(&handles, &params).await?;
+    let values: BTreeSet<&str> =
+        found.iter().map(|labels| labels.get(&name)).filter(|value| !value.is_empty()).collect();
+    limited(&params, values.into_iter().collect())
+}
+
+/// The series that satisfy one of the selectors, or all series if there is none.
+async fn matching(handles: &Handles, params: &Params) -> Result<BTreeSet<Labels>, ApiError> {
+    let (start, end) = (params.time_or("start", ALL.0)?, params.time_or("end", ALL.1)?);
+    if end < start {
+        return Err(ApiError::bad_parameter("end", "end timestamp must not be before start time"));
+    }
+    let mut selectors = Vec::new();
+    for text in params.all("match[]") {
+        let matchers = promql::parse_selector(text).map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            ApiError::bad_parameter("match[]", errors.join("\n"))
+        })?;
+        selectors.push(matchers);
+    }
+    if selectors.is_empty() {
+        selectors
+            .push(vec![Matcher::new(MatchOp::NotEqual, METRIC_NAME, "").expect("no regular expression")]);
+    }
+    let mut found = BTreeSet::new();
+    for matchers in &selectors {
+        found.extend(handles.storage.series(matchers, start, end).await?);
+    }
+    Ok(found)
+}
+
+fn limited<T: serde::Serialize>(params: &Params, mut list: Vec<T>) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    if limit > 0 && list.len() > limit {
+        list.truncate(limit);
+        return Ok(success_with_warnings(&list, &[TRUNCATED.to_owned()]));
+    }
+    Ok(success_with_warnings(&list, &[]))
+}
+
+/// Label names that are not made of letters, digits and underscores stand in the path as `U__` with
+/// `_hex_` for each other character and `__` for an underscore.
+/// Source: prometheus/common `model/metric.go`, `UnescapeName` with `ValueEncodingEscaping`.
+fn unescape(name: &str) -> String {
+    let Some(escaped) = name.strip_prefix("U__") else { return name.to_owned() };
+    let mut text = String::new();
+    let mut rest = escaped;
+    while let Some(at) = rest.find('_') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('_') {
+            text.push('_');
+            rest = after;
+        } else {
+            let code = rest
+                .split_once('_')
+                .and_then(|(hex, after)| Some((char::from_u32(u32::from_str_radix(hex, 16).ok()?)?, after)));
+            let Some((character, after)) = code else { return name.to_owned() };
+            text.push(character);
+            rest = after;
+        }
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn names_outside_the_classic_alphabet_are_unescaped() {
+        let check = |name: &str, expected: &str| assert_eq!(unescape(name), expected);
+        check("job", "job");
+        check("U__http_2e_status", "http.status");
+        check("U__a__b_2e_c", "a_b.c");
+        check("U__bad_zz_", "U__bad_zz_");
+        check("U__open_2e", "U__open_2e");
+    }
+}

@@ -1,0 +1,110 @@
+//! `/api/v1/targets` and `/api/v1/metadata`.
+//! Source: Prometheus `web/api/v1/api.go`, `targets` and `metricMetadata`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::Handles;
+use super::error::ApiError;
+use super::params::Params;
+use super::readiness::rfc3339;
+use super::respond::success;
+use crate::model::{Labels, format_duration_ms};
+use crate::scrape::TargetState;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Targets {
+    active_targets: Vec<Target>,
+    dropped_targets: Vec<Target>,
+    dropped_target_counts: BTreeMap<String, usize>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Target {
+    discovered_labels: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    scrape_pool: String,
+    scrape_url: String,
+    global_url: String,
+    last_error: String,
+    last_scrape: String,
+    last_scrape_duration: f64,
+    health: &'static str,
+    scrape_interval: String,
+    scrape_timeout: String,
+}
+
+pub(super) async fn targets(State(handles): State<Arc<Handles>>, params: Params) -> Response {
+    let state = params.get("state").unwrap_or("any").to_lowercase();
+    let active = matches!(state.as_str(), "any" | "active");
+    let states = if active { handles.scrapes.targets() } else { Vec::new() };
+    let pool = params.get("scrapePool");
+    let targets = states.into_iter().filter(|target| pool.is_none_or(|pool| pool == target.scrape_pool));
+    success(&Targets {
+        active_targets: targets.map(Target::from).collect(),
+        dropped_targets: Vec::new(),
+        dropped_target_counts: BTreeMap::new(),
+    })
+}
+
+impl From<TargetState> for Target {
+    fn from(state: TargetState) -> Self {
+        let pairs = |labels: &Labels| labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let duration = |duration: std::time::Duration| {
+            format_duration_ms(duration.as_millis().try_into().unwrap_or(i64::MAX))
+        };
+        Self {
+            discovered_labels: pairs(&state.discovered_labels),
+            labels: pairs(&state.labels),
+            scrape_pool: state.scrape_pool,
+            scrape_url: state.scrape_url.clone(),
+            global_url: state.global_url,
+            last_error: state.last_error,
+            last_scrape: state.last_scrape.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339),
+            last_scrape_duration: state.last_duration.as_secs_f64(),
+            health: state.health.as_str(),
+            scrape_interval: duration(state.interval),
+            scrape_timeout: duration(state.timeout),
+        }
+    }
+}
+
+#[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Metadata {
+    #[serde(rename = "type")]
+    kind: String,
+    help: String,
+    unit: String,
+}
+
+/// What is known of metrics: from the pages of the targets, and of what the probes find.
+pub(super) async fn metadata(
+    State(handles): State<Arc<Handles>>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    let mut found: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
+    for (name, metadata) in handles.scrapes.metadata().into_iter().flat_map(|target| target.families) {
+        let kind = metadata.kind.to_string();
+        let entry = Metadata { kind, help: metadata.help, unit: metadata.unit };
+        found.entry(name).or_default().insert(entry);
+    }
+    for family in handles.readiness.samples() {
+        let kind = if family.metric_type == "untyped" { "unknown" } else { family.metric_type };
+        let entry = Metadata { kind: kind.to_owned(), help: family.help.to_owned(), unit: String::new() };
+        found.entry(family.name).or_default().insert(entry);
+    }
+    if let Some(metric) = params.get("metric") {
+        found.retain(|name, _| name == metric);
+    }
+    if limit > 0 {
+        found = found.into_iter().take(limit).collect();
+    }
+    Ok(success(&found))
+}

@@ -1,0 +1,170 @@
+//! From the configuration to the components that are probed.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use regex::bytes::Regex;
+use xxhash_rust::xxh64::Xxh64;
+
+use crate::client::SecretSource;
+use crate::clock::SharedClock;
+use crate::config::{
+    AppConfig, CertificateConfig, CertificateSource, Config, DisksConfig, HttpExpectations, Pace,
+    PostgresConfig,
+};
+use crate::probe::certificate::{
+    CertificateFilesConfig, CertificateFilesProber, Glob, ServedCertificateConfig, TlsProber,
+};
+use crate::probe::disk::{self, DiskProber};
+use crate::probe::http::{HttpConfig, HttpProber, Method};
+use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
+use crate::probe::{AddressPolicy, Prober};
+use crate::readiness::{Component, Key, Kind, Thresholds};
+
+/// The label `instance` of what concerns the machine itself.
+pub(super) fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// Everything that the configuration names, except file systems that have to be found first.
+pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Component>> {
+    let mut components = Vec::new();
+    for app in &config.apps {
+        if let Some(url) = &app.url {
+            let prober = HttpProber::new(http_config(app, url)?, clock.clone())
+                .with_context(|| format!("app `{}`", app.name))?;
+            let instance = url.to_string();
+            components.push(component(Kind::App, &app.name, instance, app.pace, app, prober));
+        }
+    }
+    for server in &config.postgres {
+        components.push(postgres(server)?);
+    }
+    for path in &config.disks.paths {
+        components.push(disk(&config.disks, path.clone()));
+    }
+    for watched in &config.certificates {
+        components.push(certificate(watched, clock)?);
+    }
+    Ok(components)
+}
+
+fn component(
+    kind: Kind,
+    name: &str,
+    instance: String,
+    pace: Pace,
+    configured_as: &impl Hash,
+    prober: impl Prober + 'static,
+) -> Component {
+    Component {
+        key: Key { kind, name: name.to_owned() },
+        prober: Arc::new(prober),
+        interval: pace.interval,
+        timeout: pace.timeout,
+        thresholds: thresholds(pace),
+        job: kind.conventional_job().to_owned(),
+        instance,
+        revision: revision(configured_as),
+    }
+}
+
+pub(super) fn thresholds(pace: Pace) -> Thresholds {
+    Thresholds { failure: pace.failure_threshold, success: pace.success_threshold }
+}
+
+/// Equal for configurations that are alike, secrets included.
+fn revision(configured_as: &impl Hash) -> u64 {
+    let mut hasher = Xxh64::new(0);
+    configured_as.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn http_config(app: &AppConfig, url: &url::Url) -> Result<HttpConfig> {
+    let HttpExpectations { status, body_matches, body_not_matches, follow_redirects } = &app.expect;
+    let mut config = HttpConfig::new(url.clone());
+    config.method = Method::from_bytes(app.method.as_bytes())
+        .with_context(|| format!("app `{}`: `{}` is not a request method", app.name, app.method))?;
+    for (name, value) in &app.headers {
+        let name = hyper::header::HeaderName::try_from(name)
+            .with_context(|| format!("app `{}`: `{name}` is not a header name", app.name))?;
+        let mut value = hyper::header::HeaderValue::try_from(value).with_context(|| {
+            format!("app `{}`: header `{name}` has a value that cannot be sent", app.name)
+        })?;
+        value.set_sensitive(true);
+        config.headers.insert(name, value);
+    }
+    config.body = app.body.clone().map(Bytes::from).unwrap_or_default();
+    config.authorization.clone_from(&app.auth);
+    config.valid_status_codes = status.iter().map(|code| *code..=*code).collect();
+    config.follow_redirects = *follow_redirects;
+    let compile = |patterns: &[String]| {
+        patterns
+            .iter()
+            .map(|pattern| Regex::new(pattern))
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| format!("app `{}`", app.name))
+    };
+    config.fail_if_body_matches = compile(body_not_matches)?;
+    config.fail_if_body_not_matches = compile(body_matches)?;
+    config.tls = probe_tls(&app.tls);
+    Ok(config)
+}
+
+fn probe_tls(tls: &crate::client::TlsConfig) -> crate::probe::tls::TlsConfig {
+    crate::probe::tls::TlsConfig {
+        insecure_skip_verify: tls.insecure_skip_verify,
+        ca_file: tls.ca_file.clone(),
+        server_name: tls.server_name.clone(),
+        client_certificate: None,
+    }
+}
+
+fn postgres(server: &PostgresConfig) -> Result<Component> {
+    let dsn = Dsn::parse(server.dsn.expose()).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("postgres `{}`: {}", server.name, errors.join("; "))
+    })?;
+    let password = match &server.password {
+        None => Password::InDsn,
+        Some(SecretSource::Value(secret)) => Password::Value(secret.clone()),
+        Some(SecretSource::File(path)) => Password::File(path.clone()),
+    };
+    let instance = dsn.address();
+    let prober = PostgresProber::new(postgres::Target { dsn, password, role: None });
+    Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
+}
+
+fn disk(disks: &DisksConfig, path: std::path::PathBuf) -> Component {
+    let name = path.display().to_string();
+    let kernel = Arc::new(disk::Kernel::default());
+    let target = disk::Target { path, writable: true, mounted: false };
+    let prober = DiskProber::new(target, kernel.clone(), kernel);
+    component(Kind::Disk, &name, machine_name(), disks.pace, disks, prober)
+}
+
+fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Result<Component> {
+    Ok(match &watched.source {
+        CertificateSource::Server { host, port } => {
+            let config = ServedCertificateConfig {
+                host: host.clone(),
+                port: *port,
+                addresses: AddressPolicy::default(),
+                tls: probe_tls(&watched.tls),
+            };
+            let instance = format!("{host}:{port}");
+            let prober = TlsProber::new(config, clock.clone());
+            let (name, pace) = (&watched.name, watched.pace);
+            component(Kind::Certificate, name, instance, pace, watched, prober)
+        }
+        CertificateSource::Files(pattern) => {
+            let files = Glob::parse(pattern).with_context(|| format!("certificate `{}`", watched.name))?;
+            let prober = CertificateFilesProber::new(CertificateFilesConfig { files }, clock.clone());
+            let (name, pace) = (&watched.name, watched.pace);
+            component(Kind::Certificate, name, machine_name(), pace, watched, prober)
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! The whole: builds the parts, keeps them running, replaces them when the configuration changes, and
+//! stops them in the order of the data.
+
+mod components;
+mod parts;
+mod rules;
+mod scrapes;
+mod signals;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::api;
+use crate::clock::SystemClock;
+use crate::config::{self, Config};
+use crate::diag::Diagnostic;
+use parts::Parts;
+use signals::{Request, Signals};
+
+/// How long connections may take to end when the process stops.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// Where the configuration comes from.
+pub struct Options {
+    /// The file; none: the built-in configuration.
+    pub file: Option<PathBuf>,
+    /// Listen here instead of where the configuration says.
+    pub listen: Option<SocketAddr>,
+    /// Keep data here instead of where the configuration says.
+    pub data_folder: Option<PathBuf>,
+    /// Looks an environment variable up.
+    pub environment: fn(&str) -> Option<String>,
+}
+
+impl Options {
+    fn load(&self) -> Result<Config, Vec<Diagnostic>> {
+        let mut config = match &self.file {
+            Some(file) => config::load(file, &self.environment)?,
+            None => config::builtin(&self.environment, self.listen),
+        };
+        config.listen = self.listen.unwrap_or(config.listen);
+        if let Some(folder) = &self.data_folder {
+            config.storage.path.clone_from(folder);
+        }
+        Ok(config)
+    }
+}
+
+/// Runs until a signal asks to stop. `announce` is told the URL as soon as it is served.
+pub async fn run(options: Options, announce: impl FnOnce(&str)) -> Result<()> {
+    // In this order, so that a bad configuration never opens a port, and a port in use never touches
+    // the data.
+    let mut config = options.load().map_err(|findings| explain(&findings))?;
+    let mut signals = Signals::listen()?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr().context("cannot tell the address that is listened on")?;
+    if options.file.is_none() && address != config.listen {
+        // Port 0: the built-in configuration watches the port that was given.
+        config = config::builtin(&options.environment, Some(address));
+        config.storage.path = options.data_folder.clone().unwrap_or(config.storage.path);
+    }
+    let (reload, mut reloads) = mpsc::channel(1);
+    let url = url_of(address);
+    let mut parts = Parts::open(&config, &url, Arc::new(SystemClock), reload).await?;
+    parts.apply(&config).await?;
+
+    let stop_http = CancellationToken::new();
+    let stopped = stop_http.clone().cancelled_owned();
+    let serving = axum::serve(listener, api::router(parts.handles()));
+    let mut http = tokio::spawn(serving.with_graceful_shutdown(stopped).into_future());
+    parts.handles().lifecycle.started.store(true, Ordering::Release);
+    announce(&url);
+
+    let outcome = loop {
+        tokio::select! {
+            request = signals.next() => match request {
+                Request::Stop => break Ok(()),
+                // What came of it is in the log and in a gauge.
+                Request::Reload => drop(reload_from(&options, &mut config, &mut parts).await),
+            },
+            Some(answer) = reloads.recv() => {
+                let answer: oneshot::Sender<Result<(), String>> = answer;
+                // Whoever asked may have gone; the reload happened all the same.
+                let _ = answer.send(reload_from(&options, &mut config, &mut parts).await);
+            }
+            ended = &mut http => break match ended {
+                Ok(Ok(())) => Err(anyhow::anyhow!("the HTTP server ended by itself")),
+                Ok(Err(fault)) => Err(fault).context("the HTTP server failed"),
+                Err(fault) => Err(fault).context("the HTTP server panicked"),
+            },
+            what = parts.failed() => break Err(anyhow::anyhow!("{what} ended by itself")),
+        }
+    };
+    info!("shutting down");
+    parts.stop().await;
+    stop_http.cancel();
+    // Connections that do not end by themselves end with the process.
+    let _ = tokio::time::timeout(HTTP_GRACE, http).await;
+    outcome
+}
+
+/// Reads the configuration again. What is wrong with it is logged and returned; the old one stays.
+async fn reload_from(options: &Options, config: &mut Config, parts: &mut Parts) -> Result<(), String> {
+    let outcome = match options.load() {
+        Ok(mut new) => {
+            keep_fixed(config, &mut new);
+            match parts.apply(&new).await {
+                Ok(()) => {
+                    *config = new;
+                    Ok(())
+                }
+                Err(fault) => Err(format!("{fault:#}")),
+            }
+        }
+        Err(findings) => Err(explain(&findings).to_string()),
+    };
+    parts.reloaded(outcome.is_ok());
+    match &outcome {
+        Ok(()) => info!("configuration loaded"),
+        Err(fault) => error!("the configuration was not loaded, the previous one stays in force: {fault}"),
+    }
+    outcome
+}
+
+/// What cannot change while the process runs stays as it is, and the log says so.
+fn keep_fixed(old: &Config, new: &mut Config) {
+    let fixed = |config: &Config| {
+        let storage = &config.storage;
+        (config.listen, storage.path.clone(), storage.retention, storage.max_memory_bytes)
+    };
+    if fixed(old) != fixed(new) {
+        warn!(
+            "`listen`, `storage.path`, `storage.retention` and `storage.max_memory` change at a restart only"
+        );
+    }
+    new.listen = old.listen;
+    let remote_write_receiver = new.storage.remote_write_receiver;
+    new.storage = config::StorageConfig { remote_write_receiver, ..old.storage.clone() };
+}
+
+fn explain(findings: &[Diagnostic]) -> anyhow::Error {
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("{}", lines.join("\n"))
+}
+
+/// The address as something to click on: "all interfaces" is this machine, seen from here.
+fn url_of(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://localhost:{}", address.port())
+    } else {
+        format!("http://{address}")
+    }
+}

@@ -1,0 +1,289 @@
+//! The running parts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{components, rules as rule_sources, scrapes};
+use crate::api::{Handles, Lifecycle};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::model::Labels;
+use crate::notifier::{self, Notifier};
+use crate::probe::disk::Kernel;
+use crate::query::{LocalConfig, LocalSource};
+use crate::readiness::{self, Readiness, disks};
+use crate::rules;
+use crate::scrape;
+use crate::state::{self, RedbStore, StateStore};
+use crate::telemetry;
+use crate::tsdb::{self, Tsdb, TsdbCollector};
+
+/// The owner of the components that the configuration names.
+const OWNER: &str = "configuration";
+/// How often file systems are looked for.
+const DISK_REFRESH: Duration = Duration::from_mins(1);
+/// How long each part may take to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long alerts may take to be delivered before the process ends; what is left goes out after the
+/// next start.
+const DELIVERY_GRACE: Duration = Duration::from_secs(3);
+
+/// All parts, and what is needed to change and stop them.
+pub(super) struct Parts {
+    handles: Arc<Handles>,
+    tsdb: Arc<Tsdb>,
+    rules: Option<rules::Manager>,
+    /// The loop of readiness itself: everything stops if it does.
+    readiness_loop: JoinHandle<()>,
+    stop_readiness: CancellationToken,
+    /// The search for file systems, if there is one, by the settings it was started with.
+    disks: Option<(crate::config::DisksConfig, CancellationToken)>,
+    external_url: String,
+    reload_successful: Gauge,
+    reload_at: Gauge,
+}
+
+impl Parts {
+    /// Opens the data and starts the parts, as yet with nothing to do.
+    pub(super) async fn open(
+        config: &Config,
+        url: &str,
+        clock: SharedClock,
+        reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    ) -> Result<Self> {
+        let mut registry = telemetry::registry(&clock);
+        let folder = &config.storage.path;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the data folder `{}`", folder.display()))?;
+        let tsdb = open_store(config, &clock).await?;
+        registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
+        let state = open_state(folder, &mut registry).await?;
+
+        let query = LocalSource::new(tsdb.clone(), LocalConfig::default());
+        let query: Arc<LocalSource> = Arc::new(query);
+        let notifier_metrics = notifier::Metrics::register(&mut registry);
+        let notifier = Notifier::start(state.clone(), clock.clone(), notifier_metrics)
+            .await
+            .context("cannot read the outbox")?;
+        let notifier = Arc::new(notifier);
+        let scrape_metrics = scrape::Metrics::register(&mut registry);
+        let scrapes =
+            scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
+        let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
+        let readiness = Readiness::new(own, clock.clone(), tsdb.clone(), &mut registry);
+        let services = rules::Services {
+            source: query.clone(),
+            appender: tsdb.clone(),
+            sink: notifier.clone(),
+            state,
+            clock: clock.clone(),
+        };
+        let rules = rules::Manager::start(services, &CancellationToken::new()).await;
+        rules.register(&mut registry);
+        let (reload_successful, reload_at) = register_reload(&mut registry);
+
+        let stop_readiness = CancellationToken::new();
+        let readiness_loop = {
+            let (readiness, stop) = (readiness.clone(), stop_readiness.clone());
+            tokio::spawn(async move { readiness.run(stop).await })
+        };
+        let lifecycle = Lifecycle {
+            started: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            configuration_good: AtomicBool::new(true),
+            remote_write_receiver: AtomicBool::new(false),
+            reload,
+        };
+        let handles = Handles {
+            clock,
+            query,
+            storage: tsdb.clone(),
+            appender: tsdb.clone(),
+            readiness,
+            rules: rules.groups(),
+            scrapes,
+            notifier,
+            registry: Arc::new(registry),
+            lifecycle: Arc::new(lifecycle),
+            data_folder: folder.clone(),
+        };
+        Ok(Self {
+            handles: Arc::new(handles),
+            tsdb,
+            rules: Some(rules),
+            readiness_loop,
+            stop_readiness,
+            disks: None,
+            external_url: config.external_url.as_ref().map_or_else(|| url.to_owned(), ToString::to_string),
+            reload_successful,
+            reload_at,
+        })
+    }
+
+    /// What the HTTP server shows.
+    pub(super) fn handles(&self) -> Arc<Handles> {
+        self.handles.clone()
+    }
+
+    /// Puts a configuration in force. Everything that can be wrong with it is found before anything
+    /// changes.
+    pub(super) async fn apply(&mut self, config: &Config) -> Result<()> {
+        let handles = self.handles.clone();
+        let components = components::configured(config, &handles.clock)?;
+        let rule_files = rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
+        let notifications = notifier::Config {
+            alertmanagers: config.alertmanagers.iter().map(alertmanager).collect(),
+            external_labels: Labels::from_pairs(&config.external_labels),
+        };
+        handles.scrapes.apply(scrapes::jobs(config)).await.context("scrape jobs")?;
+        handles.notifier.apply(&notifications).context("alertmanagers")?;
+
+        handles.readiness.apply(OWNER, components);
+        self.watch_disks(config);
+        let settings = rule_sources::settings(config, &self.external_url);
+        if let Some(rules) = &mut self.rules {
+            rules.apply(&rule_files, settings).await;
+        }
+        let receiver = config.storage.remote_write_receiver;
+        handles.lifecycle.remote_write_receiver.store(receiver, Ordering::Release);
+        self.reloaded(true);
+        Ok(())
+    }
+
+    /// Starts, keeps or ends the search for file systems.
+    fn watch_disks(&mut self, config: &Config) {
+        let search = config.disks.paths.is_empty();
+        if let Some((settings, stop)) = &self.disks {
+            if search && *settings == config.disks {
+                return;
+            }
+            stop.cancel();
+            self.disks = None;
+        }
+        let readiness = self.handles.readiness.clone();
+        if !search {
+            readiness.apply(disks::OWNER, Vec::new());
+            return;
+        }
+        let pace = config.disks.pace;
+        let settings = disks::Config {
+            refresh: DISK_REFRESH,
+            interval: pace.interval,
+            timeout: pace.timeout,
+            thresholds: components::thresholds(pace),
+            job: readiness::Kind::Disk.conventional_job().to_owned(),
+            instance: components::machine_name(),
+        };
+        let stop = self.stop_readiness.child_token();
+        let kernel = Arc::new(Kernel::default());
+        let search = disks::Disks::new(settings, kernel.clone(), kernel);
+        self.disks = Some((config.disks.clone(), stop.clone()));
+        tokio::spawn(async move { search.run(&readiness, stop).await });
+    }
+
+    /// Notes how the last attempt to load the configuration went.
+    pub(super) fn reloaded(&self, successful: bool) {
+        self.handles.lifecycle.configuration_good.store(successful, Ordering::Release);
+        self.reload_successful.set(i64::from(successful));
+        if successful {
+            self.reload_at.set(self.handles.clock.now() / 1000);
+        }
+    }
+
+    /// Ends when a part ended without being asked to.
+    pub(super) async fn failed(&mut self) -> &'static str {
+        // A panic is an end too, and the panic hook has printed it.
+        let _ = (&mut self.readiness_loop).await;
+        "the loop of readiness"
+    }
+
+    /// Stops the parts in the order of the data: rules, probes and scrapes, delivery, store.
+    pub(super) async fn stop(mut self) {
+        let handles = &self.handles;
+        handles.lifecycle.stopping.store(true, Ordering::Release);
+        if let Some(rules) = self.rules.take() {
+            within(GRACE, "rules", rules.shutdown()).await;
+        }
+        self.stop_readiness.cancel();
+        if !self.readiness_loop.is_finished() {
+            within(GRACE, "probes", async { drop((&mut self.readiness_loop).await) }).await;
+        }
+        within(GRACE, "scrapes", handles.scrapes.shutdown()).await;
+        within(DELIVERY_GRACE + GRACE, "delivery of alerts", handles.notifier.shutdown(DELIVERY_GRACE)).await;
+        let tsdb = self.tsdb.clone();
+        let closing = tokio::task::spawn_blocking(move || tsdb.close());
+        within(GRACE, "store", async {
+            if let Ok(Err(fault)) = closing.await {
+                warn!(%fault, "the store was not closed cleanly; its log will be read at the next start");
+            }
+        })
+        .await;
+    }
+}
+
+async fn within(grace: Duration, what: &str, ending: impl Future<Output = ()>) {
+    if timeout(grace, ending).await.is_err() {
+        warn!("{what} did not stop within {grace:?}");
+    }
+}
+
+async fn open_store(config: &Config, clock: &SharedClock) -> Result<Arc<Tsdb>> {
+    let storage = &config.storage;
+    let settings = tsdb::Config {
+        path: Some(storage.path.join("tsdb")),
+        retention: storage.retention,
+        max_memory: storage.max_memory_bytes,
+        ..tsdb::Config::new(clock.clone())
+    };
+    let (tsdb, _report) = tokio::task::spawn_blocking(move || Tsdb::open(settings))
+        .await
+        .context("opening the store panicked")?
+        .context("cannot open the store")?;
+    tsdb.start_background().context("cannot start the threads of the store")?;
+    Ok(tsdb)
+}
+
+async fn open_state(folder: &Path, registry: &mut Registry) -> Result<Arc<dyn StateStore>> {
+    let metrics = state::metrics::Metrics::register(registry);
+    let path = folder.join("state.redb");
+    let store = tokio::task::spawn_blocking(move || RedbStore::open(&path, metrics))
+        .await
+        .context("opening the state panicked")?
+        .context("cannot open the state")?;
+    Ok(Arc::new(store))
+}
+
+fn register_reload(registry: &mut Registry) -> (Gauge, Gauge) {
+    let (successful, at) = (Gauge::default(), Gauge::default());
+    registry.register(
+        "valmis_config_last_reload_successful",
+        "Whether the last attempt to load the configuration succeeded",
+        successful.clone(),
+    );
+    registry.register(
+        "valmis_config_last_reload_success_timestamp_seconds",
+        "When the configuration was last loaded successfully",
+        at.clone(),
+    );
+    (successful, at)
+}
+
+fn alertmanager(configured: &crate::config::AlertmanagerConfig) -> notifier::Alertmanager {
+    notifier::Alertmanager {
+        url: configured.url.clone(),
+        timeout: configured.timeout,
+        auth: configured.auth.clone(),
+        tls: configured.tls.clone(),
+    }
+}

@@ -1,0 +1,44 @@
+//! From the configuration to the rules that are evaluated.
+
+use crate::artifacts;
+use crate::config::Config;
+use crate::diag::{Diagnostic, Severity};
+use crate::model::Labels;
+use crate::promql::Features;
+use crate::rulefmt::{self, RuleFile};
+use crate::rules;
+
+/// The rules of all files, the bundled ones among them; or what is wrong with them.
+pub(super) fn files(config: &Config) -> Result<Vec<RuleFile>, Vec<Diagnostic>> {
+    let mut findings = Vec::new();
+    let mut files = Vec::new();
+    if config.rules.builtin {
+        for artifact in artifacts::rules() {
+            match rulefmt::parse(&format!("builtin/{}", artifact.name), artifact.text, Features::default()) {
+                (parsed, faults) if faults.is_empty() => files.extend(parsed),
+                (_, faults) => findings.extend(faults),
+            }
+        }
+    }
+    let loaded = rulefmt::load(&config.rules.files, Features::default());
+    files.extend(loaded.files);
+    findings.extend(loaded.findings);
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| finding.severity == Severity::Error);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if errors.is_empty() { Ok(files) } else { Err(errors) }
+}
+
+/// The settings of all rules.
+pub(super) fn settings(config: &Config, external_url: &str) -> rules::Config {
+    let ms = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    rules::Config {
+        evaluation_interval_ms: ms(config.evaluation_interval),
+        resend_delay_ms: ms(config.rules.resend_delay),
+        external_labels: Labels::from_pairs(&config.external_labels),
+        external_url: external_url.trim_end_matches('/').to_owned(),
+        ..rules::Config::default()
+    }
+}

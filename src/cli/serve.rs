@@ -1,0 +1,46 @@
+//! `valmis serve`, which is also what `valmis` alone does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::{Exit, Output, environment};
+use crate::app;
+
+/// Watch, evaluate, page and serve until a signal says stop.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Serve {
+    /// The configuration; without one valmis watches this machine and itself.
+    #[arg(long, short, env = "VALMIS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Listen here instead of where the configuration says.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Keep data here instead of where the configuration says.
+    #[arg(long, env = "VALMIS_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Serve, out: &mut Output) -> Result<Exit> {
+    let options = app::Options {
+        file: args.config.clone(),
+        listen: args.listen,
+        data_folder: args.data_dir.clone(),
+        environment,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("valmis")
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let announce = |url: &str| {
+        // A closed standard output is no reason not to serve.
+        let _ = out.line(&format!("valmis is serving on {url}"));
+    };
+    let outcome = runtime.block_on(app::run(options, announce));
+    // Threads that hang in a file system must not keep the process.
+    runtime.shutdown_background();
+    outcome.map(|()| Exit::Fine)
+}

@@ -1,0 +1,76 @@
+//! Mounts and file systems as the kernel knows them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::MountTable;
+use super::mountinfo::{Mount, parse};
+use super::worker::{StatVfs, Usage};
+
+/// This machine's mounts: those that this process sees, or the host's.
+#[derive(Debug, Clone, Default)]
+pub struct Kernel {
+    /// Where the host's root is mounted, for a process in a container that watches its host. The mounts
+    /// are then those of the first process, which must be the host's (`hostPID` in Kubernetes), and
+    /// they are looked for below this path. `node_exporter` calls it `--path.rootfs`.
+    ///
+    /// Without it the table is this process's own, since that is where `statvfs` looks: the first
+    /// process may live among other mounts.
+    pub rootfs: Option<PathBuf>,
+}
+
+impl MountTable for Kernel {
+    fn mounts(&self) -> io::Result<Vec<Mount>> {
+        let own = || std::fs::read_to_string("/proc/self/mountinfo");
+        let text = match self.rootfs {
+            // `hidepid` can forbid looking at other processes.
+            Some(_) => std::fs::read_to_string("/proc/1/mountinfo").or_else(|_| own())?,
+            None => own()?,
+        };
+        let (mounts, errors) = parse(&text);
+        for error in errors {
+            tracing::warn!(%error, "The table of mounts has a line that cannot be read: {error}");
+        }
+        Ok(mounts)
+    }
+}
+
+impl StatVfs for Kernel {
+    fn statvfs(&self, path: &Path) -> io::Result<Usage> {
+        let found = match &self.rootfs {
+            Some(rootfs) => rustix::fs::statvfs(rootfs.join(path.strip_prefix("/").unwrap_or(path)))?,
+            None => rustix::fs::statvfs(path)?,
+        };
+        Ok(Usage {
+            block_size_bytes: found.f_frsize,
+            blocks: found.f_blocks,
+            blocks_free: found.f_bfree,
+            blocks_available: found.f_bavail,
+            files: found.f_files,
+            files_free: found.f_ffree,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_paths_are_looked_for_below_its_root() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let host = Kernel { rootfs: Some(folder.path().to_owned()) };
+        assert!(host.statvfs(Path::new("/data")).unwrap().blocks > 0);
+        assert_eq!(host.statvfs(Path::new("/absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(Kernel::default().statvfs(folder.path()).unwrap().blocks > 0);
+    }
+
+    #[test]
+    fn the_table_of_mounts_has_the_root() {
+        for rootfs in [None, Some(PathBuf::from("/"))] {
+            let mounts = Kernel { rootfs }.mounts().unwrap();
+            assert!(mounts.iter().any(|mount| mount.mountpoint == "/"), "{mounts:?}");
+        }
+    }
+}

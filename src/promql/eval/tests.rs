@@ -1,0 +1,123 @@
+//! What scripts cannot say: limits, interrupts, depth, and samples of another query.
+
+use futures_util::FutureExt;
+
+use crate::model::{Labels, Point};
+use crate::promql::{
+    EvalError, EvalOptions, EvalRange, Features, Interrupt, Output, Value, eval, parse_with, prefetch,
+};
+use crate::storage::MemoryStorage;
+
+const MINUTES: EvalRange = EvalRange { start: 0, end: 600_000, step_ms: 60_000 };
+
+fn storage() -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    for job in ["a", "b", "c"] {
+        let labels = Labels::from_pairs([("__name__", "m"), ("job", job)]);
+        storage.load(&labels, (0..=10).map(|minute| Point { at: minute * 60_000, value: 1.0 }));
+    }
+    storage
+}
+
+fn ask(query: &str, range: &EvalRange, options: &EvalOptions) -> Result<Output, EvalError> {
+    let expr = parse_with(query, Features::ALL).expect("a valid query");
+    let data =
+        prefetch(&expr, range, options, &storage()).now_or_never().expect("memory is ready at once")?;
+    eval(&expr, range, &data, options)
+}
+
+#[test]
+fn samples_in_memory_are_limited() {
+    let check = |query: &str, most: usize, allowed: bool| {
+        let options = EvalOptions { max_samples: most, ..EvalOptions::default() };
+        let result = ask(query, &MINUTES, &options);
+        match result {
+            Ok(_) => assert!(allowed, "{query} within {most}"),
+            Err(error) => {
+                assert!(!allowed, "{query} within {most}: {error}");
+                let text = "query processing would load too many samples into memory in query execution";
+                assert_eq!(error.to_string(), text);
+            }
+        }
+    };
+    // Three series of eleven points.
+    check("m", 33, true);
+    check("m", 32, false);
+    // Both operands and the result are there at once; the operands share the samples fetched for them.
+    check("m + m", 99, true);
+    check("m + m", 65, false);
+    check("time()", 10, false);
+    check("sum_over_time(vector(1)[1y:1s])", 1_000, false);
+    check("count_values(\"v\", m * ignoring(job) group_left vector(time()))", 80, false);
+}
+
+#[test]
+fn an_evaluation_can_be_interrupted() {
+    let timeout = || Some(EvalError::Timeout("expression evaluation"));
+    let options = EvalOptions { interrupt: Interrupt::when(timeout), ..EvalOptions::default() };
+    let error = ask("m", &MINUTES, &options).expect_err("an interrupt");
+    assert_eq!(error.to_string(), "query timed out in expression evaluation");
+}
+
+#[test]
+fn deeply_nested_expressions_do_not_exhaust_the_stack() {
+    // As deep as the parser allows, on a thread with the stack that threads have by default.
+    let check = |query: String| {
+        let thread = std::thread::spawn(move || ask(&query, &MINUTES, &EvalOptions::default()));
+        thread.join().expect("the stack suffices").expect("a result");
+    };
+    let depth = crate::promql::MAX_DEPTH - 6;
+    check(format!("m{}", " + on(job) m".repeat(depth)));
+    check(format!("{}m{}", "abs(".repeat(depth / 2), ")".repeat(depth / 2)));
+    check(format!("{}m", "-(".repeat(depth / 2)) + &")".repeat(depth / 2));
+}
+
+#[test]
+fn samples_of_another_query_are_refused() {
+    let options = EvalOptions::default();
+    let parse = |query| parse_with(query, Features::ALL).expect("a valid query");
+    let storage = storage();
+    let expr = parse("m");
+    let fetched = prefetch(&expr, &MINUTES, &options, &storage);
+    let data = fetched.now_or_never().expect("memory is ready at once").expect("memory cannot fail");
+    let error = eval(&parse("m offset 1m"), &MINUTES, &data, &options).expect_err("other samples");
+    assert!(matches!(error, EvalError::Storage(_)), "{error}");
+    let later = EvalRange { end: 660_000, ..MINUTES };
+    assert!(eval(&expr, &later, &data, &options).is_err());
+}
+
+#[test]
+fn a_range_query_of_a_range_vector_is_refused() {
+    let error = ask("m[5m]", &MINUTES, &EvalOptions::default()).expect_err("not for ranges");
+    let text = "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn only_the_samples_that_are_needed_are_fetched() {
+    let check = |query: &str, range: EvalRange, samples: usize| {
+        let expr = parse_with(query, Features::ALL).expect("a valid query");
+        let storage = storage();
+        let options = EvalOptions::default();
+        let data = prefetch(&expr, &range, &options, &storage).now_or_never().expect("ready at once");
+        assert_eq!(data.expect("memory cannot fail").samples(), samples, "{query}");
+    };
+    let at = |minute: i64| EvalRange::instant(minute * 60_000);
+    check("m", at(5), 3);
+    check("m{job=\"a\"} / m{job=\"a\"}", at(5), 1);
+    check("m{job=\"a\"}[2m]", at(5), 2);
+    check("rate(m{job=\"a\"}[2m] offset 1m)", at(5), 2);
+    check("rate(m{job=\"a\"}[2m] @ 600)", at(5), 2);
+    check("m{job=\"a\"}", EvalRange { start: 300_000, end: 480_000, step_ms: 60_000 }, 8);
+    check("max_over_time(rate(m{job=\"a\"}[1m])[3m:1m])", at(5), 3);
+    check("rate(m{job=\"a\"}[2m] anchored)", at(9), 7);
+    check("1 + 1", at(5), 0);
+}
+
+#[test]
+fn a_constant_part_is_repeated() {
+    let output = ask("m{job=\"a\"} @ 0 + 1", &MINUTES, &EvalOptions::default()).expect("a result");
+    let Value::Matrix(series) = output.value else { panic!("not a matrix") };
+    assert_eq!(series[0].points.len(), 11);
+    assert!(series[0].points.iter().all(|point| point.value == 2.0));
+}
