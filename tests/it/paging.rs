@@ -65,7 +65,11 @@ fn last_word<'a>(story: &[&'a str]) -> &'a str {
 /// duration, two evaluations (one that finds the fault and one that finds that it has held).
 fn check_delay(alert: &str, delay: Duration) {
     let due = Duration::from_secs(1 + FOR_SECONDS + 2);
-    say(&format!("{alert}: paged {:.1} s after the fault (due within {} s)", delay.as_secs_f64(), due.as_secs()));
+    say(&format!(
+        "{alert}: paged {:.1} s after the fault (due within {} s)",
+        delay.as_secs_f64(),
+        due.as_secs()
+    ));
     assert!(delay <= due + SLACK, "{alert}: {delay:?}");
 }
 
@@ -89,11 +93,10 @@ async fn an_app_that_goes_down_pages_once_and_its_return_is_told_once() {
 async fn failing_requests_page_once_and_their_end_is_told_once() {
     let _turn = turn().await;
     let app = App::start().await;
-    let components = format!("apps: [{{name: backend, metrics: '{}', interval: 1s}}]\n", app.url("/metrics"));
-    let health = App::start().await;
-    let components = format!("{components}{}", "").replace(
-        "apps: [",
-        &format!("apps: [{{name: health, url: '{}', interval: 1s}}, ", health.url("/health")),
+    let components = format!(
+        "apps: [{{name: backend, interval: 1s, url: '{}', metrics: '{}'}}]\n",
+        app.url("/health"),
+        app.url("/metrics")
     );
     let Some(line) = Line::start(&components, &quick_rules()).await else { return };
     let broken = Instant::now();

@@ -74,5 +74,5 @@ pub(crate) async fn within<T, E: Display>(
 
 /// A client whose requests end at some time.
 pub(crate) fn http() -> Client {
-    valmis::client::http_client(&valmis::client::TlsConfig::default(), PATIENCE).unwrap()
+    ::valmis::client::http_client(&::valmis::client::TlsConfig::default(), PATIENCE).unwrap()
 }

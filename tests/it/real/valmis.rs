@@ -21,7 +21,9 @@ pub(crate) const FOR_SECONDS: u64 = 3;
 pub(crate) fn quick_rules() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     ["valmis-critical", "valmis-certificates", "valmis-self"]
-        .map(|name| (format!("{name}.yaml"), quick(&fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap())))
+        .map(|name| {
+            (format!("{name}.yaml"), quick(&fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap()))
+        })
         .into()
 }
 
@@ -159,8 +161,7 @@ impl Valmis {
         eventually(&format!("alert {name} {state}"), async || {
             let answer = self.json("/api/v1/alerts").await;
             let alerts = answer["data"]["alerts"].as_array().unwrap();
-            let found =
-                alerts.iter().find(|one| one["state"] == state && one["labels"]["alertname"] == name);
+            let found = alerts.iter().find(|one| one["state"] == state && one["labels"]["alertname"] == name);
             found.cloned().ok_or_else(|| format!("{answer:#}"))
         })
         .await
