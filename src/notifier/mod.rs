@@ -237,7 +237,9 @@ async fn save_changes(shared: Arc<Shared>, stop: CancellationToken) {
             let unsaved = lock(&destination.outbox).take_unsaved();
             if !unsaved.is_empty() {
                 touched.push(destination.ready.clone());
-                unsaved.into_iter().for_each(|change| add(&mut changes, name, change));
+                for change in unsaved {
+                    add(&mut changes, name, change);
+                }
             }
         }
         if !changes.is_empty() {
