@@ -6,6 +6,7 @@ mod dashboards;
 mod exposition;
 mod helm;
 mod http_probe;
+mod paging;
 mod postgres;
 mod promql_syntax;
 mod promqltest;
