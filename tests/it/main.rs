@@ -2,13 +2,14 @@
 
 mod artifacts;
 mod certificate_files;
+mod conformance;
+mod corpora;
 mod dashboards;
 mod exposition;
 mod helm;
 mod http_probe;
 mod paging;
 mod postgres;
-mod promql_syntax;
 mod promqltest;
 mod readiness;
 mod real;
