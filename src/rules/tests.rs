@@ -445,7 +445,7 @@ async fn missed_slots_are_counted_and_metrics_have_prometheus_names() {
         "prometheus_rule_evaluation_duration_seconds{quantile=\"0.99\"} 25.0".to_owned(),
         "prometheus_rule_evaluation_duration_seconds_sum 50.0".to_owned(),
         "prometheus_rule_evaluation_duration_seconds_count 2.0".to_owned(),
-        "prometheus_rule_evaluation_duration_histogram_seconds_count 2".to_owned(),
+        "valmis_rule_evaluation_duration_seconds_count 2".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
