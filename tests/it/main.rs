@@ -2,16 +2,20 @@
 
 mod artifacts;
 mod certificate_files;
+mod command_line;
 mod dashboards;
 mod exposition;
 mod helm;
 mod http_probe;
+mod isolation;
+mod lifecycle;
 mod paging;
 mod postgres;
 mod promql_syntax;
 mod promqltest;
 mod readiness;
 mod real;
+mod scraped;
 mod servers;
 mod tidy;
 mod tls_probe;

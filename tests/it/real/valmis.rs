@@ -198,7 +198,7 @@ pub(crate) fn command(folder: &Path) -> Command {
 async fn run(folder: &Path) -> (Process, SocketAddr) {
     let mut command = command(folder);
     command.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
-    let mut process = Process::start(&mut command, &folder.join("log"));
+    let mut process = Process::start(&mut command, folder);
     let address = process.in_log("address of valmis", address).await;
     (process, address)
 }
