@@ -14,7 +14,7 @@ pub fn format_float(value: f64) -> String {
 }
 
 /// Writes a value as Go's `%v` does: as [`format_float`], but with an exponent of at least two digits
-/// where that is below -4 or from 21 on.
+/// where that is below -4 or from 6 on. Source: Go `strconv/ftoa.go`, the shortest form of `%g`.
 pub fn format_float_general(value: f64) -> String {
     let scientific = format!("{value:e}");
     let exponent = scientific.split_once('e').and_then(|(digits, exponent)| {
@@ -22,7 +22,7 @@ pub fn format_float_general(value: f64) -> String {
         Some((digits, exponent))
     });
     match exponent {
-        Some((digits, exponent)) if !(-4..21).contains(&exponent) => {
+        Some((digits, exponent)) if !(-4..6).contains(&exponent) => {
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", exponent.abs())
         }
@@ -98,7 +98,7 @@ mod tests {
         check(0.0, "0");
         check(-0.0, "-0");
         check(100_000.0, "100000");
-        check(1e20, "100000000000000000000");
+        check(1_234_567.0, "1.234567e+06");
         check(1e21, "1e+21");
         check(-1.5e300, "-1.5e+300");
         check(0.0001, "0.0001");

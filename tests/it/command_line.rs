@@ -34,7 +34,9 @@ fn the_configuration_that_init_writes_is_in_order() {
     assert_eq!(again.code, 2);
     assert_eq!(again.stderr, "valmis: `valmis.yaml` exists already; `--force` replaces it\n");
     assert_eq!(fs::read_to_string(folder.path().join("valmis.yaml")).unwrap(), text);
-    assert_eq!(run(&folder, &["init", "--stdout"]).stdout, text);
+    // Not the same: what the machine runs may have changed in between.
+    let shown = run(&folder, &["init", "--stdout"]);
+    assert_eq!((shown.code, shown.stdout.lines().next()), (0, text.lines().next()));
 }
 
 #[test]
@@ -44,7 +46,16 @@ fn every_fault_of_a_configuration_is_printed_with_its_place() {
     fs::write(folder.path().join("bad.yaml"), text).unwrap();
     let checked = run(&folder, &["config", "check", "bad.yaml", "absent.yaml"]);
     assert_eq!((checked.code, checked.stderr.as_str()), (1, ""));
-    insta::assert_snapshot!(checked.stdout, @"");
+    insta::assert_snapshot!(checked.stdout, @r#"
+    bad.yaml:1:9: `listen` must be an address with a port, not `nowhere`
+      hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
+    bad.yaml:3:5: an app needs `url`, `metrics` or both
+      hint: `url` is probed, `metrics` is scraped
+    bad.yaml:4:15: `interval`: unknown unit " minutes" in duration "5 minutes"
+      hint: write a duration such as `15s`, `5m` or `1h30m`
+    absent.yaml: cannot read the configuration: No such file or directory (os error 2)
+      hint: `valmis init` writes one for this machine
+    "#);
 }
 
 #[test]

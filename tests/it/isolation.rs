@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::real::app::{App, Mood};
 use crate::real::postgres::Cluster;
-use crate::real::valmis::Valmis;
+use crate::real::valmis::{COMMON, NO_DISK, Valmis};
 use crate::real::{eventually, say, turn};
 
 /// How long `/metrics` may take at worst on a machine that has much else to do.
@@ -17,7 +17,7 @@ async fn a_hung_database_and_a_hung_app_delay_neither_metrics_nor_each_other() {
     cluster.execute("CREATE ROLE monitor LOGIN PASSWORD 'right'; GRANT pg_monitor TO monitor;").await;
     let (hanging, healthy) = (App::start().await, App::start().await);
     let configuration = format!(
-        "evaluation_interval: 1s\nrules: [./rules/*.yaml]\napps:\n\
+        "{COMMON}{NO_DISK}apps:\n\
          - {{name: hanging, url: '{}', metrics: '{}', interval: 1s, timeout: 800ms}}\n\
          - {{name: healthy, url: '{}', interval: 1s, timeout: 800ms}}\n\
          postgres:\n\

@@ -3,6 +3,8 @@
 mod artifacts;
 mod certificate_files;
 mod command_line;
+mod conformance;
+mod corpora;
 mod dashboards;
 mod exposition;
 mod helm;
@@ -11,7 +13,6 @@ mod isolation;
 mod lifecycle;
 mod paging;
 mod postgres;
-mod promql_syntax;
 mod promqltest;
 mod readiness;
 mod real;

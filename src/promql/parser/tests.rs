@@ -437,7 +437,8 @@ fn the_deepest_allowed_query_is_parsed_printed_and_dropped() {
     assert_eq!(all(&chain).to_string(), chain);
 }
 
-/// Texts of instant-vector expressions of all kinds.
+/// Texts of instant-vector expressions of all kinds. Where operators that bind more weakly inside would
+/// leave a scalar beside `on`, there are parentheses.
 fn vectors() -> impl Strategy<Value = String> {
     let label = prop::sample::select(vec!["job", "le", "by", "\"x.y\"", "instance"]);
     let labels = prop::collection::vec(label, 0..3).prop_map(|labels| labels.join(", "));
@@ -494,7 +495,7 @@ fn vectors() -> impl Strategy<Value = String> {
             (inner.clone(), scalar.clone()).prop_map(|(v, s)| format!("topk({s}, {v})")),
             (inner.clone(), arithmetic.clone(), scalar).prop_map(|(v, op, s)| format!("{v} {op} {s}")),
             (inner.clone(), arithmetic, labels, inner.clone())
-                .prop_map(|(a, op, l, b)| format!("{a} {op} on ({l}) group_left () {b}")),
+                .prop_map(|(a, op, l, b)| format!("({a}) {op} on ({l}) group_left () {b}")),
             (inner.clone(), sets, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
             (inner, duration.clone(), duration, timing)
                 .prop_map(|(v, r, s, t)| format!("avg_over_time(({v})[{r}:{s}]{t})")),

@@ -1,34 +1,14 @@
-//! The parser against expressions that others wrote: Prometheus' own test scripts and published rules.
-//! The data lies beside the checkout; where it is absent the tests say so and pass.
+//! The parser and the template engine against what others wrote: Prometheus' own test scripts and
+//! published rules. The data lies beside the checkout; where it is absent the tests say so and pass.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use valmis::model::Labels;
 use valmis::promql::{Features, parse_with};
+use valmis::template::{Context, QueryFn, Template};
 
-/// The folder of conformance data, if there is one.
-#[expect(clippy::disallowed_methods, reason = "a test is told by the environment where its data lies")]
-fn conformance() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-    std::env::var_os("VALMIS_CONFORMANCE").map_or_else(beside, PathBuf::from).canonicalize().ok()
-}
-
-fn files_below(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("the folder can be listed") {
-            let path = entry.expect("an entry can be read").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
+use crate::conformance::{files_below, folder};
 
 /// Parses, prints and parses again; the fault, if there is one.
 fn round_trip(query: &str) -> Result<(), String> {
@@ -52,9 +32,7 @@ fn check(expressions: &[String], at_least: usize, known: impl Fn(&str) -> bool) 
 
 #[test]
 fn every_expression_of_prometheus_test_scripts_round_trips() {
-    let Some(folder) = conformance() else {
-        return say_absent();
-    };
+    let Some(folder) = folder() else { return };
     let mut expressions = Vec::new();
     for file in files_below(&folder.join("promqltest"), "test") {
         let text = std::fs::read_to_string(&file).expect("a script can be read");
@@ -96,27 +74,68 @@ struct RuleGroup {
 #[derive(Deserialize)]
 struct Rule {
     expr: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// The rules of all files below a folder.
+fn rules(files: &[std::path::PathBuf]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).expect("a rule file can be read");
+        let parsed: RuleFile =
+            serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        rules.extend(parsed.groups.into_iter().flat_map(|group| group.rules.unwrap_or_default()));
+    }
+    rules
 }
 
 #[test]
 fn every_rule_of_published_rule_files_round_trips() {
-    let Some(folder) = conformance() else {
-        return say_absent();
-    };
+    let Some(folder) = folder() else { return };
     let mut files = files_below(&folder.join("rules-corpus"), "yml");
     files.push(folder.join("promtool/rules_large.yml"));
-    let mut expressions = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("a rule file can be read");
-        let parsed: RuleFile =
-            serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let rules = parsed.groups.into_iter().flat_map(|group| group.rules.unwrap_or_default());
-        expressions.extend(rules.map(|rule| rule.expr));
-    }
+    let expressions: Vec<String> = rules(&files).into_iter().map(|rule| rule.expr).collect();
     check(&expressions, 10_000, |_| false);
 }
 
-#[expect(clippy::print_stderr, reason = "a test that did nothing says so")]
-fn say_absent() {
-    eprintln!("skipped: there is no conformance data beside the checkout");
+/// Answers every query with one sample.
+struct OneSample;
+
+impl QueryFn for OneSample {
+    fn query(&self, _: &str, _: i64) -> Result<Vec<(Labels, f64)>, String> {
+        Ok(vec![(Labels::from_pairs([("instance", "a")]), 1.5)])
+    }
+}
+
+#[test]
+fn every_template_of_published_rule_files_is_expanded() {
+    let Some(folder) = folder() else { return };
+    let (labels, none) = (Labels::from_pairs([("instance", "a:9100"), ("job", "node")]), Labels::empty());
+    let context = Context {
+        labels: &labels,
+        external_labels: &none,
+        external_url: "http://localhost:9090",
+        value: 12.5,
+        at: 1_700_000_000_000,
+        query: &OneSample,
+    };
+    let mut actions = 0;
+    let mut faults = Vec::new();
+    for rule in rules(&files_below(&folder.join("rules-corpus"), "yml")) {
+        for text in rule.labels.values().chain(rule.annotations.values()) {
+            actions += text.matches("{{").count();
+            match Template::parse("test", text).and_then(|template| template.expand(&context)) {
+                Ok(expanded) if expanded.contains("{{") || expanded.contains("<no value>") => {
+                    faults.push(format!("{text:?} became {expanded:?}"));
+                }
+                Ok(_) => {}
+                Err(e) => faults.push(format!("{text:?}: {e}")),
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    assert!(actions > 2_000, "only {actions} actions were found");
 }
