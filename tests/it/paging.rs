@@ -8,16 +8,12 @@ use crate::real::app::{App, Mood};
 use crate::real::disk::Disk;
 use crate::real::postgres::Cluster;
 use crate::real::tls_server::TlsServer;
-use crate::real::valmis::{FOR_SECONDS, Valmis, quick_rules};
+use crate::real::valmis::{COMMON, FOR_SECONDS, NO_DISK, Valmis, quick_rules};
 use crate::real::webhook::Webhook;
 use crate::real::{eventually, say, turn};
 
 /// What a busy machine may add to the times that follow from the configuration.
 const SLACK: Duration = Duration::from_secs(8);
-
-/// What every configuration here has in common. A firing alert is sent again after five seconds, and
-/// Alertmanager takes it for resolved when it has not been for four times that.
-const COMMON: &str = "evaluation_interval: 1s\nresend_delay: 5s\nrules: [./rules/*.yaml]\n";
 
 /// valmis, an Alertmanager and a webhook.
 struct Line {
@@ -74,7 +70,7 @@ fn check_delay(alert: &str, delay: Duration) {
 }
 
 fn app_configuration(app: &App) -> String {
-    format!("apps: [{{name: backend, url: '{}', interval: 1s}}]\n", app.url("/health"))
+    format!("{NO_DISK}apps: [{{name: backend, url: '{}', interval: 1s}}]\n", app.url("/health"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +90,7 @@ async fn failing_requests_page_once_and_their_end_is_told_once() {
     let _turn = turn().await;
     let app = App::start().await;
     let components = format!(
-        "apps: [{{name: backend, interval: 1s, url: '{}', metrics: '{}'}}]\n",
+        "{NO_DISK}apps: [{{name: backend, interval: 1s, url: '{}', metrics: '{}'}}]\n",
         app.url("/health"),
         app.url("/metrics")
     );
@@ -113,7 +109,7 @@ async fn a_database_that_is_killed_pages_once_and_its_return_is_told_once() {
     let Some(mut cluster) = Cluster::start("").await else { return };
     cluster.execute("CREATE ROLE monitor LOGIN PASSWORD 'right'; GRANT pg_monitor TO monitor;").await;
     let components = format!(
-        "postgres: [{{name: appdb, interval: 1s, password: right, dsn: \"host=localhost hostaddr=127.0.0.1 \
+        "{NO_DISK}postgres: [{{name: appdb, interval: 1s, password: right, dsn: \"host=localhost hostaddr=127.0.0.1 \
          port={} user=monitor dbname=postgres sslmode=verify-full sslrootcert={}\"}}]\n",
         cluster.port,
         cluster.authority().display()
@@ -151,7 +147,7 @@ async fn a_certificate_that_expires_pages_once_and_its_renewal_is_told_once() {
     let authority = folder.path().join("ca.pem");
     server.write_authority(&authority);
     let components = format!(
-        "certificates: [{{name: web, url: 'https://localhost:{}', interval: 1s, tls: {{ca_file: '{}'}}}}]\n",
+        "{NO_DISK}certificates: [{{name: web, url: 'https://localhost:{}', interval: 1s, tls: {{ca_file: '{}'}}}}]\n",
         server.address.port(),
         authority.display()
     );

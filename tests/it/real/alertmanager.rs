@@ -109,7 +109,7 @@ async fn run(folder: &Path, address: &str) -> (Process, SocketAddr) {
         "--cluster.listen-address=",
         &format!("--web.listen-address={address}"),
     ]);
-    let mut process = Process::start(&mut command, &folder.join("log"));
+    let mut process = Process::start(&mut command, folder);
     let address: SocketAddr = process.in_log("address of Alertmanager", super::prometheus::address).await;
     let ready = format!("http://{address}/-/ready");
     eventually("readiness of Alertmanager", async || match http().get(&ready).send().await {

@@ -12,10 +12,13 @@ pub(crate) mod webhook;
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use ::valmis::client::TlsConfig;
 
 /// How long anything may take on a machine that has much else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -72,7 +75,13 @@ pub(crate) async fn within<T, E: Display>(
     }
 }
 
-/// A client whose requests end at some time.
-pub(crate) fn http() -> Client {
-    ::valmis::client::http_client(&::valmis::client::TlsConfig::default(), PATIENCE).unwrap()
+/// A client whose requests end at some time. It keeps no connections: each test has its own runtime, and
+/// a connection would not outlive it.
+pub(crate) fn http() -> &'static Client {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        let tls = TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() }.client_config().unwrap();
+        let builder = Client::builder().tls_backend_preconfigured(tls).pool_max_idle_per_host(0);
+        builder.timeout(PATIENCE).no_proxy().build().unwrap()
+    })
 }

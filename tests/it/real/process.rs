@@ -1,4 +1,4 @@
-//! A program of its own, with its log in a file. It is killed when it is dropped.
+//! A program of its own, with what it writes in files. It is killed when it is dropped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,21 +10,28 @@ use super::eventually;
 
 pub(crate) struct Process {
     child: Child,
-    log: PathBuf,
+    stdout: PathBuf,
+    stderr: PathBuf,
 }
 
 impl Process {
-    /// Starts a program whose output, standard and error, becomes the contents of `log`.
-    pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
-        let file = File::create(log).unwrap();
-        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    /// Starts a program; what it writes becomes the contents of files in the folder.
+    pub(crate) fn start(command: &mut Command, folder: &Path) -> Self {
+        let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
+        let file = |path: &Path| File::create(path).unwrap();
+        command.stdin(Stdio::null()).stdout(file(&stdout)).stderr(file(&stderr));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        Self { child, log: log.to_owned() }
+        Self { child, stdout, stderr }
+    }
+
+    /// What it has written to standard output until now.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
     }
 
     /// What it has written until now.
     pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+        self.output() + &String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default())
     }
 
     /// Waits until `find` finds something in a line of the log.

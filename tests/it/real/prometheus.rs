@@ -44,7 +44,7 @@ impl Prometheus {
             "--web.listen-address=127.0.0.1:0",
             "--log.level=debug",
         ]);
-        let mut process = Process::start(&mut command, &folder.path().join("log"));
+        let mut process = Process::start(&mut command, folder.path());
         let address = process.in_log("address of Prometheus", address).await;
         Self { _folder: folder, process, address }
     }

@@ -13,6 +13,14 @@ use tempfile::TempDir;
 use super::process::Process;
 use super::{eventually, http};
 
+/// What every configuration of a test begins with. A firing alert is sent again after five seconds;
+/// Alertmanager takes it for resolved when it has not been for four times that.
+pub(crate) const COMMON: &str = "evaluation_interval: 1s\nresend_delay: 5s\nrules: [./rules/*.yaml]\n";
+
+/// A disk that no rule judges, for tests that are about something else: without any, all disks of the
+/// machine are watched, also the one that another test fills.
+pub(crate) const NO_DISK: &str = "disks: [{path: /dev/shm, interval: 1s}]\n";
+
 /// How long an alert of [`quick_rules`] has to hold before it fires.
 pub(crate) const FOR_SECONDS: u64 = 3;
 
@@ -198,7 +206,7 @@ pub(crate) fn command(folder: &Path) -> Command {
 async fn run(folder: &Path) -> (Process, SocketAddr) {
     let mut command = command(folder);
     command.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
-    let mut process = Process::start(&mut command, &folder.join("log"));
+    let mut process = Process::start(&mut command, folder);
     let address = process.in_log("address of valmis", address).await;
     (process, address)
 }
