@@ -157,7 +157,7 @@ fn explain(findings: &[Diagnostic]) -> anyhow::Error {
 /// The address as something to click on: "all interfaces" is this machine, seen from here.
 fn url_of(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
-        format!("http://localhost:{}", address.port())
+        format!("http://127.0.0.1:{}", address.port())
     } else {
         format!("http://{address}")
     }

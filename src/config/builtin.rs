@@ -77,7 +77,7 @@ pub fn builtin(environment: &dyn Fn(&str) -> Option<String>, listen: Option<Sock
     config
 }
 
-/// valmis watching itself: it probes its own `/health` and scrapes its own figures.
+/// valmis watching itself: it probes its own `/health`.
 fn itself(listen: SocketAddr) -> AppConfig {
     let host = if listen.ip().is_unspecified() {
         SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port()))
@@ -90,8 +90,8 @@ fn itself(listen: SocketAddr) -> AppConfig {
     AppConfig {
         name: "valmis".to_owned(),
         url: page("/health"),
-        // Its own figures alone: what its probes found is in the store already.
-        metrics: page("/metrics/valmis"),
+        // Its figures are scraped whatever is configured.
+        metrics: None,
         pace: Pace::default(),
         expect: HttpExpectations { follow_redirects: true, ..HttpExpectations::default() },
         method: "GET".to_owned(),

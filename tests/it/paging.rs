@@ -129,7 +129,9 @@ async fn a_disk_that_fills_up_pages_once_and_its_clearing_is_told_once() {
     let components = format!("disks: [{{path: '{}', interval: 1s}}]\n", disk.path().display());
     let mut rules = quick_rules();
     if disk.in_memory {
-        rules.iter_mut().for_each(|(_, text)| *text = text.replace("\"tmpfs|", "\""));
+        for (_, text) in &mut rules {
+            *text = text.replace("\"tmpfs|", "\"");
+        }
     }
     let Some(line) = Line::start(&components, &rules).await else { return };
     let broken = Instant::now();
