@@ -17,6 +17,7 @@ mod plan;
 mod prefetch;
 mod printer;
 mod steps;
+mod token;
 mod value;
 
 pub use ast::{

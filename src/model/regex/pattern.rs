@@ -51,7 +51,7 @@ impl Pattern {
             return Ok(Self::set(pattern.split('|').map(str::to_owned).collect()));
         }
         let hir = syntax::parse(pattern, true)?.hir;
-        if let Some(values) = values(&hir) {
+        if let Some(values) = values(&hir, true) {
             return Ok(Self::set(values));
         }
         if let Some(shapes) = shapes(&hir) {
@@ -124,18 +124,19 @@ impl Shape {
 }
 
 /// All values that a pattern matches, if that is a list of literals or becomes one without growing much.
-fn values(hir: &Hir) -> Option<Vec<String>> {
+/// `whole`: whether it is all of the pattern, so that its anchors say nothing.
+fn values(hir: &Hir, whole: bool) -> Option<Vec<String>> {
     match hir.kind() {
         HirKind::Empty => Some(vec![String::new()]),
         HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
-        HirKind::Capture(capture) => values(&capture.sub),
+        HirKind::Capture(capture) => values(&capture.sub, whole),
         HirKind::Class(Class::Unicode(class)) => {
             let count: usize = class.ranges().iter().map(regex_syntax::hir::ClassUnicodeRange::len).sum();
             let chars = class.ranges().iter().flat_map(|range| range.start()..=range.end());
             (1..=MAX_COMBINED).contains(&count).then(|| chars.map(String::from).collect())
         }
         HirKind::Repetition(Repetition { min, max: Some(max), sub, .. }) => {
-            let sub = values(sub)?;
+            let sub = values(sub, false)?;
             let mut product = combine(&[String::new()], &[String::new()])?;
             let mut all = if *min == 0 { product.clone() } else { Vec::new() };
             for round in 1..=*max {
@@ -151,15 +152,15 @@ fn values(hir: &Hir) -> Option<Vec<String>> {
         }
         HirKind::Concat(parts) => {
             let mut product = vec![String::new()];
-            for part in unanchored(parts) {
-                product = combine(&product, &values(part)?)?;
+            for part in if whole { unanchored(parts) } else { parts } {
+                product = combine(&product, &values(part, false)?)?;
             }
             Some(product)
         }
         HirKind::Alternation(alternatives) => {
             let mut all = Vec::new();
             for alternative in alternatives {
-                all.extend(values(alternative)?);
+                all.extend(values(alternative, whole)?);
             }
             Some(all)
         }
@@ -289,6 +290,8 @@ mod tests {
         );
         check(r"node\.a|node\.b", &["node.a", "node.b"]);
         check("^a$", &["a"]);
+        check("^a|(b$)", &["a", "b"]);
+        check("a(b|^c)?", &[]);
         check("(?i:a1)", &["A1", "a1"]);
         check("a{2}", &["aa"]);
         check("a.*", &[]);

@@ -3,7 +3,7 @@
 use crate::model::Span;
 
 use super::super::ast::{BinaryOp, DurationExpr, DurationOp, UnaryOp};
-use super::super::lexer::{Keyword, Token, TokenKind};
+use super::super::token::{Keyword, Token, TokenKind};
 use super::expression::sign;
 use super::{Parsed, Parser};
 

@@ -6,8 +6,8 @@ use super::super::ast::{
     AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, CallExpr, Expr, ExprKind, Fill, Grouping,
     MatchCardinality, UnaryOp, VectorMatching,
 };
-use super::super::lexer::{Keyword, Token, TokenKind};
 use super::super::literal;
+use super::super::token::{Keyword, Token, TokenKind};
 use super::{Parsed, Parser, Recovery};
 
 /// How strongly an operator binds; a sign binds like `*`.

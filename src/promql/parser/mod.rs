@@ -19,7 +19,8 @@ use crate::model::{LineColumn, Matcher, Span};
 
 use super::ast::{Expr, ExprKind};
 use super::functions;
-use super::lexer::{Lexer, Token, TokenKind};
+use super::lexer::Lexer;
+use super::token::{Token, TokenKind};
 
 /// How deeply expressions may be nested, a chain of operators counting one level each. Everything that
 /// walks a tree recurses, and a thread's stack is finite; Prometheus has no such limit.

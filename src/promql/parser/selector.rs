@@ -6,7 +6,7 @@ use super::super::ast::{
     AtModifier, BinaryOp, DurationExpr, Expr, ExprKind, MatrixSelector, RangeModifier, SubqueryExpr,
     VectorSelector,
 };
-use super::super::lexer::{Keyword, Token, TokenKind};
+use super::super::token::{Keyword, Token, TokenKind};
 use super::{Parsed, Parser, Recovery};
 
 const MANY_MATCHERS: &str = "label matching";
