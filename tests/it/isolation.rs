@@ -66,6 +66,10 @@ async fn a_hung_database_and_a_hung_app_delay_neither_metrics_nor_each_other() {
     // An interval and a timeout, and what a busy machine adds.
     assert!(oldest.iter().all(|age| *age < 1.0 + 0.8 + 2.0), "{oldest:?}");
 
+    // What hangs is down, and somebody hears of it.
+    valmis.wait_for_alert("firing", "DatabaseDown").await;
+    valmis.wait_for_alert("firing", "ApplicationDown").await;
+
     cluster.resume();
     hanging.set(Mood::Healthy);
     valmis.wait_all_ready().await;

@@ -70,6 +70,13 @@ async fn without_a_configuration_it_watches_this_machine_and_itself() {
     })
     .await;
     assert_eq!(firing, ["Watchdog"]);
+
+    // It goes on watching itself where it listens.
+    let reloaded = http().post(format!("http://{address}/-/reload")).send().await.unwrap();
+    assert_eq!(reloaded.status(), StatusCode::OK, "{}", valmis.log());
+    let readiness = http().get(format!("http://{address}/readiness")).send().await.unwrap();
+    let readiness = readiness.text().await.unwrap();
+    assert!(readiness.contains(&format!("\"http://{address}/health\"")), "{readiness}");
     assert!(valmis.terminate().await.success(), "{}", valmis.log());
 }
 

@@ -62,7 +62,11 @@ impl Alertmanager {
         self.process.kill();
     }
 
-    /// Starts it again after [`Self::kill`], at the same address.
+    pub(crate) async fn terminate(&mut self) {
+        self.process.terminate().await;
+    }
+
+    /// Starts it again at the same address.
     pub(crate) async fn restart(&mut self) {
         (self.process, self.address) = run(self.folder.path(), &self.address.to_string()).await;
     }
