@@ -20,7 +20,8 @@ struct Report {
 
 #[derive(Serialize)]
 struct Component {
-    component: &'static str,
+    #[serde(rename = "component")]
+    kind: &'static str,
     name: String,
     instance: String,
     state: &'static str,
@@ -43,7 +44,8 @@ struct Component {
 #[derive(Serialize)]
 struct Failure {
     at: String,
-    failure: &'static str,
+    #[serde(rename = "failure")]
+    kind: &'static str,
     reason: String,
     log: Vec<String>,
 }
@@ -60,7 +62,7 @@ pub(super) async fn readiness(State(handles): State<Arc<Handles>>) -> Response {
 impl From<ComponentReport> for Component {
     fn from(report: ComponentReport) -> Self {
         Self {
-            component: report.key.kind.as_str(),
+            kind: report.key.kind.as_str(),
             name: report.key.name,
             instance: report.instance,
             state: report.state.as_str(),
@@ -79,7 +81,7 @@ impl From<ComponentReport> for Component {
 
 impl From<FailureReport> for Failure {
     fn from(failure: FailureReport) -> Self {
-        Self { at: rfc3339(failure.at), failure: failure.kind, reason: failure.reason, log: failure.log }
+        Self { at: rfc3339(failure.at), kind: failure.kind, reason: failure.reason, log: failure.log }
     }
 }
 

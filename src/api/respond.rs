@@ -96,6 +96,19 @@ pub(super) fn query_result(query: &str, output: &Output, limit: usize) -> Respon
     json(text)
 }
 
+/// A number of seconds that is written without decimals if it has none, as Go writes it.
+pub(super) struct Seconds(pub(super) f64);
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.fract() == 0.0 && self.0.abs() < 1e15 {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
 /// Prometheus' words for a result that `limit` cut short.
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 

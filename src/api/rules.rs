@@ -12,7 +12,7 @@ use super::Handles;
 use super::error::ApiError;
 use super::params::Params;
 use super::readiness::rfc3339;
-use super::respond::{exponent_value, success};
+use super::respond::{Seconds, exponent_value, success};
 use crate::model::{Labels, TimestampMs};
 use crate::rules::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleSnapshot};
 use crate::state::AlertState;
@@ -28,9 +28,9 @@ struct Group {
     name: String,
     file: String,
     rules: Vec<Rule>,
-    interval: f64,
+    interval: Seconds,
     limit: usize,
-    evaluation_time: f64,
+    evaluation_time: Seconds,
     last_evaluation: String,
 }
 
@@ -47,15 +47,15 @@ struct AlertingRule {
     state: &'static str,
     name: String,
     query: String,
-    duration: f64,
-    keep_firing_for: f64,
+    duration: Seconds,
+    keep_firing_for: Seconds,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     alerts: Vec<Alert>,
     health: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     last_error: String,
-    evaluation_time: f64,
+    evaluation_time: Seconds,
     last_evaluation: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -71,7 +71,7 @@ struct RecordingRule {
     health: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     last_error: String,
-    evaluation_time: f64,
+    evaluation_time: Seconds,
     last_evaluation: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -164,7 +164,7 @@ pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -
             rules,
             interval: seconds(group.interval_ms),
             limit: group.limit,
-            evaluation_time: group.evaluation_time.as_secs_f64(),
+            evaluation_time: Seconds(group.evaluation_time.as_secs_f64()),
             last_evaluation: time_or_never(group.last_evaluation),
         })
     });
@@ -198,7 +198,7 @@ fn wire_rule(rule: &RuleSnapshot, exclude_alerts: bool) -> Rule {
     let info = &rule.info;
     let health = health_text(rule.health);
     let last_error = rule.last_error.clone().unwrap_or_default();
-    let evaluation_time = rule.evaluation_time.as_secs_f64();
+    let evaluation_time = Seconds(rule.evaluation_time.as_secs_f64());
     let last_evaluation = time_or_never(rule.last_evaluation);
     let Some(AlertingInfo { hold_ms, keep_firing_ms, annotations }) = &info.alerting else {
         return Rule::Recording(RecordingRule {
@@ -261,8 +261,8 @@ pub(super) fn health_text(health: Health) -> &'static str {
     }
 }
 
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
+fn seconds(ms: i64) -> Seconds {
+    Seconds(ms as f64 / 1000.0)
 }
 
 /// Go's zero time stands for "never".

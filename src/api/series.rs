@@ -10,7 +10,7 @@ use super::Handles;
 use super::error::ApiError;
 use super::params::Params;
 use super::respond::{TRUNCATED, success_with_warnings};
-use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, TimestampMs};
+use crate::model::{Matcher, TimestampMs};
 use crate::promql;
 
 /// What a request without `start` or `end` means: all there is.
@@ -23,14 +23,21 @@ pub(super) async fn series(
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let found = matching(&handles, &params).await?;
+    let (start, end) = period(&params)?;
+    let mut found = BTreeSet::new();
+    for matchers in selectors(&params)? {
+        found.extend(handles.storage.series(&matchers, start, end).await?);
+    }
     let list: Vec<BTreeMap<&str, &str>> = found.iter().map(|labels| labels.iter().collect()).collect();
     limited(&params, list)
 }
 
 pub(super) async fn names(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
-    let found = matching(&handles, &params).await?;
-    let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+    let (start, end) = period(&params)?;
+    let mut names = BTreeSet::new();
+    for matchers in selectors(&params)? {
+        names.extend(handles.storage.label_names(&matchers, start, end).await?);
+    }
     limited(&params, names.into_iter().collect())
 }
 
@@ -43,18 +50,24 @@ pub(super) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad_data(format!("invalid label name: \"{name}\"")));
     }
-    let found = matching(&handles, &params).await?;
-    let values: BTreeSet<&str> =
-        found.iter().map(|labels| labels.get(&name)).filter(|value| !value.is_empty()).collect();
+    let (start, end) = period(&params)?;
+    let mut values = BTreeSet::new();
+    for matchers in selectors(&params)? {
+        values.extend(handles.storage.label_values(&name, &matchers, start, end).await?);
+    }
     limited(&params, values.into_iter().collect())
 }
 
-/// The series that satisfy one of the selectors, or all series if there is none.
-async fn matching(handles: &Handles, params: &Params) -> Result<BTreeSet<Labels>, ApiError> {
+fn period(params: &Params) -> Result<(TimestampMs, TimestampMs), ApiError> {
     let (start, end) = (params.time_or("start", ALL.0)?, params.time_or("end", ALL.1)?);
     if end < start {
         return Err(ApiError::bad_parameter("end", "end timestamp must not be before start time"));
     }
+    Ok((start, end))
+}
+
+/// The selectors of `match[]`; without one, a single one that every series satisfies.
+fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     let mut selectors = Vec::new();
     for text in params.all("match[]") {
         let matchers = promql::parse_selector(text).map_err(|errors| {
@@ -64,14 +77,9 @@ async fn matching(handles: &Handles, params: &Params) -> Result<BTreeSet<Labels>
         selectors.push(matchers);
     }
     if selectors.is_empty() {
-        selectors
-            .push(vec![Matcher::new(MatchOp::NotEqual, METRIC_NAME, "").expect("no regular expression")]);
+        selectors.push(Vec::new());
     }
-    let mut found = BTreeSet::new();
-    for matchers in &selectors {
-        found.extend(handles.storage.series(matchers, start, end).await?);
-    }
-    Ok(found)
+    Ok(selectors)
 }
 
 fn limited<T: serde::Serialize>(params: &Params, mut list: Vec<T>) -> Result<Response, ApiError> {

@@ -18,6 +18,7 @@ const PROMETHEUS_API: &str = "3.14.0";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names are Prometheus' own")]
 struct Build {
     version: &'static str,
     revision: &'static str,

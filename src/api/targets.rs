@@ -12,12 +12,13 @@ use super::Handles;
 use super::error::ApiError;
 use super::params::Params;
 use super::readiness::rfc3339;
-use super::respond::success;
+use super::respond::{Seconds, success};
 use crate::model::{Labels, format_duration_ms};
 use crate::scrape::TargetState;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names are Prometheus' own")]
 struct Targets {
     active_targets: Vec<Target>,
     dropped_targets: Vec<Target>,
@@ -34,7 +35,7 @@ struct Target {
     global_url: String,
     last_error: String,
     last_scrape: String,
-    last_scrape_duration: f64,
+    last_scrape_duration: Seconds,
     health: &'static str,
     scrape_interval: String,
     scrape_timeout: String,
@@ -67,7 +68,7 @@ impl From<TargetState> for Target {
             global_url: state.global_url,
             last_error: state.last_error,
             last_scrape: state.last_scrape.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339),
-            last_scrape_duration: state.last_duration.as_secs_f64(),
+            last_scrape_duration: Seconds(state.last_duration.as_secs_f64()),
             health: state.health.as_str(),
             scrape_interval: duration(state.interval),
             scrape_timeout: duration(state.timeout),

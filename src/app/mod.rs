@@ -56,7 +56,7 @@ impl Options {
 }
 
 /// Runs until a signal asks to stop. `announce` is told the URL as soon as it is served.
-pub async fn run(options: Options, announce: impl FnOnce(&str)) -> Result<()> {
+pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()> {
     // In this order, so that a bad configuration never opens a port, and a port in use never touches
     // the data.
     let mut config = options.load().map_err(|findings| explain(&findings))?;
@@ -65,10 +65,11 @@ pub async fn run(options: Options, announce: impl FnOnce(&str)) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("cannot tell the address that is listened on")?;
-    if options.file.is_none() && address != config.listen {
-        // Port 0: the built-in configuration watches the port that was given.
-        config = config::builtin(&options.environment, Some(address));
-        config.storage.path = options.data_folder.clone().unwrap_or(config.storage.path);
+    if options.file.is_none() {
+        // The built-in configuration watches the port that is served: of port 0 the one that was given,
+        // now and at every reload.
+        options.listen = Some(address);
+        config = options.load().map_err(|findings| explain(&findings))?;
     }
     let (reload, mut reloads) = mpsc::channel(1);
     let url = url_of(address);
@@ -157,7 +158,7 @@ fn explain(findings: &[Diagnostic]) -> anyhow::Error {
 /// The address as something to click on: "all interfaces" is this machine, seen from here.
 fn url_of(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
-        format!("http://localhost:{}", address.port())
+        format!("http://127.0.0.1:{}", address.port())
     } else {
         format!("http://{address}")
     }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use url::Url;
 
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
@@ -49,6 +50,8 @@ pub(super) struct Parts {
     stop_readiness: CancellationToken,
     /// The search for file systems, if there is one, by the settings it was started with.
     disks: Option<(crate::config::DisksConfig, CancellationToken)>,
+    /// Where the process serves, as seen from this machine.
+    url: Url,
     external_url: String,
     reload_successful: Gauge,
     reload_at: Gauge,
@@ -125,6 +128,7 @@ impl Parts {
             readiness_loop,
             stop_readiness,
             disks: None,
+            url: Url::parse(url).context("the address that is listened on makes no URL")?,
             external_url: config.external_url.as_ref().map_or_else(|| url.to_owned(), ToString::to_string),
             reload_successful,
             reload_at,
@@ -146,7 +150,7 @@ impl Parts {
             alertmanagers: config.alertmanagers.iter().map(alertmanager).collect(),
             external_labels: Labels::from_pairs(&config.external_labels),
         };
-        handles.scrapes.apply(scrapes::jobs(config)).await.context("scrape jobs")?;
+        handles.scrapes.apply(scrapes::jobs(config, &self.url)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
 
         handles.readiness.apply(OWNER, components);

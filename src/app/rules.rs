@@ -26,7 +26,7 @@ pub(super) fn files(config: &Config) -> Result<Vec<RuleFile>, Vec<Diagnostic>> {
     let (errors, warnings): (Vec<_>, Vec<_>) =
         findings.into_iter().partition(|finding| finding.severity == Severity::Error);
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(file = warning.file, "{}", warning.message);
     }
     if errors.is_empty() { Ok(files) } else { Err(errors) }
 }

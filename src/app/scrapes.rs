@@ -1,16 +1,36 @@
 //! From the configuration to the jobs that are scraped.
 
+use std::time::Duration;
+
+use url::Url;
+
 use crate::config::{AppConfig, Config, ScrapeConfig};
 use crate::discovery::TargetGroup;
 use crate::scrape;
 
-/// The jobs of all applications with metrics, and those that are configured as such.
-pub(super) fn jobs(config: &Config) -> Vec<scrape::Config> {
+/// The job under which valmis keeps its own figures, for the rules that watch over it.
+const OWN_JOB: &str = "valmis";
+
+/// The jobs of all applications with metrics, those that are configured as such, and valmis itself
+/// unless a job of its name is configured. `url` is where valmis serves.
+pub(super) fn jobs(config: &Config, url: &Url) -> Vec<scrape::Config> {
     let apps = config.apps.iter().filter_map(|app| Some(app_job(app, app.metrics.as_ref()?)));
-    apps.chain(config.scrapes.iter().map(job)).collect()
+    let mut jobs: Vec<_> = apps.chain(config.scrapes.iter().map(job)).collect();
+    if jobs.iter().all(|job| job.job_name != OWN_JOB) {
+        jobs.push(own_job(config, url));
+    }
+    jobs
 }
 
-fn app_job(app: &AppConfig, url: &url::Url) -> scrape::Config {
+/// Its own figures alone: what its probes found is in the store already.
+fn own_job(config: &Config, url: &Url) -> scrape::Config {
+    let interval = config.evaluation_interval;
+    let timeout = interval.min(Duration::from_secs(5));
+    let page = url.join("/metrics/valmis").expect("a constant path");
+    scrape::Config { interval, timeout, honor_labels: true, ..scrape::Config::for_url(OWN_JOB, &page) }
+}
+
+fn app_job(app: &AppConfig, url: &Url) -> scrape::Config {
     scrape::Config {
         interval: app.pace.interval,
         timeout: app.pace.timeout,

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::client::TlsConfig;
 use crate::model::Secret;
+use crate::probe::postgres::{Dsn, DsnError};
 
 /// The port of valmis.
 const PORT: u16 = 9797;
@@ -77,7 +78,7 @@ pub fn builtin(environment: &dyn Fn(&str) -> Option<String>, listen: Option<Sock
     config
 }
 
-/// valmis watching itself: it probes its own `/health` and scrapes its own `/metrics`.
+/// valmis watching itself: it probes its own `/health`.
 fn itself(listen: SocketAddr) -> AppConfig {
     let host = if listen.ip().is_unspecified() {
         SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port()))
@@ -90,7 +91,8 @@ fn itself(listen: SocketAddr) -> AppConfig {
     AppConfig {
         name: "valmis".to_owned(),
         url: page("/health"),
-        metrics: page("/metrics"),
+        // Its figures are scraped whatever is configured.
+        metrics: None,
         pace: Pace::default(),
         expect: HttpExpectations { follow_redirects: true, ..HttpExpectations::default() },
         method: "GET".to_owned(),
@@ -106,7 +108,8 @@ fn itself(listen: SocketAddr) -> AppConfig {
 fn postgres_from(environment: &dyn Fn(&str) -> Option<String>) -> Option<PostgresConfig> {
     let set = |name: &str| environment(name).filter(|value| !value.is_empty());
     let is_postgres = |url: &String| url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let dsn = set("DATABASE_URL").filter(is_postgres).or_else(|| {
+    let url = set("DATABASE_URL").filter(is_postgres).map(|url| without_foreign_parameters(&url));
+    let dsn = url.or_else(|| {
         let quoted = |value: String| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
         let host = set("PGHOST")?;
         let mut dsn = format!("host={}", quoted(host));
@@ -118,7 +121,9 @@ fn postgres_from(environment: &dyn Fn(&str) -> Option<String>) -> Option<Postgre
             ("sslmode", "PGSSLMODE"),
         ];
         for (key, variable) in parts {
-            if let Some(value) = set(variable) {
+            // Without a user libpq takes that of the operating system.
+            let fallback = || (key == "user").then(|| set("USER").or_else(|| set("LOGNAME"))).flatten();
+            if let Some(value) = set(variable).or_else(fallback) {
                 dsn = format!("{dsn} {key}={}", quoted(value));
             }
         }
@@ -130,6 +135,24 @@ fn postgres_from(environment: &dyn Fn(&str) -> Option<String>) -> Option<Postgre
         password: None,
         pace: Pace::default(),
     })
+}
+
+/// `DATABASE_URL` is the application's: its parameters may be some that only its own driver knows, such
+/// as `schema` or `pgbouncer`. They are no reason not to watch the database.
+fn without_foreign_parameters(url: &str) -> String {
+    let errors = Dsn::parse(url).err().unwrap_or_default();
+    let foreign: Vec<String> = errors
+        .into_iter()
+        .filter_map(|error| match error {
+            DsnError::Unknown(name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    let Some((server, parameters)) = url.split_once('?') else { return url.to_owned() };
+    let name = |parameter: &str| parameter.split('=').next().unwrap_or_default().to_owned();
+    let known = parameters.split('&').filter(|parameter| !foreign.contains(&name(parameter)));
+    let known: Vec<&str> = known.collect();
+    if known.is_empty() { server.to_owned() } else { format!("{server}?{}", known.join("&")) }
 }
 
 #[cfg(test)]
@@ -162,6 +185,18 @@ mod tests {
         assert_eq!(
             dsn(&[("PGHOST", "db"), ("PGUSER", "o'neil"), ("PGPORT", "")]).as_deref(),
             Some(r"host='db' user='o\'neil'")
+        );
+        assert_eq!(dsn(&[("PGHOST", "db"), ("USER", "me")]).as_deref(), Some("host='db' user='me'"));
+    }
+
+    #[test]
+    fn parameters_of_the_applications_driver_are_left_out() {
+        let cleaned = without_foreign_parameters;
+        assert_eq!(cleaned("postgres://u@h/d"), "postgres://u@h/d");
+        assert_eq!(cleaned("postgres://u@h/d?schema=public"), "postgres://u@h/d");
+        assert_eq!(
+            cleaned("postgres://u@h/d?schema=public&sslmode=require&pgbouncer=true"),
+            "postgres://u@h/d?sslmode=require"
         );
     }
 

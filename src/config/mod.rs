@@ -100,7 +100,7 @@ pub struct AppConfig {
     pub tls: TlsConfig,
     /// Whether labels of the scraped page win over `job` and `instance`.
     pub honor_labels: bool,
-    /// Labels added to everything that is known of the application.
+    /// Labels added to the scraped series.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -237,6 +237,7 @@ pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result
                 .hint("`valmis init` writes one for this machine"),
         ]
     })?;
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = absolute.parent().unwrap_or_else(|| Path::new("/"));
     read(&name, &text, &Surroundings { environment, folder })
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::model::{LineColumn, METRIC_NAME, Secret};
+use crate::probe::postgres::Dsn;
 use crate::yaml::{self, Fields, Node, NodeKind, Reader};
 
 /// Reads a configuration. `file` is its name in messages.
@@ -193,15 +194,10 @@ impl Context<'_> {
         let name = fields.require(&mut self.reader, "name").and_then(|node| self.name(node));
         let dsn = fields.require(&mut self.reader, "dsn").and_then(|node| {
             let text = self.reader.text("dsn", node)?;
-            if let Err(error) = text.parse::<tokio_postgres::Config>() {
-                // The library's error names the parameter, never its value.
-                let message = format!("`dsn` is not a connection string: {error}");
-                self.reader.error_with_hint(
-                    "bad-dsn",
-                    node.place,
-                    message,
-                    "write `postgres://user@host:5432/database` or `host=… user=… dbname=…`",
-                );
+            // These errors name parameters, never their values.
+            for error in Dsn::parse(text).err().unwrap_or_default() {
+                let message = format!("`dsn` cannot be used: {error}");
+                self.reader.error("bad-dsn", node.place, message);
             }
             Some(Secret::new(text))
         });
@@ -648,8 +644,7 @@ postgres:
           hint: did you mean `name`?
         valmis.yaml:10:15: `certificates` must be a list, not a mapping
           hint: begin each item on a line of its own with `- `
-        valmis.yaml:13:10: `dsn` is not a connection string: invalid connection string
-          hint: write `postgres://user@host:5432/database` or `host=… user=… dbname=…`
+        valmis.yaml:13:10: `dsn` cannot be used: invalid value for `port`: expected a number from 1 to 65535
         valmis.yaml:14:19: `password_env`: the environment has no variable `NOPE`
         "#);
     }
@@ -658,6 +653,12 @@ postgres:
     fn two_components_with_one_name_are_refused() {
         let text = "apps:\n  - {name: a, url: 'http://h'}\n  - {name: a, url: 'http://i'}\n";
         assert_eq!(findings(text), "valmis.yaml:3:5: two entries of `apps` have the name `a`");
+    }
+
+    #[test]
+    fn connection_strings_may_say_all_that_libpq_understands() {
+        let dsn = "host=localhost hostaddr=127.0.0.1 user=u dbname=d sslmode=verify-full sslrootcert=/ca.crt";
+        read_text(&format!("postgres:\n  - {{name: db, dsn: '{dsn}'}}\n")).expect("a good configuration");
     }
 
     #[test]

@@ -237,7 +237,9 @@ async fn save_changes(shared: Arc<Shared>, stop: CancellationToken) {
             let unsaved = lock(&destination.outbox).take_unsaved();
             if !unsaved.is_empty() {
                 touched.push(destination.ready.clone());
-                unsaved.into_iter().for_each(|change| add(&mut changes, name, change));
+                for change in unsaved {
+                    add(&mut changes, name, change);
+                }
             }
         }
         if !changes.is_empty() {
@@ -330,19 +332,22 @@ mod tests {
         }
 
         async fn wait_for(&self, expected: &[&str]) {
-            let arrived = async {
-                loop {
-                    let mut names = lock(&self.names).clone();
-                    names.sort();
-                    if names == expected {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+            let arrived = || {
+                let mut names = lock(&self.names).clone();
+                names.sort();
+                names == expected
             };
-            let waited = tokio::time::timeout(Duration::from_secs(20), arrived).await;
-            assert!(waited.is_ok(), "received {:?}, expected {expected:?}", lock(&self.names));
+            wait_until(arrived, &format!("received {expected:?}")).await;
         }
+    }
+
+    async fn wait_until(condition: impl Fn() -> bool, what: &str) {
+        let met = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), met).await.is_ok(), "never true: {what}");
     }
 
     fn alert(name: &str) -> Alert {
@@ -407,7 +412,7 @@ mod tests {
         first.apply(&config(&[&fake.start().await, &dead])).expect("usable");
         first.send(vec![alert("A")]);
         fake.wait_for(&["A"]).await;
-        assert_eq!(first.waiting(), 1);
+        wait_until(|| first.waiting() == 1, "the living one acknowledged").await;
         first.shutdown(Duration::ZERO).await;
 
         // Restarted, with the dead one found under the same name by a process that now listens there.

@@ -11,6 +11,7 @@ use super::yaml::{self, Entry, Node, NodeKind, Scalar, Source};
 use crate::diag::{Diagnostic, closest};
 use crate::model::{LineColumn, METRIC_NAME, parse_duration_ms};
 use crate::promql::{self, Expr, Features};
+use crate::template::Template;
 
 const FILE_FIELDS: [&str; 1] = ["groups"];
 const GROUP_FIELDS: [&str; 6] = ["name", "interval", "query_offset", "limit", "labels", "rules"];
@@ -75,6 +76,14 @@ struct Decoder<'a> {
     features: Features,
     findings: Vec<Diagnostic>,
     in_manifest: bool,
+}
+
+/// A value of a mapping of texts.
+struct Text<'n> {
+    value: &'n str,
+    /// The byte at which its key begins.
+    key_at: usize,
+    scalar: &'n Scalar,
 }
 
 /// Which rule a finding is about, as Prometheus says it.
@@ -154,8 +163,8 @@ impl Decoder<'_> {
         let query_offset_ms = fields.get("query_offset").and_then(|node| self.duration(node, "query_offset"));
         let limit = fields.get("limit").map_or(0, |node| self.limit(node));
         let labels = fields.get("labels").map(|node| self.texts(node, "labels")).unwrap_or_default();
-        for (label, at) in labels.iter().map(|(label, (_, at))| (*label, *at)) {
-            self.label_name(label, at, |message| message);
+        for (label, text) in &labels {
+            self.label_name(label, text.key_at, |message| message);
         }
         let labels = owned(&labels);
         let rules = fields.get("rules").map(|rules| self.sequence(rules)).unwrap_or_default();
@@ -217,7 +226,7 @@ impl Decoder<'_> {
             let set = |field: &Option<(Option<i64>, usize)>| {
                 field.filter(|(value, _)| value.is_some_and(|ms| ms != 0)).map(|(_, at)| at)
             };
-            let first_annotation = annotations.values().map(|(_, at)| *at).min();
+            let first_annotation = annotations.values().map(|text| text.key_at).min();
             for (field, at) in [
                 ("annotations", first_annotation),
                 ("for", set(&hold)),
@@ -229,13 +238,20 @@ impl Decoder<'_> {
                 }
             }
         }
-        for (label, (_, at)) in &labels {
-            self.label_name(label, *at, |message| context.message(&message));
+        for (label, text) in &labels {
+            self.label_name(label, text.key_at, |message| context.message(&message));
         }
-        for (name, (_, at)) in &annotations {
+        for (name, text) in &annotations {
             if name.is_empty() {
                 let message = context.message(&format!("invalid annotation name: {name}"));
-                self.error("annotation-name", message, *at);
+                self.error("annotation-name", message, text.key_at);
+            }
+        }
+        if alert.is_some() {
+            for (kind, texts) in [("label", &labels), ("annotation", &annotations)] {
+                for (name, text) in texts {
+                    self.template(kind, name, text, &context);
+                }
             }
         }
 
@@ -299,6 +315,17 @@ impl Decoder<'_> {
         }
     }
 
+    /// Parses a text as the template that it is; only whether it is one matters here.
+    fn template(&mut self, kind: &str, name: &str, text: &Text<'_>, context: &Context<'_>) {
+        if let Err(error) = Template::parse(&format!("__alert_{}", context.rule), text.value) {
+            let lines = text.value.split_inclusive('\n').take(error.line - 1);
+            let offset = lines.map(str::len).sum::<usize>() + error.column - 1;
+            let message = context.message(&format!("{kind} {name:?}: {error}"));
+            let place = self.source.place_in(text.scalar, offset);
+            self.report_at(Diagnostic::error("template", message), place);
+        }
+    }
+
     /// The fields of a mapping; reports those that are not known.
     fn fields<'n>(
         &mut self,
@@ -355,8 +382,8 @@ impl Decoder<'_> {
         }
     }
 
-    /// A mapping of texts, each with the byte at which its key begins.
-    fn texts<'n>(&mut self, node: &'n Node, field: &str) -> BTreeMap<&'n str, (&'n str, usize)> {
+    /// A mapping of texts.
+    fn texts<'n>(&mut self, node: &'n Node, field: &str) -> BTreeMap<&'n str, Text<'n>> {
         let NodeKind::Mapping(entries) = &node.kind else {
             if !node.is_null() {
                 let message = format!("expected a mapping for `{field}`, but found {}", node.what());
@@ -365,7 +392,8 @@ impl Decoder<'_> {
             return BTreeMap::new();
         };
         let texts = entries.iter().filter_map(|Entry { key, at, value }| {
-            self.text(value, key).map(|text| (key.as_str(), (text, *at)))
+            let text = self.text(value, key)?;
+            value.scalar().map(|scalar| (key.as_str(), Text { value: text, key_at: *at, scalar }))
         });
         texts.collect()
     }
@@ -407,6 +435,6 @@ impl Decoder<'_> {
     }
 }
 
-fn owned(texts: &BTreeMap<&str, (&str, usize)>) -> BTreeMap<String, String> {
-    texts.iter().map(|(name, (value, _))| ((*name).to_owned(), (*value).to_owned())).collect()
+fn owned(texts: &BTreeMap<&str, Text<'_>>) -> BTreeMap<String, String> {
+    texts.iter().map(|(name, text)| ((*name).to_owned(), text.value.to_owned())).collect()
 }

@@ -157,6 +157,34 @@ fn faults_of_rules_have_prometheus_words() {
 }
 
 #[test]
+fn templates_that_cannot_be_parsed_are_refused() {
+    check(
+        "
+groups:
+- name: g
+  rules:
+  - alert: A
+    expr: up == 0
+    labels:
+      severity: '{{ $this_is_wrong }}'
+    annotations:
+      summary: Instance {{ $label.foo }} down
+      description: |
+        fine {{ $labels.instance }}
+        not fine {{ humanise 1 }}
+  - record: r
+    expr: 1
+    labels: {a: '{{ no template here'}
+",
+        &[
+            r#"8:21: group "g", rule 1, "A": label "severity": error parsing template __alert_A: template: __alert_A:1: undefined variable "$this_is_wrong""#,
+            r#"10:28: group "g", rule 1, "A": annotation "summary": error parsing template __alert_A: template: __alert_A:1: undefined variable "$label""#,
+            r#"13:21: group "g", rule 1, "A": annotation "description": error parsing template __alert_A: template: __alert_A:2: function "humanise" not defined"#,
+        ],
+    );
+}
+
+#[test]
 fn objects_of_kubernetes_are_read() {
     let rule = |name: &str| {
         format!(
@@ -247,6 +275,10 @@ fn the_fixtures_of_prometheus_are_good_or_bad_as_there() {
         assert_eq!(found, [expected], "{path}");
     };
     check_bad("rules-fixtures/invalid_rules.yaml", "6:9: unknown field `unexpected_field` in a rule");
+    check_bad(
+        "promtool/rules-bad.yml",
+        r#"12:33: group "alerts", rule 1, "InstanceDown": annotation "summary": error parsing template __alert_InstanceDown: template: __alert_InstanceDown:1: undefined variable "$label""#,
+    );
     check_bad(
         "promtool/bad-rules-syntax.yml",
         r#"7:22: group "bad-syntax", rule 1, "x": could not parse expression: parse error: unexpected end of input"#,

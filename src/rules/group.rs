@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -13,14 +14,14 @@ use super::alert::{Alert, AlertSink};
 use super::alerting::Candidate;
 use super::config::Config;
 use super::error::RuleError;
-use super::expand::Texts;
+use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
 use super::rule::{Definition, GroupSettings, RunningRule};
 use super::slot::{Tick, next_tick, offset_ms, slot_at_or_before};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
 use crate::model::{Labels, Sample, TimestampMs, stale_nan};
-use crate::promql::{EvalError, Expr, InstantSample, Value};
+use crate::promql::{EvalError, Expr, InstantSample};
 use crate::query::QuerySource;
 use crate::rulefmt::RuleGroup;
 use crate::state::{Changes, RuleKey, StateError, StateStore};
@@ -306,24 +307,25 @@ impl Group {
                 () = sleep(FLUSH_AFTER), if !self.outgoing.is_empty() => self.flush().await,
             }
         };
-        Some(match answer {
-            Err(_) => Err(EvalError::Timeout("expression evaluation").into()),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(output)) => match output.value {
-                Value::Vector(vector) => Ok(vector),
-                Value::Scalar { at, value } => Ok(vec![InstantSample { labels: Labels::empty(), at, value }]),
-                Value::String { .. } | Value::Matrix(_) => Err(RuleError::ResultType),
-            },
-        })
+        Some(as_vector(answer.unwrap_or(Err(EvalError::Timeout("expression evaluation")))))
     }
 
+    /// The alerts that a result stands for. Templates wait for the answers to their queries where they
+    /// stand; those that ask any are expanded on a thread where waiting is allowed.
     async fn expand(
         &self,
-        texts: &Texts,
+        texts: &Arc<Texts>,
         result: Vec<InstantSample>,
-        _at: TimestampMs,
+        at: TimestampMs,
     ) -> Result<Vec<Candidate>, RuleError> {
-        texts.candidates(&result, |text, _| text.to_owned())
+        let queries = Queries::new(self.services.source.clone(), self.config.query_timeout);
+        if !texts.may_query() {
+            return texts.candidates(&result, at, &self.config, &queries);
+        }
+        let (config, texts) = (self.config.clone(), texts.clone());
+        let expanding = spawn_blocking(move || texts.candidates(&result, at, &config, &queries));
+        // A panic has been reported when it happened.
+        expanding.await.unwrap_or_else(|_| Err(EvalError::Canceled("template expansion").into()))
     }
 
     /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not

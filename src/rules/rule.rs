@@ -19,7 +19,7 @@ use crate::state::{AlertState, RuleChanges, RuleKey};
 #[derive(Debug)]
 pub(super) enum Definition {
     Recording(RecordingRule),
-    Alerting(Box<AlertingRule>, Texts),
+    Alerting(Box<AlertingRule>, Arc<Texts>),
 }
 
 impl Definition {
@@ -97,7 +97,7 @@ impl RunningRule {
                     limit: group.limit,
                     generator_url: generator_url(&config.external_url, &query),
                 }),
-                Texts::new(alert, &rule.labels, annotations),
+                Arc::new(Texts::new(alert, &rule.labels, annotations)),
             ),
         };
         let key = RuleKey {

@@ -445,7 +445,7 @@ async fn missed_slots_are_counted_and_metrics_have_prometheus_names() {
         "prometheus_rule_evaluation_duration_seconds{quantile=\"0.99\"} 25.0".to_owned(),
         "prometheus_rule_evaluation_duration_seconds_sum 50.0".to_owned(),
         "prometheus_rule_evaluation_duration_seconds_count 2.0".to_owned(),
-        "prometheus_rule_evaluation_duration_histogram_seconds_count 2".to_owned(),
+        "valmis_rule_evaluation_duration_seconds_count 2".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
@@ -605,4 +605,83 @@ async fn after_shutdown_nothing_is_evaluated() {
     assert_eq!(RuntimeClock(began).now(), before, "a query under way is given up");
     sleep(Duration::from_mins(10)).await;
     assert_eq!(world.asked("up == 0").len(), 1);
+}
+
+/// A rule whose label and annotation are these templates.
+fn templated(label: &str, annotation: &str) -> String {
+    format!(
+        "groups:\n- name: g\n  rules:\n  - alert: T\n    expr: up == 0\n    labels: {{l: '{label}', empty: ''}}\n    \
+         annotations: {{a: '{annotation}', none: ''}}\n"
+    )
+}
+
+/// Label and annotation of the alert of a rule with these templates.
+async fn expanded(label: &str, annotation: &str) -> (String, String) {
+    let mut stage = Stage::new().await;
+    stage.world.answer("up == 0", vector(&[("a", 0.5)]));
+    stage.world.answer("sum(up)", Value::Scalar { at: 0, value: 42.0 });
+    stage.world.fail("broken");
+    let config = Config {
+        external_labels: Labels::from_pairs([("cluster", "c1")]),
+        external_url: "http://v:9797".to_owned(),
+        ..Config::default()
+    };
+    stage.manager.apply(&files(&templated(label, annotation)), config).await;
+    stage.until("an alert", |stage| stage.alert("T").is_some()).await;
+    let alert = stage.alert("T").unwrap();
+    assert!(alert.annotations.len() <= 1, "{}", alert.annotations);
+    (alert.labels.get("l").to_owned(), alert.annotations.get("a").to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_and_annotations_are_templates() {
+    let check = async |template: &str, expected: &str| {
+        assert_eq!(
+            expanded(template, template).await,
+            (expected.to_owned(), expected.to_owned()),
+            "{template}"
+        );
+    };
+    check("plain", "plain").await;
+    check("{{ $labels.instance }} of {{ .Labels.__name__ }}: {{ $value }}", "a of up: 0.5").await;
+    check("{{ $externalLabels.cluster }} {{ $externalURL }}", "c1 http://v:9797").await;
+    check("{{ $value | humanizePercentage }}", "50%").await;
+    check("{{ query \"sum(up)\" | first | value }}", "42").await;
+    check("{{ $labels.missing }}", "").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_fails_says_so_and_fails_nothing_else() {
+    let (label, annotation) = expanded("fine", "{{ query \"broken\" }}").await;
+    assert_eq!(label, "fine");
+    assert!(
+        annotation.starts_with("<error expanding template: error executing template __alert_T:"),
+        "{annotation}"
+    );
+    assert!(annotation.contains("it broke"), "{annotation}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_is_empty_is_removed() {
+    let mut stage = Stage::new().await;
+    stage.world.answer("up == 0", vector(&[("a", 0.5)]));
+    stage
+        .apply(&templated("{{ $labels.missing }}", "{{ $labels.missing }}").replace("empty:", "instance:"))
+        .await;
+    stage.until("an alert", |stage| stage.alert("T").is_some()).await;
+    let alert = stage.alert("T").unwrap();
+    assert_eq!((alert.labels.to_string(), alert.annotations.len()), (r#"{alertname="T"}"#.to_owned(), 0));
+    assert_eq!(stage.world.points(r#"{__name__="ALERTS", alertname="T", alertstate="firing"}"#), ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_of_many_alerts_is_asked_once() {
+    let mut stage = Stage::new().await;
+    let elements: Vec<_> = (0..100).map(|number| (format!("host-{number}"), 1.0)).collect();
+    let elements: Vec<_> = elements.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    stage.world.answer("up == 0", vector(&elements));
+    stage.world.answer("sum(up)", Value::Scalar { at: 0, value: 42.0 });
+    stage.apply(&templated("x", "{{ query \"sum(up)\" | first | value }}")).await;
+    stage.until("alerts", |stage| stage.rule("T").alerts.len() == 100).await;
+    assert_eq!(stage.world.asked("sum(up)").len(), 1);
 }

@@ -145,7 +145,9 @@ pub fn status(view: &StatusView) -> String {
     } else {
         ("ready", "Ready")
     };
-    let count = |state| view.alerts.iter().filter(|alert| alert.state == state).count();
+    // An alert without severity, such as Watchdog, says that alerting works: nothing to count.
+    let serious = |alert: &&AlertView| alert.severity != "none";
+    let count = |state| view.alerts.iter().filter(serious).filter(|alert| alert.state == state).count();
     let page = StatusPage { view, verdict, headline, firing: count("firing"), pending: count("pending") };
     page.render().expect("rendering to a String cannot fail")
 }
@@ -180,6 +182,22 @@ mod tests {
         check(&["ready", "ready"], "Ready");
         check(&["ready", "unknown"], "Not known yet");
         check(&["unknown", "not_ready"], "Not ready");
+    }
+
+    #[test]
+    fn alerts_are_counted_but_not_the_proof_that_alerting_works() {
+        let alert = |name: &str, severity: &str| AlertView {
+            name: name.to_owned(),
+            state: "firing",
+            severity: severity.to_owned(),
+            summary: String::new(),
+            since: 0,
+            runbook: String::new(),
+        };
+        let alerts = vec![alert("DatabaseDown", "critical"), alert("Watchdog", "none")];
+        let html = status(&StatusView { alerts, ..StatusView::default() });
+        assert!(html.contains("1 alerts firing"), "{html}");
+        assert!(html.contains("Watchdog"), "{html}");
     }
 
     #[test]

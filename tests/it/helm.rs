@@ -21,7 +21,7 @@ config:
 existingSecret: valmis-passwords
 existingEnvSecret: valmis-environment
 externalUrl: https://valmis.example/
-extraArgs: [--log.format=json]
+extraArgs: [--log-format=json]
 extraEnv: [{name: TZ, value: UTC}]
 service: {type: NodePort, annotations: {a: b}}
 persistence: {storageClass: fast, size: 20Gi, annotations: {a: b}}
@@ -156,7 +156,8 @@ fn everything_is_there_when_all_is_on() {
     }
     let maps = of_kind(&objects, "ConfigMap");
     let named = |name: &str| maps.iter().find(|map| map["metadata"]["name"] == name).unwrap();
-    assert_eq!(named("test-valmis")["data"]["valmis.yaml"], "apps:\n- name: 'test-shop'\n");
+    let config = "apps:\n- name: 'test-shop'\nexternal_url: https://valmis.example/\n";
+    assert_eq!(named("test-valmis")["data"]["valmis.yaml"], config);
     assert_eq!(named("extra")["data"]["release"], "test");
     let dashboard = named("test-valmis-dashboard-overview");
     assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
@@ -177,7 +178,7 @@ fn everything_is_there_when_all_is_on() {
     let container = &of_kind(&objects, "StatefulSet")[0]["spec"]["template"]["spec"]["containers"][0];
     let image = container["image"].as_str().unwrap();
     assert!(image.starts_with("registry.example/valmis@sha256:0123"), "{image}");
-    assert!(container["args"].as_array().unwrap().iter().any(|arg| arg == "--log.format=json"));
+    assert!(container["args"].as_array().unwrap().iter().any(|arg| arg == "--log-format=json"));
     assert_eq!(container["envFrom"][0]["secretRef"]["name"], "valmis-environment");
 }
 

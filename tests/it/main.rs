@@ -2,16 +2,21 @@
 
 mod artifacts;
 mod certificate_files;
+mod command_line;
 mod conformance;
 mod corpora;
 mod dashboards;
 mod exposition;
 mod helm;
 mod http_probe;
+mod isolation;
+mod lifecycle;
+mod paging;
 mod postgres;
 mod promqltest;
 mod readiness;
 mod real;
+mod scraped;
 mod servers;
 mod tidy;
 mod tls_probe;

@@ -168,6 +168,11 @@ async fn identify(address: SocketAddr) -> Option<Kind> {
                 break;
             }
         }
+        let build = get(address, "/api/v1/status/buildinfo").await;
+        if build.is_some_and(|(_, body)| body.contains(r#""application":"valmis""#)) {
+            // It watches itself without being told to.
+            return None;
+        }
         let metrics = get(address, "/metrics").await;
         let metrics = metrics.is_some_and(|(status, body)| status == 200 && body.contains("# TYPE "));
         return Some(Kind::Http(App { address, health, metrics }));

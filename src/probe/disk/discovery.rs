@@ -30,8 +30,8 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Every real, writable file system once, ordered by mount point, and `/` whatever it is (in a
-    /// container it is an overlay, and still the place where the program writes).
+    /// Every real, writable file system once, ordered by mount point; `/` counts whatever its type is (in
+    /// a container it is an overlay, and still the place where the program writes).
     ///
     /// Writable is what was mounted to be written: the file system below may meanwhile have become
     /// read-only because of an error. Of several mounts of one file system (bind mounts, subvolumes)
@@ -42,7 +42,7 @@ impl Discovery {
             let is_root = mount.mountpoint == "/";
             let known = self.chosen.contains(&(mount.mountpoint.clone(), mount.device.clone()));
             let excluded = MOUNT_POINTS.is_match(&mount.mountpoint) || FS_TYPES.is_match(&mount.fstype);
-            if !is_root && (excluded || mount.mount_readonly && !known) {
+            if excluded && !is_root || mount.mount_readonly && !known {
                 continue;
             }
             match by_device.entry(mount.device_number) {

@@ -45,9 +45,9 @@ impl Evaluator<'_> {
         let histograms = self.histograms(&vector, input.span);
         let mut result = StepMatrix::with_capacity(steps.count, histograms.len());
         for histogram in &histograms {
-            self.quantiles_of(histogram, &vector, &quantiles, input.span, steps, &mut result, |labels| {
-                labels
-            })?;
+            let row = self.result_row(histogram);
+            let asked = Asked { quantiles: &quantiles, only: None, span: input.span };
+            self.quantiles_of(histogram, &vector, &asked, steps, &mut result, row)?;
         }
         self.distinct(result, steps)
     }
@@ -71,11 +71,17 @@ impl Evaluator<'_> {
         let histograms = self.histograms(&vector, input.span);
         let mut result = StepMatrix::with_capacity(steps.count, histograms.len() * numbers.len());
         for values in &numbers {
-            let text = values.first().map(|q| openmetrics_float(*q)).unwrap_or_default();
-            for histogram in &histograms {
-                self.quantiles_of(histogram, &vector, values, input.span, steps, &mut result, |labels| {
-                    labels.builder().set(label, &text).build()
-                })?;
+            // A quantile may change from instant to instant; each has series of its own.
+            let mut distinct = values.clone();
+            distinct.sort_by(f64::total_cmp);
+            distinct.dedup_by_key(|q| q.to_bits());
+            for q in distinct {
+                let asked = Asked { quantiles: values, only: Some(q), span: input.span };
+                for histogram in &histograms {
+                    let mut row = self.result_row(histogram);
+                    row.labels = row.labels.builder().set(label, &openmetrics_float(q)).build();
+                    self.quantiles_of(histogram, &vector, &asked, steps, &mut result, row)?;
+                }
             }
         }
         self.distinct(result, steps)
@@ -144,36 +150,35 @@ impl Evaluator<'_> {
         histograms
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a histogram, what is asked of it and where it goes")]
     fn quantiles_of(
         &mut self,
         histogram: &Histogram,
         vector: &StepMatrix,
-        quantiles: &[f64],
-        span: Span,
+        asked: &Asked<'_>,
         steps: Steps,
         result: &mut StepMatrix,
-        relabel: impl FnOnce(Labels) -> Labels,
+        row: Row,
     ) -> Result<(), EvalError> {
         self.tick(steps.count * histogram.buckets.len())?;
         self.check_growth(result)?;
-        let mut row = self.result_row(histogram);
-        row.labels = relabel(row.labels);
         let mut buckets = Vec::with_capacity(histogram.buckets.len());
         let name = if self.options.delayed_name_removal { histogram.labels.metric_name() } else { "" };
         let annotations = &mut self.annotations;
         result.push(
             || row,
             |cells| {
-                for (step, cell) in cells.iter_mut().enumerate() {
+                for (step, (cell, q)) in cells.iter_mut().zip(asked.quantiles).enumerate() {
+                    if asked.only.is_some_and(|only| only.to_bits() != q.to_bits()) {
+                        continue;
+                    }
                     histogram.read(vector, step, &mut buckets);
                     if buckets.is_empty() {
                         continue;
                     }
-                    let (value, correction) = bucket_quantile(quantiles[step], &mut buckets);
+                    let (value, correction) = bucket_quantile(*q, &mut buckets);
                     *cell = value;
                     if let Some(correction) = correction {
-                        annotations.forced_monotonicity(name, correction.at(steps.at(step)), span);
+                        annotations.forced_monotonicity(name, correction.at(steps.at(step)), asked.span);
                     }
                 }
             },
@@ -189,6 +194,16 @@ impl Evaluator<'_> {
         };
         Row { labels, drop_name: true }
     }
+}
+
+/// The quantiles that are asked for.
+struct Asked<'q> {
+    /// At each instant.
+    quantiles: &'q [f64],
+    /// Only instants at which it is this one.
+    only: Option<f64>,
+    /// Where the histograms stand.
+    span: Span,
 }
 
 impl Histogram {

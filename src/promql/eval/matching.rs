@@ -98,9 +98,6 @@ impl Evaluator<'_> {
         };
         pairing.check_one_side()?;
         let result = pairing.run(self, steps)?;
-        if pairing.is_bijective() {
-            return Ok(result);
-        }
         self.distinct(result, steps)
     }
 
@@ -162,15 +159,6 @@ struct Pairing<'p> {
 }
 
 impl Pairing<'_> {
-    /// Whether each result has labels of its own: one-to-one they are what the group has in common.
-    fn is_bijective(&self) -> bool {
-        let alone = |members: &Members| members.iter().all(|rows| rows.len() <= 1);
-        self.matching.cardinality == MatchCardinality::OneToOne
-            && self.matching.include.is_empty()
-            && alone(&self.sides.members_of_many)
-            && alone(&self.sides.members_of_one)
-    }
-
     /// At no instant two rows of a group on the "one" side may have a value.
     fn check_one_side(&self) -> Result<(), EvalError> {
         let crowded: Vec<&[usize]> = self.sides.members_of_one.iter().filter(|rows| rows.len() > 1).collect();
@@ -223,7 +211,9 @@ impl Pairing<'_> {
             if let Some(fill) = self.matching.fill.right {
                 filled.clear();
                 filled.resize(steps.count, fill);
-                others.iter().for_each(|other| remove_present(&mut filled, self.one.row(*other)));
+                for other in others {
+                    remove_present(&mut filled, self.one.row(*other));
+                }
                 self.pair(&mut pairs, row, &filled, || self.result_labels(many, &self.key.of(many)))?;
             }
         }

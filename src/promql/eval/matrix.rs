@@ -184,7 +184,8 @@ impl StepMatrix {
 
     /// Merges rows with the same labels. Two values at the same instant are an error.
     pub(super) fn merge_same_labelsets(&mut self) -> Result<(), EvalError> {
-        if self.len() < 2 {
+        // Nearly always there is nothing to merge.
+        if self.len() < 2 || !self.has_same_labelset() {
             return Ok(());
         }
         let mut first = HashMap::with_capacity_and_hasher(self.len(), PassThrough);

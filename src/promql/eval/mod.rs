@@ -32,7 +32,7 @@ use super::value::{EvalError, EvalRange, InstantSample, Output, Value, ValueType
 
 use annotations::Annotations;
 use error::{failure, too_many_samples};
-use matrix::{StepMatrix, is_present, without_metadata};
+use matrix::{Row, StepMatrix, is_present, without_metadata};
 
 pub(super) use function::{Function, InfoSource};
 
@@ -234,8 +234,9 @@ impl Evaluator<'_> {
                 Value::Scalar { at: steps.start, value }
             }
             Evaluated::Scalar(numbers) => {
-                let points = steps.iter().zip(numbers).map(|(at, value)| Point { at, value }).collect();
-                Value::Matrix(vec![Series { labels: Labels::empty(), points }])
+                let mut matrix = StepMatrix::new(steps.count);
+                matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, &numbers);
+                Value::Matrix(series(&matrix, steps))
             }
             Evaluated::Vector(mut matrix) => {
                 if self.options.delayed_name_removal {
@@ -275,6 +276,7 @@ fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {
                 .map(|(at, value)| Point { at, value: *value })
                 .collect(),
         })
+        .filter(|series| !series.points.is_empty())
         .collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     series

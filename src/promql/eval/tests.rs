@@ -121,3 +121,42 @@ fn a_constant_part_is_repeated() {
     assert_eq!(series[0].points.len(), 11);
     assert!(series[0].points.iter().all(|point| point.value == 2.0));
 }
+
+#[test]
+fn a_range_without_instants_yields_nothing() {
+    let backwards = EvalRange { start: 600_000, end: 0, step_ms: 60_000 };
+    for query in ["m", "1", "vector(1)", "absent(m)", "m @ 0 + 1", "max_over_time(m[5m:1m])"] {
+        let output = ask(query, &backwards, &EvalOptions::default()).expect("no error");
+        assert_eq!(output.value, Value::Matrix(Vec::new()), "{query}");
+    }
+}
+
+#[test]
+fn rates_of_what_is_not_named_like_a_counter_are_remarked_once() {
+    let check = |query: &str, expected: &[&str]| {
+        let output = ask(query, &MINUTES, &EvalOptions::default()).expect("a result");
+        let found: Vec<&str> = output.annotations.iter().map(|a| a.message.as_str()).collect();
+        assert_eq!(found, expected, "{query}");
+    };
+    let remark =
+        "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"m\"";
+    check("rate(m[5m])", &[remark]);
+    check("rate(m[5m]) + on(job) rate(m[5m])", &[remark]);
+    check("rate(m[1ms])", &[]);
+    check("rate(sum by (job) (m)[5m:1m])", &[]);
+    check("irate(m[5m])", &[]);
+}
+
+#[test]
+fn results_have_an_order_of_their_own() {
+    let check = |query: &str, expected: &[&str]| {
+        let output = ask(query, &EvalRange::instant(0), &EvalOptions::default()).expect("a result");
+        let Value::Vector(samples) = output.value else { panic!("not a vector") };
+        let jobs: Vec<&str> = samples.iter().map(|sample| sample.labels.get("job")).collect();
+        assert_eq!(jobs, expected, "{query}");
+    };
+    check("m", &["a", "b", "c"]);
+    check("sum by (job) (m)", &["a", "b", "c"]);
+    check("m{job=\"c\"} or m{job=\"a\"}", &["c", "a"]);
+    check("m * on(job) (m + 1)", &["a", "b", "c"]);
+}

@@ -446,7 +446,7 @@ async fn everything_wrong_with_the_jobs_is_reported_and_nothing_changes() {
          scrape job `one`: target `http://a`: `http://a` is not a valid hostname\n\
          scrape job `one`: target `b:port`: scrape timeout cannot be greater than scrape interval\n\
          scrape job `two`: unknown scheme `ftp`, expected `http` or `https`\n\
-         scrape job `two`: CA file `/nowhere/ca.pem`: No such file or directory (os error 2)\n\
+         scrape job `two`: cannot read the trust anchors in `/nowhere/ca.pem`: I/O error: No such file or directory (os error 2)\n\
          scrape job `two`: unknown scheme `ftp`, expected `http` or `https`\n\
          scrape job `two`: found multiple scrape configs with this job name"
     );

@@ -263,7 +263,7 @@ impl Evaluator<'_> {
         let mut previous = "";
         for row in matrix.rows() {
             let name = row.labels.metric_name();
-            if name != previous && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+            if !name.is_empty() && name != previous && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
                 self.annotations.possible_non_counter(name, span);
             }
             previous = name;

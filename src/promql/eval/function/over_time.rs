@@ -1,9 +1,11 @@
 //! Functions that sum up the points of a window.
 
+use std::collections::VecDeque;
+
 use crate::model::{Point, Span};
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::matrix::StepMatrix;
-use crate::promql::eval::window::Window;
+use crate::promql::eval::window::{Window, WindowFunction};
 use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::Range;
 use crate::promql::steps::Steps;
@@ -78,10 +80,8 @@ impl Evaluator<'_> {
                 let mut scratch = Vec::new();
                 self.over_windows(range, steps, |w: Window<'_>| Some(deviation(w, &mut scratch)))
             }
-            OverTime::Max => self
-                .over_windows(range, steps, |w: Window<'_>| Some(extreme(w, |new, best| new > best).value)),
-            OverTime::Min => self
-                .over_windows(range, steps, |w: Window<'_>| Some(extreme(w, |new, best| new < best).value)),
+            OverTime::Max => self.extremes(range, steps, |new, best| new > best, |point| point.value),
+            OverTime::Min => self.extremes(range, steps, |new, best| new < best, |point| point.value),
             OverTime::Present => self.over_windows(range, steps, |_: Window<'_>| Some(1.0)),
             OverTime::Stddev => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w).sqrt())),
             OverTime::Stdvar => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w))),
@@ -92,13 +92,23 @@ impl Evaluator<'_> {
             OverTime::TimestampOfLast => {
                 self.over_windows(range, steps, |w: Window<'_>| Some(seconds(w.last())))
             }
-            OverTime::TimestampOfMax => self.over_windows(range, steps, |w: Window<'_>| {
-                Some(seconds(&extreme(w, |new, best| new >= best)))
-            }),
-            OverTime::TimestampOfMin => self.over_windows(range, steps, |w: Window<'_>| {
-                Some(seconds(&extreme(w, |new, best| new <= best)))
-            }),
+            OverTime::TimestampOfMax => self.extremes(range, steps, |new, best| new >= best, seconds),
+            OverTime::TimestampOfMin => self.extremes(range, steps, |new, best| new <= best, seconds),
         }
+    }
+
+    /// What `read` finds in the point of each window whose value is `better` than all before it.
+    fn extremes(
+        &mut self,
+        range: &Range<'_>,
+        steps: Steps,
+        better: impl Fn(f64, f64) -> bool,
+        read: impl Fn(&Point) -> f64,
+    ) -> Result<StepMatrix, EvalError> {
+        if steps.is_single() {
+            return self.over_windows(range, steps, |w: Window<'_>| Some(read(&extreme(w, &better))));
+        }
+        self.over_windows(range, steps, SlidingExtreme { better, read, candidates: VecDeque::new(), seen: 0 })
     }
 
     pub(super) fn quantile_over_time(
@@ -138,7 +148,7 @@ fn sum(window: Window<'_>) -> f64 {
     if sum.sum.is_infinite() { sum.sum } else { sum.total() }
 }
 
-/// The point whose value is `better` than all others; a NaN is worse than anything.
+/// The point whose value is `better` than all before it; a NaN is worse than anything.
 fn extreme(window: Window<'_>, better: impl Fn(f64, f64) -> bool) -> Point {
     let mut best = *window.first();
     for point in window.points {
@@ -147,6 +157,43 @@ fn extreme(window: Window<'_>, better: impl Fn(f64, f64) -> bool) -> Point {
         }
     }
     best
+}
+
+/// [`extreme`] of windows that move forwards, each point being looked at once.
+struct SlidingExtreme<B, R> {
+    better: B,
+    read: R,
+    /// The points that are, or may become, the best: none has a better one after it. The first is the
+    /// best now. NaNs are not among them.
+    candidates: VecDeque<(usize, Point)>,
+    /// How many points of the series were looked at.
+    seen: usize,
+}
+
+impl<B: Fn(f64, f64) -> bool, R: Fn(&Point) -> f64> WindowFunction for SlidingExtreme<B, R> {
+    fn series(&mut self, _: &[Point]) {
+        self.candidates.clear();
+        self.seen = 0;
+    }
+
+    fn window(&mut self, window: Window<'_>) -> Option<f64> {
+        let from = self.seen.max(window.skipped);
+        for (place, point) in window.points.iter().enumerate().skip(from - window.skipped) {
+            if point.value.is_nan() {
+                continue;
+            }
+            while self.candidates.back().is_some_and(|(_, worse)| (self.better)(point.value, worse.value)) {
+                self.candidates.pop_back();
+            }
+            self.candidates.push_back((window.skipped + place, *point));
+        }
+        self.seen = window.skipped + window.points.len();
+        while self.candidates.front().is_some_and(|(place, _)| *place < window.skipped) {
+            self.candidates.pop_front();
+        }
+        let best = self.candidates.front().map_or(window.last(), |(_, point)| point);
+        Some((self.read)(best))
+    }
 }
 
 /// The variance, by Welford's method with compensated sums.
@@ -174,4 +221,40 @@ fn deviation(window: Window<'_>, scratch: &mut Vec<f64>) -> f64 {
         *value = (*value - median).abs();
     }
     quantile(0.5, scratch)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![Just(f64::NAN), Just(f64::INFINITY), (-3_i8..3).prop_map(f64::from)]
+    }
+
+    proptest! {
+        #[test]
+        fn sliding_finds_what_looking_at_each_window_finds(
+            values in prop::collection::vec(value(), 1..40),
+            width in 1_usize..8,
+            stride in 1_usize..12,
+            last_of_equals in any::<bool>(),
+        ) {
+            let points: Vec<Point> =
+                values.iter().enumerate().map(|(at, value)| Point { at: at as i64, value: *value }).collect();
+            let better = |new: f64, best: f64| if last_of_equals { new >= best } else { new > best };
+            let read = |point: &Point| point.at as f64 * 1e3 + point.value;
+            let mut sliding = SlidingExtreme { better, read, candidates: VecDeque::new(), seen: 0 };
+            sliding.series(&points);
+            for (step, from) in (0..points.len()).step_by(stride).enumerate() {
+                let to = (from + width).min(points.len());
+                let window =
+                    Window { points: &points[from..to], skipped: from, start: 0, end: 0, at: 0, step };
+                let expected = read(&extreme(window, better));
+                let found = sliding.window(window).expect("windows have points");
+                prop_assert_eq!(found.to_bits(), expected.to_bits(), "{:?}", window.points);
+            }
+        }
+    }
 }

@@ -1,0 +1,76 @@
+//! What hangs delays nothing else.
+
+use std::time::{Duration, Instant};
+
+use crate::real::app::{App, Mood};
+use crate::real::postgres::Cluster;
+use crate::real::valmis::{COMMON, NO_DISK, Valmis};
+use crate::real::{eventually, say, turn};
+
+/// How long `/metrics` may take at worst on a machine that has much else to do.
+const ANSWER: Duration = Duration::from_millis(100);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_database_and_a_hung_app_delay_neither_metrics_nor_each_other() {
+    let _turn = turn().await;
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute("CREATE ROLE monitor LOGIN PASSWORD 'right'; GRANT pg_monitor TO monitor;").await;
+    let (hanging, healthy) = (App::start().await, App::start().await);
+    let configuration = format!(
+        "{COMMON}{NO_DISK}apps:\n\
+         - {{name: hanging, url: '{}', metrics: '{}', interval: 1s, timeout: 800ms}}\n\
+         - {{name: healthy, url: '{}', interval: 1s, timeout: 800ms}}\n\
+         postgres:\n\
+         - {{name: db, dsn: 'postgres://monitor:right@127.0.0.1:{}/postgres', interval: 1s, timeout: 800ms}}\n",
+        hanging.url("/health"),
+        hanging.url("/metrics"),
+        healthy.url("/health"),
+        cluster.port,
+    );
+    let valmis = Valmis::start(&configuration).await;
+    valmis.wait_all_ready().await;
+
+    cluster.hang();
+    hanging.set(Mood::Hanging);
+    for (kind, name) in [("app", "hanging"), ("postgres", "db")] {
+        eventually(&format!("timeout of {name}"), async || {
+            let component = valmis.component(kind, name).await;
+            let timed_out = component["state"] == "not_ready" && component["failure"] == "timeout";
+            if timed_out { Ok(()) } else { Err(format!("{component:#}")) }
+        })
+        .await;
+    }
+
+    // For as long as this takes, each component has to be probed once a second.
+    let watched = [("app", "healthy"), ("app", "hanging"), ("postgres", "db")];
+    let mut oldest = [0.0_f64; 3];
+    let mut delays = Vec::new();
+    for _ in 0..50 {
+        let began = Instant::now();
+        let (_, page) = valmis.get("/metrics").await;
+        delays.push(began.elapsed());
+        for (oldest, (kind, name)) in oldest.iter_mut().zip(watched) {
+            let series =
+                format!("valmis_component_probe_age_seconds{{component=\"{kind}\",name=\"{name}\"}} ");
+            let line = page.lines().find_map(|line| line.strip_prefix(&series));
+            let age: f64 = line.unwrap_or_else(|| panic!("no {series}:\n{page}")).parse().unwrap();
+            *oldest = oldest.max(age);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    delays.sort();
+    let (median, p99) = (delays[25], delays[49]);
+    say(&format!("/metrics beside a hung database and a hung app: p50 {median:.1?}, p99 {p99:.1?}"));
+    say(&format!("oldest results of {watched:?}: {oldest:.1?} s"));
+    assert!(p99 <= ANSWER, "{delays:?}");
+    // An interval and a timeout, and what a busy machine adds.
+    assert!(oldest.iter().all(|age| *age < 1.0 + 0.8 + 2.0), "{oldest:?}");
+
+    // What hangs is down, and somebody hears of it.
+    valmis.wait_for_alert("firing", "DatabaseDown").await;
+    valmis.wait_for_alert("firing", "ApplicationDown").await;
+
+    cluster.resume();
+    hanging.set(Mood::Healthy);
+    valmis.wait_all_ready().await;
+}

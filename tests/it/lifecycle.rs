@@ -1,0 +1,145 @@
+//! Start, reload and end of the program.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::real::app::{App, Mood};
+use crate::real::process::Process;
+use crate::real::valmis::{COMMON, NO_DISK, Valmis, address, command};
+use crate::real::{eventually, http, say, turn};
+
+/// What a busy machine may take longer than promised.
+const SLACK: Duration = Duration::from_secs(10);
+
+fn configuration(apps: &[(&str, &App)]) -> String {
+    let apps: Vec<String> = apps
+        .iter()
+        .map(|(name, app)| format!("{{name: {name}, url: '{}', interval: 1s}}", app.url("/health")))
+        .collect();
+    format!("{COMMON}{NO_DISK}apps: [{}]\n", apps.join(", "))
+}
+
+async fn wait_for_reload(valmis: &Valmis, successful: u8) {
+    let expected = format!("valmis_config_last_reload_successful {successful}");
+    eventually("outcome of the reload", async || {
+        let (_, page) = valmis.get("/metrics").await;
+        if page.lines().any(|line| line == expected) { Ok(()) } else { Err(valmis.log()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_configuration_it_watches_this_machine_and_itself() {
+    let _turn = turn().await;
+    let folder = TempDir::with_prefix("valmis-first-run-").unwrap();
+    let began = Instant::now();
+    let mut command = command(folder.path());
+    let mut valmis = Process::start(command.args(["--listen", "127.0.0.1:0"]), folder.path());
+    let address = valmis.in_log("address of valmis", address).await;
+    eventually("page with every component", async || {
+        let answer = http().get(format!("http://{address}/")).send().await;
+        let Ok(answer) = answer else { return Err(format!("{answer:?}")) };
+        let page = answer.text().await.unwrap();
+        let shown =
+            ["class=\"verdict ready\"", "<strong>valmis</strong> <span class=\"soft\">app<", ">disk<"];
+        if shown.iter().all(|text| page.contains(text)) { Ok(()) } else { Err(page) }
+    })
+    .await;
+    let delay = began.elapsed();
+    say(&format!("first run: the page shows components {:.1} s after the start", delay.as_secs_f64()));
+    assert!(delay < Duration::from_secs(5) + SLACK, "{delay:?}");
+    assert_eq!(valmis.output(), format!("valmis is serving on http://{address}\n"));
+
+    let rules_url = format!("http://{address}/api/v1/rules?type=alert");
+    let firing = eventually("first evaluation of all rules", async || {
+        let rules: serde_json::Value = http().get(&rules_url).send().await.unwrap().json().await.unwrap();
+        let groups = rules["data"]["groups"].as_array().unwrap();
+        let evaluated = groups
+            .iter()
+            .all(|group| group["lastEvaluation"].as_str().is_some_and(|at| !at.starts_with("0001-")));
+        if groups.is_empty() || !evaluated {
+            return Err(format!("{rules:#}"));
+        }
+        let alerts = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+        let firing = alerts.filter(|rule| rule["state"] == "firing");
+        Ok(firing.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    })
+    .await;
+    assert_eq!(firing, ["Watchdog"]);
+
+    // It goes on watching itself where it listens.
+    let reloaded = http().post(format!("http://{address}/-/reload")).send().await.unwrap();
+    assert_eq!(reloaded.status(), StatusCode::OK, "{}", valmis.log());
+    let readiness = http().get(format!("http://{address}/readiness")).send().await.unwrap();
+    let readiness = readiness.text().await.unwrap();
+    assert!(readiness.contains(&format!("\"http://{address}/health\"")), "{readiness}");
+    assert!(valmis.terminate().await.success(), "{}", valmis.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_a_good_configuration_and_refuses_a_bad_one() {
+    let _turn = turn().await;
+    let (one, two) = (App::start().await, App::start().await);
+    let valmis = Valmis::start(&configuration(&[("one", &one)])).await;
+    valmis.wait_all_ready().await;
+    one.set(Mood::Failing);
+    let before = valmis.wait_for_alert("firing", "ApplicationDown").await;
+
+    // A bad file changes nothing.
+    valmis.configure("apps: [{nam: one}]\nlisten: nowhere\n");
+    valmis.signal(Signal::HUP);
+    wait_for_reload(&valmis, 0).await;
+    assert_eq!(valmis.component("app", "one").await["state"], "not_ready");
+    let (status, text) = valmis.post("/-/reload").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    for reason in
+        ["failed to reload config: ", "valmis.yaml:1:9: an app has no key `nam`", "valmis.yaml:2:9: "]
+    {
+        assert!(text.contains(reason), "{text}");
+    }
+
+    // A bad rule file does not either.
+    let rule_file = valmis.file("rules/bad.yaml");
+    fs::write(&rule_file, "groups: [{name: g, rules: [{alert: A, expr: 'up =='}]}]\n").unwrap();
+    valmis.configure(&configuration(&[("one", &one), ("two", &two)]));
+    let (status, text) = valmis.post("/-/reload").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(text.contains("rules/bad.yaml:1:"), "{text}");
+    assert_eq!(valmis.json("/readiness").await["components"].as_array().unwrap().len(), 2);
+
+    // A good one adds what is new and leaves what fires as it is.
+    fs::remove_file(rule_file).unwrap();
+    let (status, text) = valmis.post("/-/reload").await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, ""));
+    wait_for_reload(&valmis, 1).await;
+    eventually("first result of the new component", async || {
+        let component = valmis.component("app", "two").await;
+        if component["state"] == "ready" { Ok(()) } else { Err(format!("{component:#}")) }
+    })
+    .await;
+    valmis.wait_two_evaluations().await;
+    let after = valmis.wait_for_alert("firing", "ApplicationDown").await;
+    assert_eq!(after["activeAt"], before["activeAt"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_keeps_everything_for_the_next_start() {
+    let _turn = turn().await;
+    let app = App::start().await;
+    let mut valmis = Valmis::start(&configuration(&[("backend", &app)])).await;
+    app.set(Mood::Failing);
+    let before = valmis.wait_for_alert("firing", "ApplicationDown").await;
+    let began = Instant::now();
+    assert!(valmis.terminate().await.success(), "{}", valmis.log());
+    say(&format!("SIGTERM: ended after {:.1} s", began.elapsed().as_secs_f64()));
+    valmis.restart().await;
+    let after = valmis.wait_for_alert("firing", "ApplicationDown").await;
+    assert_eq!(after["activeAt"], before["activeAt"]);
+    let samples = valmis.json("/api/v1/query?query=count_over_time(probe_success[1h])").await;
+    let count = samples["data"]["result"][0]["value"][1].as_str().unwrap().parse::<u32>().unwrap();
+    assert!(count > 3, "{samples:#}");
+}

@@ -1,0 +1,78 @@
+//! A real Prometheus that scrapes valmis.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::http;
+use super::process::Process;
+
+pub(crate) struct Prometheus {
+    /// Its folder goes away with it.
+    _folder: TempDir,
+    process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+/// The versions that `tests/servers.sh` fetches: the required one and, where they are to be had, others.
+pub(crate) fn versions() -> Vec<PathBuf> {
+    let folders = ["bookworm", "trixie", "sid"].map(|version| super::cache().join(version).join("usr/bin"));
+    folders.into_iter().filter(|folder| folder.join("prometheus").exists()).collect()
+}
+
+impl Prometheus {
+    /// Starts the one from this folder; it scrapes `target` every second.
+    pub(crate) async fn start(programs: &Path, target: SocketAddr) -> Self {
+        let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
+        let configuration = serde_json::json!({
+            "scrape_configs": [{
+                "job_name": "valmis",
+                "scrape_interval": "1s",
+                "honor_labels": true,
+                "static_configs": [{"targets": [target.to_string()]}],
+            }],
+        });
+        fs::write(folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
+        let mut command = Command::new(programs.join("prometheus"));
+        command.current_dir(folder.path()).args([
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--web.listen-address=127.0.0.1:0",
+            "--log.level=debug",
+        ]);
+        let mut process = Process::start(&mut command, folder.path());
+        let address = process.in_log("address of Prometheus", address).await;
+        Self { _folder: folder, process, address }
+    }
+
+    /// Its log, with everything it found wrong with a page.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The result of an instant query; `None` until it answers.
+    pub(crate) async fn query(&self, expression: &str) -> Option<Value> {
+        let url = format!("http://{}/api/v1/query", self.address);
+        let answer = http().get(url).query(&[("query", expression)]).send().await.ok()?;
+        let mut answer: Value = answer.json().await.ok()?;
+        (answer["status"] == "success").then(|| answer["data"]["result"].take())
+    }
+
+    /// An instant query whose result is one series: its value.
+    pub(crate) async fn value(&self, expression: &str) -> Option<f64> {
+        let result = self.query(expression).await?;
+        let [one] = result.as_array()?.as_slice() else { return None };
+        one["value"][1].as_str()?.parse().ok()
+    }
+}
+
+/// Where a Go program of Prometheus' family says that it listens.
+/// Source: prometheus/exporter-toolkit `web/tls_config.go`.
+pub(super) fn address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("msg=\"Listening on\"")?;
+    rest.split_once("address=")?.1.split_whitespace().next()?.parse().ok()
+}

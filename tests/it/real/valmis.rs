@@ -1,0 +1,219 @@
+//! The program itself.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{eventually, http};
+
+/// What every configuration of a test begins with. A firing alert is sent again after five seconds;
+/// Alertmanager takes it for resolved when it has not been for four times that.
+pub(crate) const COMMON: &str = "evaluation_interval: 1s\nresend_delay: 5s\nrules: [./rules/*.yaml]\n";
+
+/// A disk that no rule judges, for tests that are about something else: without any, all disks of the
+/// machine are watched, also the one that another test fills.
+pub(crate) const NO_DISK: &str = "disks: [{path: /dev/shm, interval: 1s}]\n";
+
+/// How long an alert of [`quick_rules`] has to hold before it fires.
+pub(crate) const FOR_SECONDS: u64 = 3;
+
+/// The bundled rules, expression by expression, with short times: they are evaluated every second, every
+/// hold duration is [`FOR_SECONDS`], and rates are of the last 15 seconds instead of five minutes.
+pub(crate) fn quick_rules() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    ["valmis-critical", "valmis-certificates", "valmis-self"]
+        .map(|name| {
+            (format!("{name}.yaml"), quick(&fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap()))
+        })
+        .into()
+}
+
+fn quick(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if line.trim_start().starts_with("for: ") {
+            format!("{indent}for: {FOR_SECONDS}s\n")
+        } else if line.trim_start().starts_with("interval: ") {
+            format!("{indent}interval: 1s\n")
+        } else {
+            format!("{}\n", line.replace("[5m]", "[15s]").replace("* 300", "* 15"))
+        }
+    });
+    lines.collect()
+}
+
+/// valmis with a folder of its own. It is killed when it is dropped.
+pub(crate) struct Valmis {
+    folder: TempDir,
+    process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+impl Valmis {
+    /// Starts it with this configuration on a free port, with [`quick_rules`] in the folder `rules`, and
+    /// waits until it is ready.
+    pub(crate) async fn start(configuration: &str) -> Self {
+        Self::start_with(configuration, &quick_rules()).await
+    }
+
+    /// As [`Self::start`], with rule files of the test.
+    pub(crate) async fn start_with(configuration: &str, rules: &[(String, String)]) -> Self {
+        let folder = TempDir::with_prefix("valmis-").unwrap();
+        fs::create_dir(folder.path().join("rules")).unwrap();
+        for (name, text) in rules {
+            fs::write(folder.path().join("rules").join(name), text).unwrap();
+        }
+        fs::write(folder.path().join("valmis.yaml"), configuration).unwrap();
+        let (process, address) = run(folder.path()).await;
+        let valmis = Self { folder, process, address };
+        valmis.wait_ready().await;
+        valmis
+    }
+
+    async fn wait_ready(&self) {
+        eventually("readiness of valmis", async || match self.get("/ready").await {
+            (StatusCode::OK, _) => Ok(()),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        })
+        .await;
+    }
+
+    /// Ends it without warning.
+    pub(crate) fn kill_9(&mut self) {
+        self.process.kill();
+    }
+
+    /// Asks it to end.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate().await
+    }
+
+    /// Starts it again with the same data. The port is another one.
+    pub(crate) async fn restart(&mut self) {
+        (self.process, self.address) = run(self.folder.path()).await;
+        self.wait_ready().await;
+    }
+
+    /// Writes another configuration; it is not read yet.
+    pub(crate) fn configure(&self, configuration: &str) {
+        fs::write(self.folder.path().join("valmis.yaml"), configuration).unwrap();
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Asks for a page. A connection that fails counts as 502.
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
+        match http().get(format!("http://{}{path}", self.address)).send().await {
+            Ok(answer) => (answer.status(), answer.text().await.unwrap_or_default()),
+            Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()),
+        }
+    }
+
+    pub(crate) async fn post(&self, path: &str) -> (StatusCode, String) {
+        let answer = http().post(format!("http://{}{path}", self.address)).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        let (status, text) = self.get(path).await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {status}: {error}: {text}"))
+    }
+
+    /// One component of `/readiness`.
+    pub(crate) async fn component(&self, kind: &str, name: &str) -> Value {
+        let mut report = self.json("/readiness").await;
+        let components = report["components"].as_array_mut().unwrap();
+        let found = components.iter_mut().find(|one| one["component"] == kind && one["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} `{name}`")).take()
+    }
+
+    /// Waits until every component is ready.
+    pub(crate) async fn wait_all_ready(&self) {
+        eventually("readiness of all components", async || {
+            let report = self.json("/readiness").await;
+            if report["ready"] == true { Ok(()) } else { Err(format!("{report:#}")) }
+        })
+        .await;
+    }
+
+    /// The active alerts, without the watchdog: state and name.
+    pub(crate) async fn alerts(&self) -> Vec<(String, String)> {
+        let answer = self.json("/api/v1/alerts").await;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let alerts = answer["data"]["alerts"].as_array().unwrap().iter();
+        alerts
+            .map(|alert| (text(&alert["state"]), text(&alert["labels"]["alertname"])))
+            .filter(|(_, name)| name != "Watchdog")
+            .collect()
+    }
+
+    /// Waits until an alert is in this state. Gives what the API says of it.
+    pub(crate) async fn wait_for_alert(&self, state: &str, name: &str) -> Value {
+        eventually(&format!("alert {name} {state}"), async || {
+            let answer = self.json("/api/v1/alerts").await;
+            let alerts = answer["data"]["alerts"].as_array().unwrap();
+            let found = alerts.iter().find(|one| one["state"] == state && one["labels"]["alertname"] == name);
+            found.cloned().ok_or_else(|| format!("{answer:#}"))
+        })
+        .await
+    }
+
+    /// Waits until every group of rules has been evaluated twice more: whatever follows from what has
+    /// happened until now has followed.
+    pub(crate) async fn wait_two_evaluations(&self) {
+        for _ in 0..2 {
+            let before = self.evaluations().await;
+            eventually("another evaluation of every group", async || {
+                let now = self.evaluations().await;
+                let all = before.iter().zip(&now).all(|(before, now)| before != now);
+                if all { Ok(()) } else { Err(format!("{before:?} and then {now:?}")) }
+            })
+            .await;
+        }
+    }
+
+    async fn evaluations(&self) -> Vec<String> {
+        let answer = self.json("/api/v1/rules").await;
+        let groups = answer["data"]["groups"].as_array().unwrap();
+        groups.iter().map(|group| group["lastEvaluation"].to_string()).collect()
+    }
+}
+
+/// The command without the environment of whoever runs the tests.
+pub(crate) fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_valmis"));
+    command.current_dir(folder).env_clear();
+    command
+}
+
+async fn run(folder: &Path) -> (Process, SocketAddr) {
+    let mut command = command(folder);
+    command.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
+    let mut process = Process::start(&mut command, folder);
+    let address = process.in_log("address of valmis", address).await;
+    (process, address)
+}
+
+/// The address in the line that tells people where to look.
+pub(crate) fn address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("http://127.0.0.1:")?;
+    let port = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some(SocketAddr::from(([127, 0, 0, 1], port)))
+}

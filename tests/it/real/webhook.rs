@@ -1,0 +1,92 @@
+//! The end of the line: what Alertmanager tells whoever is on duty.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Deserialize;
+
+use super::eventually;
+
+/// One alert of one notification.
+#[derive(Debug, Clone)]
+pub(crate) struct Notification {
+    pub(crate) status: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) starts_at: String,
+    pub(crate) received: Instant,
+}
+
+impl Notification {
+    pub(crate) fn alert(&self) -> &str {
+        &self.labels["alertname"]
+    }
+}
+
+/// Records what it receives. Alerts that are no news, such as the watchdog, are left out.
+#[derive(Clone)]
+pub(crate) struct Webhook {
+    pub(crate) address: SocketAddr,
+    received: Arc<Mutex<Vec<Notification>>>,
+}
+
+/// Source: Alertmanager `notify/webhook/webhook.go`, `Message`, and `template/template.go`, `Alert`.
+#[derive(Deserialize)]
+struct Message {
+    alerts: Vec<Alert>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert {
+    status: String,
+    labels: BTreeMap<String, String>,
+    starts_at: String,
+}
+
+async fn receive(State(received): State<Arc<Mutex<Vec<Notification>>>>, Json(message): Json<Message>) {
+    let now = Instant::now();
+    let alerts = message.alerts.into_iter().map(|alert| Notification {
+        status: alert.status,
+        labels: alert.labels,
+        starts_at: alert.starts_at,
+        received: now,
+    });
+    received.lock().unwrap().extend(alerts);
+}
+
+impl Webhook {
+    pub(crate) async fn start() -> Self {
+        let received = Arc::new(Mutex::default());
+        let router = Router::new().route("/", post(receive)).with_state(received.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, received }
+    }
+
+    /// Everything received, without the watchdog, which fires all the time and is no news.
+    pub(crate) fn all(&self) -> Vec<Notification> {
+        let received = self.received.lock().unwrap();
+        received.iter().filter(|one| one.alert() != "Watchdog").cloned().collect()
+    }
+
+    /// Everything received as `status name`, in order.
+    pub(crate) fn story(&self) -> Vec<String> {
+        self.all().iter().map(|one| format!("{} {}", one.status, one.alert())).collect()
+    }
+
+    /// Waits for a notification.
+    pub(crate) async fn wait_for(&self, status: &str, alert: &str) -> Notification {
+        eventually(&format!("notification `{status} {alert}`"), async || {
+            let all = self.received.lock().unwrap().clone();
+            let found = all.iter().find(|one| one.status == status && one.alert() == alert);
+            found.cloned().ok_or_else(|| format!("{all:#?}"))
+        })
+        .await
+    }
+}
