@@ -5,11 +5,13 @@
 
 mod auth;
 mod tls;
+mod verify;
 
 use std::time::Duration;
 
 pub use auth::{HttpAuth, SecretSource};
 pub use tls::{TlsConfig, TlsError, install_crypto_provider};
+pub use verify::{Demand, Verifier};
 
 /// How valmis presents itself to other servers.
 pub const USER_AGENT: &str = concat!("valmis/", env!("CARGO_PKG_VERSION"));
