@@ -6,6 +6,7 @@ mod command_line;
 mod conformance;
 mod corpora;
 mod dashboards;
+mod every_alert;
 mod exposition;
 mod helm;
 mod http_probe;

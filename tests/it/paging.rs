@@ -8,7 +8,7 @@ use crate::real::app::{App, Mood};
 use crate::real::disk::Disk;
 use crate::real::postgres::Cluster;
 use crate::real::tls_server::TlsServer;
-use crate::real::valmis::{COMMON, FOR_SECONDS, NO_DISK, Valmis, quick_rules};
+use crate::real::valmis::{COMMON, FOR_SECONDS, NO_DISK, Valmis, all_quick_rules, quick_rules};
 use crate::real::webhook::Webhook;
 use crate::real::{eventually, say, turn};
 
@@ -239,11 +239,7 @@ async fn what_alertmanager_has_not_heard_survives_a_crash() {
     // Only an orderly end lets Alertmanager remember whom it has told what.
     line.alertmanager.terminate().await;
     app.set(Mood::Healthy);
-    eventually("end of the alert", async || {
-        let alerts = line.valmis.alerts().await;
-        if alerts.is_empty() { Ok(()) } else { Err(format!("{alerts:?}")) }
-    })
-    .await;
+    line.valmis.wait_for_end("ApplicationDown").await;
     line.valmis.kill_9();
     line.valmis.restart().await;
     line.alertmanager.restart().await;
@@ -273,6 +269,53 @@ async fn an_alertmanager_that_never_answers_delays_no_other() {
     check_delay("ApplicationDown", line.paged("ApplicationDown", broken).await);
     app.set(Mood::Healthy);
     line.ends_with(&["firing ApplicationDown", "resolved ApplicationDown"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_deliveries_page_through_the_other_alertmanager() {
+    let _turn = turn().await;
+    let app = App::start().await;
+    // As above, until it begins to answer.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let webhook = Webhook::start().await;
+    let Some(alertmanager) = Alertmanager::start(&webhook).await else { return };
+    let configuration = format!(
+        "{COMMON}alertmanagers: [{{url: 'http://{}', timeout: 1s}}, {{url: 'http://{}'}}]\n{}",
+        silent.local_addr().unwrap(),
+        alertmanager.address,
+        app_configuration(&app)
+    );
+    let valmis = Valmis::start_with(&configuration, &all_quick_rules()).await;
+    let line = Line { webhook, alertmanager, valmis };
+    line.webhook.wait_for("firing", "NotificationsFailing").await;
+    silent.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(silent).unwrap();
+    tokio::spawn(async { axum::serve(listener, axum::Router::new().fallback(async || "")).await });
+    line.ends_with(&["firing NotificationsFailing", "resolved NotificationsFailing"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_valmis_itself_keeps_no_page_from_going_out() {
+    let _turn = turn().await;
+    let (Some(disk), app) = (Disk::mount(), App::start().await) else { return };
+    let components =
+        format!("storage: {{path: '{}'}}\n{}", disk.path().join("data").display(), app_configuration(&app));
+    let Some(line) = Line::start(&components, &all_quick_rules()).await else { return };
+    disk.fill_up();
+    line.webhook.wait_for("firing", "StateNotSaved").await;
+    let broken = Instant::now();
+    app.set(Mood::Failing);
+    check_delay("ApplicationDown", line.paged("ApplicationDown", broken).await);
+    app.set(Mood::Healthy);
+    line.webhook.wait_for("resolved", "ApplicationDown").await;
+    disk.clear();
+    line.ends_with(&[
+        "firing StateNotSaved",
+        "firing ApplicationDown",
+        "resolved ApplicationDown",
+        "resolved StateNotSaved",
+    ])
+    .await;
 }
 
 /// A rule with the hold duration that a test needs.

@@ -1,6 +1,7 @@
 //! A small disk that can be filled.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -28,7 +29,10 @@ impl Disk {
             return Some(disk);
         }
         disk.in_memory = true;
-        if run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(disk.path())) {
+        if run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=32m,nr_inodes=8k", "tmpfs"])
+            .arg(disk.path()))
+        {
             return Some(disk);
         }
         super::say("skipped: nothing can be mounted here");
@@ -47,6 +51,18 @@ impl Disk {
         fs::write(self.ballast(), vec![0x76; usize::try_from(bytes).unwrap()]).unwrap();
     }
 
+    /// Leaves not a byte of it.
+    pub(crate) fn fill_up(&self) {
+        let mut file = fs::File::create(self.ballast()).unwrap();
+        let mut size = 1 << 20;
+        while size > 0 {
+            // A write that fails may still have written some.
+            if file.write_all(&vec![0x76; size]).is_err() {
+                size /= 2;
+            }
+        }
+    }
+
     /// Gives the space back.
     pub(crate) fn clear(&self) {
         fs::remove_file(self.ballast()).unwrap();
@@ -54,6 +70,27 @@ impl Disk {
 
     fn ballast(&self) -> PathBuf {
         self.path().join("ballast")
+    }
+
+    /// Uses nearly all inodes.
+    pub(crate) fn use_inodes(&self) {
+        let folder = self.path().join("files");
+        fs::create_dir(&folder).unwrap();
+        let usage = rustix::fs::statvfs(self.path()).unwrap();
+        for number in 0..usage.f_ffree - usage.f_files / 50 {
+            fs::File::create(folder.join(number.to_string())).unwrap();
+        }
+    }
+
+    /// Gives the inodes back.
+    pub(crate) fn free_inodes(&self) {
+        fs::remove_dir_all(self.path().join("files")).unwrap();
+    }
+
+    /// Mounts it again, to be read (`ro`) or written (`rw`).
+    pub(crate) fn remount(&self, mode: &str) {
+        let option = format!("remount,{mode}");
+        assert!(run(Command::new("mount").args(["-o", &option]).arg(self.path())));
     }
 }
 

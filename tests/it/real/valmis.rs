@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use ::valmis::artifacts::{Artifact, rules};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -21,30 +22,40 @@ pub(crate) const COMMON: &str = "evaluation_interval: 1s\nresend_delay: 5s\nrule
 /// machine are watched, also the one that another test fills.
 pub(crate) const NO_DISK: &str = "disks: [{path: /dev/shm, interval: 1s}]\n";
 
-/// How long an alert of [`quick_rules`] has to hold before it fires.
+/// How long an alert of [`quick`] rules has to hold before it fires.
 pub(crate) const FOR_SECONDS: u64 = 3;
 
-/// The bundled rules, expression by expression, with short times: they are evaluated every second, every
-/// hold duration is [`FOR_SECONDS`], and rates are of the last 15 seconds instead of five minutes.
+/// The bundled rules with short times, as files for the folder `rules`. Those about valmis itself keep
+/// their hold durations: most tests do on purpose what they warn of.
 pub(crate) fn quick_rules() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
-    ["valmis-critical", "valmis-certificates", "valmis-self"]
-        .map(|name| {
-            (format!("{name}.yaml"), quick(&fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap()))
-        })
-        .into()
+    bundled(|name, text| if name == "valmis-self" { every_second(text) } else { quick(text) })
 }
 
+/// All bundled rules with short times.
+pub(crate) fn all_quick_rules() -> Vec<(String, String)> {
+    bundled(|_, text| quick(text))
+}
+
+fn bundled(shorten: impl Fn(&str, &str) -> String) -> Vec<(String, String)> {
+    let file = |rules: &Artifact| (format!("{}.yaml", rules.name), shorten(rules.name, rules.text));
+    rules().iter().map(file).collect()
+}
+
+/// The same rules, expression by expression, evaluated every second, with a hold duration of
+/// [`FOR_SECONDS`] and with rates over 15 seconds instead of minutes.
 fn quick(text: &str) -> String {
-    let lines = text.lines().map(|line| {
-        let indent = &line[..line.len() - line.trim_start().len()];
-        if line.trim_start().starts_with("for: ") {
-            format!("{indent}for: {FOR_SECONDS}s\n")
-        } else if line.trim_start().starts_with("interval: ") {
-            format!("{indent}interval: 1s\n")
-        } else {
-            format!("{}\n", line.replace("[5m]", "[15s]").replace("* 300", "* 15"))
-        }
+    let lines = every_second(text);
+    let lines = lines.lines().map(|line| match line.split_once("for: ") {
+        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: {FOR_SECONDS}s\n"),
+        _ => line.replace("[5m]", "[15s]").replace("[15m]", "[15s]").replace("* 300", "* 15") + "\n",
+    });
+    lines.collect()
+}
+
+fn every_second(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.split_once("interval: ") {
+        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}interval: 1s\n"),
+        _ => format!("{line}\n"),
     });
     lines.collect()
 }
@@ -173,6 +184,15 @@ impl Valmis {
             found.cloned().ok_or_else(|| format!("{answer:#}"))
         })
         .await
+    }
+
+    /// Waits until no alert of this name is active.
+    pub(crate) async fn wait_for_end(&self, name: &str) {
+        eventually(&format!("end of {name}"), async || {
+            let alerts = self.alerts().await;
+            if alerts.iter().all(|(_, active)| active != name) { Ok(()) } else { Err(format!("{alerts:?}")) }
+        })
+        .await;
     }
 
     /// Waits until every group of rules has been evaluated twice more: whatever follows from what has

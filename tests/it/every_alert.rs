@@ -1,0 +1,232 @@
+//! Every bundled alert is proved against a real thing: it fires when the thing is broken and ends when it
+//! is repaired. The four that page, and those about valmis' own deliveries and disk, are in `paging.rs`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use reqwest::StatusCode;
+use tempfile::TempDir;
+use valmis::artifacts;
+
+use crate::real::app::App;
+use crate::real::disk::Disk;
+use crate::real::postgres::Cluster;
+use crate::real::tls_server::TlsServer;
+use crate::real::valmis::{COMMON, Valmis, all_quick_rules};
+use crate::real::{eventually, say, turn};
+
+/// Alerts that `paging.rs` proves up to the notification.
+const PAGED: &[&str] = &[
+    "ApplicationDown",
+    "CertificateExpired",
+    "DatabaseDown",
+    "DiskAlmostFull",
+    "HighErrorRate",
+    "NotificationsFailing",
+    "StateNotSaved",
+    "Watchdog",
+];
+
+/// Alerts that this file proves.
+const PROVED: &[&str] = &[
+    "ApplicationDegraded",
+    "CertificateExpiresSoon",
+    "CertificateExpiresVerySoon",
+    "CertificateNotSeen",
+    "CertificateNotTrusted",
+    "ConfigReloadFailed",
+    "DiskTurnedReadOnly",
+    "InodesAlmostGone",
+    "PostgresArchivingFails",
+    "PostgresConnectionsNearLimit",
+    "RuleEvaluationFailing",
+    "TargetDown",
+    "TargetsGone",
+];
+
+/// Alerts that no test can wait for, and why; their expressions are tested over samples by `rules/tests`.
+const TOO_LONG: &[(&str, &str)] = &[
+    ("DiskFillsWithinFourHours", "an hour of samples"),
+    ("DiskFillsWithinOneDay", "six hours of samples"),
+    ("DiskNotReadable", "a file system that hangs"),
+    ("PostgresCacheHitRatioLow", "a hundred blocks a second from disk"),
+    ("PostgresLongTransaction", "half an hour"),
+    ("PostgresReplicationLag", "five minutes"),
+    ("PostgresSlotKeepsWal", "10 GiB of WAL"),
+    ("ProbeStale", "a file system that hangs"),
+    ("StoreAtCeiling", "a store that stays full"),
+];
+
+#[test]
+fn every_bundled_alert_is_proved_or_has_a_reason() {
+    let bundled: BTreeSet<&str> = artifacts::rules()
+        .iter()
+        .flat_map(|file| file.text.lines())
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let reasons = TOO_LONG.iter().map(|(alert, _)| alert);
+    let listed: Vec<&str> = PAGED.iter().chain(PROVED).chain(reasons).copied().collect();
+    assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), bundled);
+    assert_eq!(listed.len(), bundled.len(), "an alert is listed twice");
+}
+
+/// A rule whose evaluation fails as soon as there are two states of components, and there always are.
+const FAILING: &str = "groups: [{name: failing, interval: 1s, rules: [{record: x, \
+    expr: 'label_replace(valmis_component_state, \"state\", \"\", \"\", \"\")'}]}]\n";
+
+/// The things that are broken all at once.
+struct Things {
+    shop: [App; 2],
+    node: App,
+    gone: App,
+    /// Each has a fault of its own: expires soon, very soon, is not trusted, does not answer.
+    certificates: [TlsServer; 4],
+    /// With their authorities.
+    folder: TempDir,
+    inodes: Disk,
+    read_only: Disk,
+    cluster: Cluster,
+}
+
+impl Things {
+    async fn start() -> Option<Self> {
+        let cluster = Cluster::start(
+            "max_connections = 20\nsuperuser_reserved_connections = 3\n\
+             archive_mode = on\narchive_command = 'false'",
+        );
+        let things = Self {
+            cluster: cluster.await?,
+            folder: tempfile::tempdir().unwrap(),
+            inodes: Disk::mount()?,
+            read_only: Disk::mount()?,
+            shop: [App::start().await, App::start().await],
+            node: App::start().await,
+            gone: App::start().await,
+            certificates: [
+                TlsServer::start().await,
+                TlsServer::start().await,
+                TlsServer::start().await,
+                TlsServer::start().await,
+            ],
+        };
+        for (number, server) in things.certificates.iter().enumerate() {
+            server.write_authority(&things.authority(number));
+        }
+        Some(things)
+    }
+
+    fn authority(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("{number}.pem"))
+    }
+
+    /// The configuration, with or without the job that is to go, and the rule files that it names.
+    fn configuration(&self, with_job: bool, rules: &str) -> String {
+        let mut scrapes = format!(
+            "- {{job: shop, interval: 1s, targets: ['{}', '{}']}}\n- {{job: node, interval: 1s, targets: ['{}']}}\n",
+            self.shop[0].address, self.shop[1].address, self.node.address
+        );
+        if with_job {
+            scrapes += &format!("- {{job: batch, interval: 1s, targets: ['{}']}}\n", self.gone.address);
+        }
+        let certificates: String = (0..)
+            .zip(&self.certificates)
+            .map(|(number, server)| {
+                let (port, authority) = (server.address.port(), self.authority(number));
+                format!(
+                    "- {{name: c{number}, url: 'localhost:{port}', interval: 1s, tls: {{ca_file: '{}'}}}}\n",
+                    authority.display()
+                )
+            })
+            .collect();
+        format!(
+            "{COMMON}- {rules}\nscrapes:\n{scrapes}certificates:\n{certificates}\
+             disks:\n- {{path: '{}', interval: 1s}}\n- {{path: '{}', interval: 1s}}\n\
+             postgres:\n- {{name: db, interval: 1s, dsn: 'postgres://monitor:right@127.0.0.1:{}/postgres'}}\n",
+            self.inodes.path().display(),
+            self.read_only.path().display(),
+            self.cluster.port
+        )
+        .replace("rules: [./rules/*.yaml]", "rules:\n- ./rules/*.yaml")
+    }
+
+    fn rules(&self) -> Vec<(String, String)> {
+        let mut rules = all_quick_rules();
+        if self.inodes.in_memory {
+            for (_, text) in &mut rules {
+                *text = text.replace("\"tmpfs|", "\"");
+            }
+        }
+        rules
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_alert_fires_when_its_thing_breaks_and_ends_when_it_is_repaired() {
+    let _turn = turn().await;
+    let Some(mut things) = Things::start().await else { return };
+    let cluster = &things.cluster;
+    cluster.execute("CREATE ROLE monitor LOGIN PASSWORD 'right'; GRANT pg_monitor TO monitor;").await;
+    let healthy = things.configuration(true, "./none/*.yaml");
+    let valmis = Valmis::start_with(&healthy, &things.rules()).await;
+    fs::create_dir(valmis.file("failing")).unwrap();
+    fs::write(valmis.file("failing/failing.yaml"), FAILING).unwrap();
+    valmis.wait_all_ready().await;
+    valmis.wait_two_evaluations().await;
+    assert_eq!(valmis.alerts().await, [], "nothing is wrong yet");
+
+    things.shop[1].stop().await;
+    things.node.stop().await;
+    let [soon, very_soon, distrusted, silent] = &things.certificates;
+    soon.leave_days(14);
+    very_soon.leave_days(3);
+    distrusted.distrust();
+    silent.hang_up();
+    things.inodes.use_inodes();
+    things.read_only.remount("ro");
+    let mut sessions = Vec::new();
+    for _ in 0..14 {
+        sessions.push(cluster.superuser().await);
+    }
+    // Until now there was nothing to archive.
+    cluster.execute("CREATE TABLE t ()").await;
+    cluster.execute("SELECT pg_switch_wal()").await;
+    valmis.configure(&things.configuration(false, "./failing/*.yaml"));
+    assert_eq!(valmis.post("/-/reload").await.0, StatusCode::OK, "{}", valmis.log());
+    valmis.configure("nonsense: true\n");
+    assert_eq!(valmis.post("/-/reload").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    let broken = Instant::now();
+    // Some end by themselves: PostgreSQL tries a failing archiver three times and then rests a minute.
+    let mut fired = BTreeSet::new();
+    eventually("alert of each kind", async || {
+        let now = valmis.alerts().await.into_iter().filter(|(state, _)| state == "firing");
+        for (_, alert) in now {
+            if fired.insert(alert.clone()) {
+                say(&format!("{alert} fires {:.0?} after everything broke", broken.elapsed()));
+            }
+        }
+        let missing: Vec<_> = PROVED.iter().filter(|alert| !fired.contains(**alert)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("nothing of {missing:?}")) }
+    })
+    .await;
+    assert!(fired.iter().all(|alert| PROVED.contains(&alert.as_str())), "others fire, too: {fired:?}");
+
+    cluster.execute("ALTER SYSTEM SET archive_command = 'true'").await;
+    cluster.execute("SELECT pg_reload_conf()").await;
+    drop(sessions);
+    things.shop[1].restart().await;
+    things.node.restart().await;
+    things.certificates.iter().for_each(TlsServer::renew);
+    things.inodes.free_inodes();
+    things.read_only.remount("rw");
+    valmis.configure(&healthy);
+    assert_eq!(valmis.post("/-/reload").await.0, StatusCode::OK, "{}", valmis.log());
+    let repaired = Instant::now();
+    eventually("end of all alerts", async || {
+        let alerts = valmis.alerts().await;
+        if alerts.is_empty() { Ok(()) } else { Err(format!("{alerts:?}")) }
+    })
+    .await;
+    say(&format!("all have ended {:.0?} after everything was repaired", repaired.elapsed()));
+}
