@@ -11,14 +11,14 @@ use xxhash_rust::xxh64::Xxh64;
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::config::{
-    AppConfig, CertificateConfig, CertificateSource, Config, DisksConfig, HttpExpectations, Pace,
+    AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, Pace,
     PostgresConfig,
 };
 use crate::probe::certificate::{
-    CertificateFilesConfig, CertificateFilesProber, Glob, ServedCertificateConfig, TlsProber,
+    CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, DiskProber};
-use crate::probe::http::{HttpConfig, HttpProber, Method};
+use crate::probe::http::{HttpConfig, HttpProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::{AddressPolicy, Prober};
 use crate::readiness::{Component, Key, Kind, Thresholds};
@@ -43,11 +43,9 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     for server in &config.postgres {
         components.push(postgres(server)?);
     }
-    for path in &config.disks.paths {
-        components.push(disk(&config.disks, path.clone()));
-    }
+    components.extend(config.disks.iter().map(disk));
     for watched in &config.certificates {
-        components.push(certificate(watched, clock)?);
+        components.push(certificate(watched, clock));
     }
     Ok(components)
 }
@@ -86,8 +84,7 @@ fn revision(configured_as: &impl Hash) -> u64 {
 fn http_config(app: &AppConfig, url: &url::Url) -> Result<HttpConfig> {
     let HttpExpectations { status, body_matches, body_not_matches, follow_redirects } = &app.expect;
     let mut config = HttpConfig::new(url.clone());
-    config.method = Method::from_bytes(app.method.as_bytes())
-        .with_context(|| format!("app `{}`: `{}` is not a request method", app.name, app.method))?;
+    config.method = app.method.clone();
     for (name, value) in &app.headers {
         let name = hyper::header::HeaderName::try_from(name)
             .with_context(|| format!("app `{}`: `{name}` is not a header name", app.name))?;
@@ -110,17 +107,8 @@ fn http_config(app: &AppConfig, url: &url::Url) -> Result<HttpConfig> {
     };
     config.fail_if_body_matches = compile(body_not_matches)?;
     config.fail_if_body_not_matches = compile(body_matches)?;
-    config.tls = probe_tls(&app.tls);
+    config.tls = app.tls.clone().into();
     Ok(config)
-}
-
-fn probe_tls(tls: &crate::client::TlsConfig) -> crate::probe::tls::TlsConfig {
-    crate::probe::tls::TlsConfig {
-        insecure_skip_verify: tls.insecure_skip_verify,
-        ca_file: tls.ca_file.clone(),
-        server_name: tls.server_name.clone(),
-        client_certificate: None,
-    }
 }
 
 fn postgres(server: &PostgresConfig) -> Result<Component> {
@@ -138,33 +126,33 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
     Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
 }
 
-fn disk(disks: &DisksConfig, path: std::path::PathBuf) -> Component {
-    let name = path.display().to_string();
+fn disk(watched: &DiskConfig) -> Component {
+    let name = watched.path.display().to_string();
     let kernel = Arc::new(disk::Kernel::default());
-    let target = disk::Target { path, writable: true, mounted: false };
+    let target = disk::Target { path: watched.path.clone(), writable: true, mounted: false };
     let prober = DiskProber::new(target, kernel.clone(), kernel);
-    component(Kind::Disk, &name, machine_name(), disks.pace, disks, prober)
+    component(Kind::Disk, &name, machine_name(), watched.pace, watched, prober)
 }
 
-fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Result<Component> {
-    Ok(match &watched.source {
+fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
+    match &watched.source {
         CertificateSource::Server { host, port } => {
             let config = ServedCertificateConfig {
                 host: host.clone(),
                 port: *port,
                 addresses: AddressPolicy::default(),
-                tls: probe_tls(&watched.tls),
+                tls: watched.tls.clone().into(),
             };
             let instance = format!("{host}:{port}");
             let prober = TlsProber::new(config, clock.clone());
             let (name, pace) = (&watched.name, watched.pace);
             component(Kind::Certificate, name, instance, pace, watched, prober)
         }
-        CertificateSource::Files(pattern) => {
-            let files = Glob::parse(pattern).with_context(|| format!("certificate `{}`", watched.name))?;
-            let prober = CertificateFilesProber::new(CertificateFilesConfig { files }, clock.clone());
+        CertificateSource::Files(files) => {
+            let config = CertificateFilesConfig { files: files.clone() };
+            let prober = CertificateFilesProber::new(config, clock.clone());
             let (name, pace) = (&watched.name, watched.pace);
             component(Kind::Certificate, name, machine_name(), pace, watched, prober)
         }
-    })
+    }
 }

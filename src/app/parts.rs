@@ -18,7 +18,7 @@ use url::Url;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, Pace};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::disk::Kernel;
@@ -48,8 +48,8 @@ pub(super) struct Parts {
     /// The loop of readiness itself: everything stops if it does.
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
-    /// The search for file systems, if there is one, by the settings it was started with.
-    disks: Option<(crate::config::DisksConfig, CancellationToken)>,
+    /// Ends the search for file systems, if there is one.
+    disks: Option<CancellationToken>,
     /// Where the process serves, as seen from this machine.
     url: Url,
     external_url: String,
@@ -167,20 +167,18 @@ impl Parts {
 
     /// Starts, keeps or ends the search for file systems.
     fn watch_disks(&mut self, config: &Config) {
-        let search = config.disks.paths.is_empty();
-        if let Some((settings, stop)) = &self.disks {
-            if search && *settings == config.disks {
-                return;
-            }
-            stop.cancel();
-            self.disks = None;
-        }
         let readiness = self.handles.readiness.clone();
-        if !search {
+        if !config.disks.is_empty() {
+            if let Some(stop) = self.disks.take() {
+                stop.cancel();
+            }
             readiness.apply(disks::OWNER, Vec::new());
             return;
         }
-        let pace = config.disks.pace;
+        if self.disks.is_some() {
+            return;
+        }
+        let pace = Pace::default();
         let settings = disks::Config {
             refresh: DISK_REFRESH,
             interval: pace.interval,
@@ -192,7 +190,7 @@ impl Parts {
         let stop = self.stop_readiness.child_token();
         let kernel = Arc::new(Kernel::default());
         let search = disks::Disks::new(settings, kernel.clone(), kernel);
-        self.disks = Some((config.disks.clone(), stop.clone()));
+        self.disks = Some(stop.clone());
         tokio::spawn(async move { search.run(&readiness, stop).await });
     }
 

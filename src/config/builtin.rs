@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{
-    AppConfig, Config, DisksConfig, HttpExpectations, Pace, PostgresConfig, RulesConfig, StorageConfig,
-};
+use super::{AppConfig, Config, HttpExpectations, Pace, PostgresConfig, RulesConfig, StorageConfig};
 use crate::client::TlsConfig;
 use crate::model::Secret;
+use crate::probe::http::Method;
 use crate::probe::postgres::{Dsn, DsnError};
 
 /// The port of valmis.
@@ -55,7 +54,7 @@ impl Default for Config {
             evaluation_interval: Duration::from_secs(15),
             apps: Vec::new(),
             postgres: Vec::new(),
-            disks: DisksConfig { paths: Vec::new(), pace: Pace::default() },
+            disks: Vec::new(),
             certificates: Vec::new(),
             scrapes: Vec::new(),
             alertmanagers: Vec::new(),
@@ -95,7 +94,7 @@ fn itself(listen: SocketAddr) -> AppConfig {
         metrics: None,
         pace: Pace::default(),
         expect: HttpExpectations { follow_redirects: true, ..HttpExpectations::default() },
-        method: "GET".to_owned(),
+        method: Method::GET,
         headers: BTreeMap::new(),
         body: None,
         auth: None,

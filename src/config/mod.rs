@@ -16,6 +16,8 @@ use url::Url;
 use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::model::Secret;
+use crate::probe::certificate::Glob;
+use crate::probe::http::Method;
 
 pub use builtin::builtin;
 pub use read::read;
@@ -37,8 +39,8 @@ pub struct Config {
     pub apps: Vec<AppConfig>,
     /// PostgreSQL servers.
     pub postgres: Vec<PostgresConfig>,
-    /// File systems.
-    pub disks: DisksConfig,
+    /// File systems; empty: every real, writable mount.
+    pub disks: Vec<DiskConfig>,
     /// Certificates.
     pub certificates: Vec<CertificateConfig>,
     /// Further scrape targets.
@@ -89,7 +91,7 @@ pub struct AppConfig {
     /// What the probe expects of the answer.
     pub expect: HttpExpectations,
     /// Request method.
-    pub method: String,
+    pub method: Method,
     /// Request headers.
     pub headers: BTreeMap<String, String>,
     /// Request body.
@@ -130,11 +132,11 @@ pub struct PostgresConfig {
     pub pace: Pace,
 }
 
-/// File systems.
+/// A file system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct DisksConfig {
-    /// Mount points, or paths within them; empty: every real, writable mount.
-    pub paths: Vec<PathBuf>,
+pub struct DiskConfig {
+    /// Its mount point, or a path within.
+    pub path: PathBuf,
     /// When.
     pub pace: Pace,
 }
@@ -163,7 +165,7 @@ pub enum CertificateSource {
         port: u16,
     },
     /// In files that match a pattern.
-    Files(String),
+    Files(Glob),
 }
 
 /// Targets of one scrape job.
@@ -227,17 +229,25 @@ pub struct Surroundings<'a> {
     pub folder: &'a Path,
 }
 
-/// Reads the file at `path`.
+/// Reads the file at `path`; a configuration without fault, or everything that is wrong with it.
 pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Diagnostic>> {
+    let (config, findings) = examine(path, environment);
+    if findings.is_empty() { Ok(config) } else { Err(findings) }
+}
+
+/// Reads the file at `path`: what could be read, and everything that is wrong with it.
+pub fn examine(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<Diagnostic>) {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        vec![
-            Diagnostic::error("unreadable-file", format!("cannot read the configuration: {error}"))
-                .at(&name, None)
-                .hint("`valmis init` writes one for this machine"),
-        ]
-    })?;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = absolute.parent().unwrap_or_else(|| Path::new("/"));
-    read(&name, &text, &Surroundings { environment, folder })
+    match std::fs::read_to_string(path) {
+        Ok(text) => read(&name, &text, &Surroundings { environment, folder }),
+        Err(error) => {
+            let message = format!("cannot read the configuration: {error}");
+            let finding = Diagnostic::error("unreadable-file", message)
+                .at(&name, None)
+                .hint("`valmis init` writes one for this machine");
+            (Config::default(), vec![finding])
+        }
+    }
 }

@@ -96,8 +96,9 @@ mod tests {
     fn config(machine: &Machine) -> crate::config::Config {
         let text = configuration(machine);
         let surroundings = Surroundings { environment: &|_| None, folder: Path::new("") };
-        read("valmis.yaml", &text, &surroundings)
-            .unwrap_or_else(|findings| panic!("{findings:?} in:\n{text}"))
+        let (config, findings) = read("valmis.yaml", &text, &surroundings);
+        assert!(findings.is_empty(), "{findings:?} in:\n{text}");
+        config
     }
 
     #[test]

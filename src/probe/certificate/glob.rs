@@ -13,7 +13,7 @@ const MAX_FILES: usize = 1_000;
 /// component `**` stands for any number of directories. Names that begin with a dot are found only if
 /// the pattern's component begins with one: so the hidden copies in a Kubernetes volume are not found
 /// twice. `**` does not follow links to directories, which could lead in circles.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Glob {
     text: String,
     /// Where the search begins: the components before the first that is a pattern.
@@ -21,7 +21,7 @@ pub struct Glob {
     components: Vec<Component>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Component {
     /// Exactly this name.
     Literal(String),

@@ -32,6 +32,7 @@ use super::ProbeFailure;
 use super::samples::SampleSet;
 use super::small_file::{self, FileError};
 use super::x509::Certificate;
+use crate::client;
 use crate::clock::SharedClock;
 
 pub use self::trust::TrustError;
@@ -70,6 +71,13 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
     /// How to identify to the server. Never shown to one that failed verification.
     pub client_certificate: Option<ClientCertificate>,
+}
+
+impl From<client::TlsConfig> for TlsConfig {
+    fn from(tls: client::TlsConfig) -> Self {
+        let client::TlsConfig { insecure_skip_verify, ca_file, server_name } = tls;
+        Self { insecure_skip_verify, ca_file, server_name, client_certificate: None }
+    }
 }
 
 /// A client certificate and its key. Read for each probe.

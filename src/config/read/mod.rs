@@ -1,0 +1,155 @@
+//! From the text of the file to [`Config`].
+
+mod apps;
+mod connections;
+mod probes;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::{AppConfig, Config, RulesConfig, ScrapeConfig, StorageConfig, Surroundings};
+use crate::diag::Diagnostic;
+use crate::model::LineColumn;
+use crate::yaml::{self, Node, Reader};
+
+/// Reads a configuration. `file` is its name in messages. With findings the configuration is not to be
+/// used: it lacks what could not be read.
+pub fn read(file: &str, text: &str, surroundings: &Surroundings<'_>) -> (Config, Vec<Diagnostic>) {
+    let tree = match yaml::parse(file, text) {
+        Ok(tree) => tree,
+        Err(fault) => return (Config::default(), vec![fault]),
+    };
+    let mut context = Context { reader: Reader::new(file), surroundings };
+    let config = context.config(&tree);
+    (config, context.reader.into_findings())
+}
+
+struct Context<'a> {
+    reader: Reader,
+    surroundings: &'a Surroundings<'a>,
+}
+
+impl Context<'_> {
+    fn config(&mut self, tree: &Node) -> Config {
+        let default = Config::default();
+        let mut fields = self.reader.fields("the configuration", tree);
+        let listen = fields.take("listen").and_then(|node| self.address(node)).unwrap_or(default.listen);
+        let external_url = fields.take("external_url").and_then(|node| self.http_url("external_url", node));
+        let storage = fields.take("storage").map_or(default.storage, |node| self.storage(node));
+        let external_labels = fields
+            .take("external_labels")
+            .map(|node| self.labels("external_labels", node))
+            .unwrap_or_default();
+        let evaluation_interval = fields
+            .take("evaluation_interval")
+            .and_then(|node| self.reader.duration("evaluation_interval", node))
+            .unwrap_or(default.evaluation_interval);
+        let apps = self.list(fields.take("apps"), "apps", Self::app);
+        let postgres = self.list(fields.take("postgres"), "postgres", Self::postgres);
+        let disks = self.list(fields.take("disks"), "disks", Self::disk);
+        let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
+        let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
+        let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
+        let resend_delay = fields
+            .take("resend_delay")
+            .and_then(|node| self.reader.duration("resend_delay", node))
+            .unwrap_or(default.rules.resend_delay);
+        let rules = RulesConfig { resend_delay, ..self.rules(fields.take("rules")) };
+        fields.finish(&mut self.reader);
+        self.jobs(&apps, &scrapes);
+        Config {
+            listen,
+            external_url,
+            storage,
+            external_labels,
+            evaluation_interval,
+            apps: self.unique("apps", apps, |app| app.name.clone()),
+            postgres: self.unique("postgres", postgres, |server| server.name.clone()),
+            disks: self.unique("disks", disks, |disk| disk.path.display().to_string()),
+            certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
+            scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
+            alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
+            rules,
+        }
+    }
+
+    /// The items of a list with their places; those with faults are left out.
+    fn list<T>(
+        &mut self,
+        node: Option<&Node>,
+        what: &str,
+        mut item: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Vec<(LineColumn, T)> {
+        let Some(node) = node else { return Vec::new() };
+        let nodes = self.reader.items(what, node);
+        nodes.iter().filter_map(|node| item(self, node).map(|item| (node.place, item))).collect()
+    }
+
+    /// Names identify components; two with the same name would be one on every chart.
+    fn unique<T>(&mut self, what: &str, items: Vec<(LineColumn, T)>, name: impl Fn(&T) -> String) -> Vec<T> {
+        let mut seen = BTreeSet::new();
+        for (place, item) in &items {
+            if !seen.insert(name(item)) {
+                let message = format!("two entries of `{what}` have the name `{}`", name(item));
+                self.reader.error("duplicate-name", *place, message);
+            }
+        }
+        items.into_iter().map(|(_, item)| item).collect()
+    }
+
+    fn storage(&mut self, node: &Node) -> StorageConfig {
+        let default = StorageConfig::default();
+        let mut fields = self.reader.fields("`storage`", node);
+        let path = fields
+            .take("path")
+            .and_then(|node| self.reader.text("path", node))
+            .map_or(default.path, PathBuf::from);
+        let retention = fields
+            .take("retention")
+            .and_then(|node| self.reader.duration("retention", node))
+            .unwrap_or(default.retention);
+        let max_memory_bytes = fields
+            .take("max_memory")
+            .and_then(|node| {
+                let bytes = self.reader.size_bytes("max_memory", node)?;
+                if bytes < 8 << 20 {
+                    self.reader.error("bad-size", node.place, "`max_memory` must be at least `8MiB`");
+                }
+                Some(bytes)
+            })
+            .unwrap_or(default.max_memory_bytes);
+        let remote_write_receiver = self.flag(&mut fields, "remote_write_receiver", false);
+        fields.finish(&mut self.reader);
+        StorageConfig { path, retention, max_memory_bytes, remote_write_receiver }
+    }
+
+    fn rules(&mut self, node: Option<&Node>) -> RulesConfig {
+        let Some(node) = node else { return RulesConfig::default() };
+        let entries = self
+            .list(Some(node), "rules", |this, node| this.reader.text("rules", node).map(ToOwned::to_owned));
+        let (builtin, files): (Vec<_>, Vec<_>) =
+            entries.into_iter().map(|(_, entry)| entry).partition(|entry| entry == "builtin");
+        RulesConfig {
+            builtin: !builtin.is_empty(),
+            files: files.into_iter().map(|file| self.absolute(file)).collect(),
+            ..RulesConfig::default()
+        }
+    }
+
+    /// The metrics of an app are a scrape job, too, and jobs are told apart by their names.
+    fn jobs(&mut self, apps: &[(LineColumn, AppConfig)], scrapes: &[(LineColumn, ScrapeConfig)]) {
+        let scraped = apps.iter().filter(|(_, app)| app.metrics.is_some());
+        let names: BTreeSet<&str> = scraped.map(|(_, app)| app.name.as_str()).collect();
+        for (place, scrape) in scrapes.iter().filter(|(_, scrape)| names.contains(scrape.job.as_str())) {
+            self.reader.error_with_hint(
+                "duplicate-name",
+                *place,
+                format!("the app `{0}` is scraped as job `{0}` already", scrape.job),
+                "give this job another name, or leave `metrics` of the app out",
+            );
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is probed in other ways: databases, file systems, certificates.
+
+use std::path::PathBuf;
+
+use super::Context;
+use crate::config::{CertificateConfig, CertificateSource, DiskConfig, PostgresConfig};
+use crate::model::Secret;
+use crate::probe::certificate::{Glob, ServedCertificateConfig};
+use crate::probe::postgres::Dsn;
+use crate::yaml::Node;
+
+impl Context<'_> {
+    pub(super) fn postgres(&mut self, node: &Node) -> Option<PostgresConfig> {
+        let mut fields = self.reader.fields("a PostgreSQL server", node);
+        let name = fields.require(&mut self.reader, "name").and_then(|node| self.name(node));
+        let dsn = fields.require(&mut self.reader, "dsn").and_then(|node| {
+            let text = self.reader.text("dsn", node)?;
+            // These errors name parameters, never their values.
+            for error in Dsn::parse(text).err().unwrap_or_default() {
+                self.reader.error("bad-dsn", node.place, format!("`dsn` cannot be used: {error}"));
+            }
+            Some(Secret::new(text))
+        });
+        let password = self.secret(&mut fields, ["password", "password_file", "password_env"]);
+        let pace = self.pace(&mut fields);
+        fields.finish(&mut self.reader);
+        Some(PostgresConfig { name: name?, dsn: dsn?, password, pace })
+    }
+
+    pub(super) fn disk(&mut self, node: &Node) -> Option<DiskConfig> {
+        let mut fields = self.reader.fields("a disk", node);
+        let path = fields.require(&mut self.reader, "path").and_then(|node| {
+            let path = PathBuf::from(self.reader.text("path", node)?);
+            if path.is_relative() {
+                let message = format!("`path` must begin with `/`, not `{}`", path.display());
+                self.reader.error("relative-path", node.place, message);
+            }
+            Some(path)
+        });
+        let pace = self.pace(&mut fields);
+        fields.finish(&mut self.reader);
+        Some(DiskConfig { path: path?, pace })
+    }
+
+    pub(super) fn certificate(&mut self, node: &Node) -> Option<CertificateConfig> {
+        let mut fields = self.reader.fields("a certificate", node);
+        let name = fields.require(&mut self.reader, "name").and_then(|node| self.name(node));
+        let server = fields.take("url").map(|node| self.tls_server(node));
+        let files = fields.take("file").map(|node| {
+            let pattern = self.reader_text("file", node)?;
+            match Glob::parse(&self.absolute(pattern)) {
+                Ok(files) => Some(CertificateSource::Files(files)),
+                Err(error) => {
+                    self.reader.error("bad-pattern", node.place, format!("`file`: {error}"));
+                    None
+                }
+            }
+        });
+        let source = match (server, files) {
+            (Some(server), None) => server,
+            (None, Some(files)) => files,
+            (both, _) => {
+                let what = if both.is_some() { "not both" } else { "one of them" };
+                let message = format!("a certificate needs `url` or `file`, {what}");
+                self.reader.error("missing-key", fields.place(), message);
+                None
+            }
+        };
+        let tls = self.tls(&mut fields);
+        let pace = self.pace(&mut fields);
+        fields.finish(&mut self.reader);
+        Some(CertificateConfig { name: name?, source: source?, tls, pace })
+    }
+
+    /// `https://host`, `https://host:port` or `host:port`.
+    fn tls_server(&mut self, node: &Node) -> Option<CertificateSource> {
+        let text = self.reader.text("url", node)?;
+        match ServedCertificateConfig::parse(text) {
+            Ok(server) => Some(CertificateSource::Server { host: server.host, port: server.port }),
+            Err(error) => {
+                self.reader.error_with_hint(
+                    "bad-url",
+                    node.place,
+                    format!("`url`: {error}"),
+                    "write `https://host:port`",
+                );
+                None
+            }
+        }
+    }
+}

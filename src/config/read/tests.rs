@@ -1,0 +1,200 @@
+//! Whole files, good and bad.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::client::{HttpAuth, SecretSource};
+use crate::config::{CertificateSource, DiskConfig, Pace};
+use crate::model::Secret;
+use crate::probe::certificate::Glob;
+
+fn read_text(text: &str) -> Result<Config, Vec<Diagnostic>> {
+    let environment = |name: &str| (name == "TOKEN").then(|| "t0ken".to_owned());
+    let folder = Path::new("/etc/valmis");
+    let (config, findings) = read("valmis.yaml", text, &Surroundings { environment: &environment, folder });
+    if findings.is_empty() { Ok(config) } else { Err(findings) }
+}
+
+fn findings(text: &str) -> String {
+    let findings = read_text(text).expect_err("a bad configuration");
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+const DOCUMENTED: &str = r"
+listen: 127.0.0.1:9797
+storage: {path: ./valmis-data, retention: 24h, max_memory: 256MiB}
+external_labels: {cluster: dev}
+apps:
+  - name: backend
+    url: http://127.0.0.1:3000/health        # probed
+    metrics: http://127.0.0.1:3000/metrics   # scraped, job=backend
+    interval: 5s
+postgres:
+  - name: appdb
+    dsn: postgres://valmis@127.0.0.1:5432/appdb?sslmode=prefer
+    password_file: /run/secrets/pg
+disks:
+  - path: /
+certificates:
+  - name: web
+    url: https://127.0.0.1:8443
+  - name: ingress
+    file: /etc/valmis/tls/*.pem
+alertmanagers:
+  - url: http://127.0.0.1:9093
+rules:
+  - builtin
+  - ./my-rules/*.yaml
+";
+
+#[test]
+fn the_documented_configuration_is_understood() {
+    let config = read_text(DOCUMENTED).expect("a good configuration");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9797");
+    assert_eq!(config.storage.retention, Duration::from_hours(24));
+    assert_eq!(config.storage.max_memory_bytes, 256 << 20);
+    assert_eq!(config.external_labels["cluster"], "dev");
+    assert_eq!(config.apps[0].pace.interval, Duration::from_secs(5));
+    assert_eq!(config.apps[0].pace.timeout, Duration::from_secs(5));
+    assert_eq!(config.postgres[0].password, Some(SecretSource::File("/run/secrets/pg".into())));
+    assert_eq!(config.disks, [DiskConfig { path: "/".into(), pace: Pace::default() }]);
+    let server = CertificateSource::Server { host: "127.0.0.1".to_owned(), port: 8443 };
+    assert_eq!(config.certificates[0].source, server);
+    let files = CertificateSource::Files(Glob::parse("/etc/valmis/tls/*.pem").expect("a pattern"));
+    assert_eq!(config.certificates[1].source, files);
+    assert!(config.rules.builtin);
+    assert_eq!(config.rules.files, ["/etc/valmis/./my-rules/*.yaml"]);
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(read_text("").expect("nothing to object to"), Config::default());
+    assert_eq!(read_text("# only a comment\n").expect("nothing to object to"), Config::default());
+}
+
+#[test]
+fn secrets_come_from_the_file_or_the_environment() {
+    let text = "apps: [{name: a, url: 'http://h', bearer_token_env: TOKEN}]";
+    let config = read_text(text).expect("a good configuration");
+    let token = HttpAuth::Bearer(SecretSource::Value(Secret::new("t0ken")));
+    assert_eq!(config.apps[0].auth, Some(token));
+}
+
+#[test]
+fn every_fault_is_reported_with_its_place() {
+    let text = "listen: nowhere
+intervall: 5s
+apps:
+  - name: a
+    url: ftp://h/
+    interval: 5 minutes
+    timeout: 1h
+  - nam: b
+    metrics: http://h/metrics
+certificates: {name: x}
+postgres:
+  - name: db
+    dsn: postgres://u@h:notaport/d
+    password_env: NOPE
+";
+    insta::assert_snapshot!(findings(text), @r#"
+    valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
+      hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
+    valmis.yaml:2:1: the configuration has no key `intervall`
+      hint: known keys: listen, external_url, storage, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, resend_delay, rules
+    valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
+    valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
+      hint: write a duration such as `15s`, `5m` or `1h30m`
+    valmis.yaml:7:14: `timeout` is longer than `interval`
+      hint: a probe must end before the next one begins
+    valmis.yaml:8:5: an app needs a value for `name`
+    valmis.yaml:8:5: an app has no key `nam`
+      hint: did you mean `name`?
+    valmis.yaml:10:15: `certificates` must be a list, not a mapping
+      hint: begin each item on a line of its own with `- `
+    valmis.yaml:13:10: `dsn` cannot be used: invalid value for `port`: expected a number from 1 to 65535
+    valmis.yaml:14:19: `password_env`: the environment has no variable `NOPE`
+    "#);
+}
+
+#[test]
+fn two_components_with_one_name_are_refused() {
+    let text = "apps:\n  - {name: a, url: 'http://h'}\n  - {name: a, url: 'http://i'}\n";
+    assert_eq!(findings(text), "valmis.yaml:3:5: two entries of `apps` have the name `a`");
+}
+
+#[test]
+fn every_disk_has_its_own_pace() {
+    let config = read_text("disks: [{path: /, interval: 5s}, {path: /data}]").expect("a good configuration");
+    let intervals = config.disks.iter().map(|disk| disk.pace.interval.as_secs());
+    assert_eq!(intervals.collect::<Vec<_>>(), [5, 15]);
+    let text = "disks:\n  - path: /\n  - path: /\n";
+    assert_eq!(findings(text), "valmis.yaml:3:5: two entries of `disks` have the name `/`");
+}
+
+#[test]
+fn connection_strings_may_say_all_that_libpq_understands() {
+    let dsn = "host=localhost hostaddr=127.0.0.1 user=u dbname=d sslmode=verify-full sslrootcert=/ca.crt";
+    read_text(&format!("postgres:\n  - {{name: db, dsn: '{dsn}'}}\n")).expect("a good configuration");
+}
+
+#[test]
+fn a_secret_never_appears_in_a_finding() {
+    let text = "postgres:\n  - name: db\n    dsn: postgres://u:hunter2@h:bad/d\n";
+    assert!(!findings(text).contains("hunter2"));
+}
+
+#[test]
+fn what_only_the_parts_know_is_checked_too() {
+    let text = "external_url: http://me:hunter2@h/
+apps:
+  - name: a
+    url: http://h
+    metrics: http://h/metrics
+    method: GE T
+    headers: {'X Y': z, Authorization: \"hunter2\\u0001\"}
+    tls: {ca_file: missing.pem}
+  - name: b
+    url: https://me@h
+    tls: {server_name: '-'}
+postgres:
+  - name: db
+    dsn: postgres://h/d?sslmode=maybe&target_session_attrs=any
+certificates:
+  - name: c
+    file: tls/{a,b}.pem
+scrapes:
+  - job: a
+    targets: ['h:1']
+  - job: d
+    targets: ['h:1']
+  - job: d
+    targets: ['h:x', 'h/metrics']
+    interval: 1s
+    timeout: 2s
+";
+    insta::assert_snapshot!(findings(text), @r"
+    valmis.yaml:1:15: `external_url` must not hold a user or password
+      hint: leave them out; to log in there, give `basic_auth: {username: …, password_file: …}`
+    valmis.yaml:6:13: `method` is not a request method: `GE T`
+      hint: write `GET`, `HEAD` or `POST`
+    valmis.yaml:7:15: `headers`: `X Y` is not the name of a header
+    valmis.yaml:7:25: `headers`: the value of `Authorization` has a character that cannot be sent
+    valmis.yaml:8:20: `tls`: cannot read the trust anchors in `/etc/valmis/missing.pem`: I/O error: No such file or directory (os error 2)
+    valmis.yaml:10:10: `url` must not hold a user or password
+      hint: leave them out; to log in there, give `basic_auth: {username: …, password_file: …}`
+    valmis.yaml:11:24: `tls`: `-` is not a server name
+    valmis.yaml:14:10: `dsn` cannot be used: invalid value for `sslmode`: expected `disable`, `prefer`, `require`, `verify-ca` or `verify-full`
+    valmis.yaml:14:10: `dsn` cannot be used: unknown connection parameter `target_session_attrs`
+    valmis.yaml:14:10: `dsn` cannot be used: missing connection parameter `user`
+    valmis.yaml:17:11: `file`: `/etc/valmis/tls/{a,b}.pem` uses `{`; only `*`, `**` and `?` are understood
+    valmis.yaml:19:5: the app `a` is scraped as job `a` already
+      hint: give this job another name, or leave `metrics` of the app out
+    valmis.yaml:23:5: two entries of `scrapes` have the name `d`
+    valmis.yaml:24:15: target `h:x`: invalid URL: invalid port number
+    valmis.yaml:24:22: target `h/metrics`: `h/metrics` is not a valid hostname
+    valmis.yaml:26:14: `timeout` is longer than `interval`
+      hint: a probe must end before the next one begins
+    ");
+}
