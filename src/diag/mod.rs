@@ -3,9 +3,15 @@
 //! A reader of such a file reports everything that is wrong with it at once, each fault with its place
 //! and, where there is one, a way out.
 
+mod excerpt;
+mod machine;
+
 use std::fmt;
 
 use crate::model::LineColumn;
+
+pub use excerpt::excerpt;
+pub use machine::{to_github, to_json};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
