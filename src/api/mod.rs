@@ -35,6 +35,9 @@ use crate::rules::Groups;
 use crate::scrape::Manager as ScrapeManager;
 use crate::storage::{Appender, Queryable};
 
+pub(crate) use params::{parse_duration, parse_time};
+pub(crate) use respond::query_json;
+
 /// What the handlers show.
 pub struct Handles {
     /// Tells the time.

@@ -94,7 +94,7 @@ impl Params {
 }
 
 /// Seconds since the epoch, possibly with decimals, or RFC 3339.
-fn parse_time(text: &str) -> Option<TimestampMs> {
+pub(crate) fn parse_time(text: &str) -> Option<TimestampMs> {
     if let Some(seconds) = parse_float(text) {
         let ms = (seconds * 1000.0).round();
         return (ms.abs() < i64::MAX as f64).then_some(ms as TimestampMs);
@@ -103,7 +103,7 @@ fn parse_time(text: &str) -> Option<TimestampMs> {
 }
 
 /// Seconds, possibly with decimals, or Prometheus' notation.
-fn parse_duration(text: &str) -> Option<i64> {
+pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     if let Some(seconds) = parse_float(text) {
         let ms = (seconds * 1000.0).trunc();
         return (ms.abs() < i64::MAX as f64).then_some(ms as i64);

@@ -35,6 +35,11 @@ pub(super) fn success_with_warnings<T: Serialize>(data: &T, warnings: &[String])
 
 /// The answer to a query, at most `limit` series of it (0: all).
 pub(super) fn query_result(query: &str, output: &Output, limit: usize) -> Response {
+    json(query_json(query, output, limit))
+}
+
+/// The same as text.
+pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
     let (mut warnings, mut infos) = (Vec::new(), Vec::new());
     let mut text = String::from(r#"{"status":"success","data":{"resultType":""#);
     let limit = if limit == 0 { usize::MAX } else { limit };
@@ -93,7 +98,7 @@ pub(super) fn query_result(query: &str, output: &Output, limit: usize) -> Respon
     push_list(&mut text, "warnings", &warnings);
     push_list(&mut text, "infos", &infos);
     text.push('}');
-    json(text)
+    text
 }
 
 /// A number of seconds that is written without decimals if it has none, as Go writes it.

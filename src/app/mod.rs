@@ -3,7 +3,7 @@
 
 mod components;
 mod parts;
-mod rules;
+pub(crate) mod rules;
 mod scrapes;
 mod signals;
 

@@ -5,21 +5,13 @@ use crate::config::Config;
 use crate::diag::{Diagnostic, Severity};
 use crate::model::Labels;
 use crate::promql::Features;
-use crate::rulefmt::{self, RuleFile};
+use crate::rulefmt::{self, Loaded, RuleFile};
 use crate::rules;
 
 /// The rules of all files, the bundled ones among them; or what is wrong with them.
 pub(super) fn files(config: &Config) -> Result<Vec<RuleFile>, Vec<Diagnostic>> {
-    let mut findings = Vec::new();
-    let mut files = Vec::new();
-    if config.rules.builtin {
-        for artifact in artifacts::rules() {
-            match rulefmt::parse(&format!("builtin/{}", artifact.name), artifact.text, Features::default()) {
-                (parsed, faults) if faults.is_empty() => files.extend(parsed),
-                (_, faults) => findings.extend(faults),
-            }
-        }
-    }
+    let Loaded { mut files, mut findings, .. } =
+        if config.rules.builtin { bundled() } else { Loaded::default() };
     let loaded = rulefmt::load(&config.rules.files, Features::default());
     files.extend(loaded.files);
     findings.extend(loaded.findings);
@@ -29,6 +21,19 @@ pub(super) fn files(config: &Config) -> Result<Vec<RuleFile>, Vec<Diagnostic>> {
         tracing::warn!(file = warning.file, "{}", warning.message);
     }
     if errors.is_empty() { Ok(files) } else { Err(errors) }
+}
+
+/// The bundled rules.
+pub(crate) fn bundled() -> Loaded {
+    let mut loaded = Loaded::default();
+    for artifact in artifacts::rules() {
+        let name = format!("builtin/{}", artifact.name);
+        let (files, findings) = rulefmt::parse(&name, artifact.text, Features::default());
+        loaded.files.extend(files);
+        loaded.findings.extend(findings);
+        loaded.read += 1;
+    }
+    loaded
 }
 
 /// The settings of all rules.

@@ -4,33 +4,45 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::findings::{self, Format};
 use super::{Exit, Output, environment};
 use crate::config;
+use crate::diag::Diagnostic;
+use crate::promql::Features;
+use crate::rulefmt;
 
 /// Work with configuration files.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Config {
-    /// Report everything that is wrong with configuration files.
+    /// Report everything that is wrong with configuration files and the rule files that they name.
+    ///
+    /// Nothing is started and nothing is connected to. Variables of the environment that a file names
+    /// have to be set. The exit code is 1 if there is an error.
     Check {
         /// The files.
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// How findings are printed.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// Let warnings count as errors.
+        #[arg(long)]
+        strict: bool,
     },
 }
 
 pub(super) fn run(command: &Config, out: &mut Output) -> Result<Exit> {
-    let Config::Check { files } = command;
-    let mut exit = Exit::Fine;
+    let Config::Check { files, format, strict } = command;
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut summary = Vec::new();
     for file in files {
-        match config::load(file, &environment) {
-            Ok(_) => out.line(&format!("{}: no faults found", file.display()))?,
-            Err(findings) => {
-                for finding in findings {
-                    out.line(&finding.to_string())?;
-                }
-                exit = Exit::Findings;
-            }
+        let (config, mut findings) = config::examine(file, &environment);
+        findings.extend(rulefmt::load(&config.rules.files, Features::default()).findings);
+        if findings.is_empty() {
+            summary.push(format!("{}: no faults found\n", file.display()));
         }
+        found.extend(findings);
     }
-    Ok(exit)
+    findings::print(out, *format, &found, &summary.concat())?;
+    Ok(findings::exit(&found, *strict))
 }

@@ -4,33 +4,56 @@
 //! its work. Results go to standard output, everything else to standard error.
 
 mod config;
+mod dashboards;
+mod export;
+mod findings;
 mod init;
+mod probe;
+mod query;
+mod rules;
 mod serve;
+mod trust;
+mod version;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
+use crate::api::parse_duration;
 use crate::client::install_crypto_provider;
 use crate::telemetry::{LogFormat, VERSION, start_logging};
 
 /// Says at every moment, with evidence, whether a system is ready for production, and pages when it is
 /// not.
 #[derive(Debug, Parser)]
-#[command(name = "valmis", version = VERSION, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "valmis",
+    version = VERSION,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command valmis serves. Exit codes: 0 nothing to report, 1 findings (a bad file, a \
+                  failed probe), 2 the command could not do its work."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     serve: serve::Serve,
     /// How log lines look.
-    #[arg(long, global = true, value_enum, default_value_t, env = "VALMIS_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "VALMIS_LOG_FORMAT",
+        help_heading = "Logging"
+    )]
     log_format: LogFormat,
     /// What is logged: a level, or levels per module such as `warn,valmis::scrape=debug`.
-    #[arg(long, global = true, default_value = "info", env = "VALMIS_LOG")]
+    #[arg(long, global = true, default_value = "info", env = "VALMIS_LOG", help_heading = "Logging")]
     log: String,
 }
 
@@ -40,8 +63,15 @@ enum Command {
     Init(init::Init),
     #[command(subcommand)]
     Config(config::Config),
-    /// Print the version.
-    Version,
+    #[command(subcommand)]
+    Rules(rules::Rules),
+    #[command(subcommand)]
+    Dashboards(dashboards::Dashboards),
+    #[command(subcommand)]
+    Query(query::Query),
+    #[command(subcommand)]
+    Probe(probe::Probe),
+    Version(version::Version),
 }
 
 /// What a command has to say by its exit code.
@@ -85,10 +115,11 @@ fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
     match &arguments.command {
         Some(Command::Init(args)) => init::run(args, out),
         Some(Command::Config(args)) => config::run(args, out),
-        Some(Command::Version) => {
-            out.line(&format!("valmis {VERSION}"))?;
-            Ok(Exit::Fine)
-        }
+        Some(Command::Rules(args)) => rules::run(args, out),
+        Some(Command::Dashboards(args)) => dashboards::run(args, out),
+        Some(Command::Query(args)) => query::run(args, out),
+        Some(Command::Probe(args)) => probe::run(args, out),
+        Some(Command::Version(_)) => version::run(out),
         Some(Command::Serve(args)) => serve::run(args, out),
         None => serve::run(&arguments.serve, out),
     }
@@ -118,6 +149,18 @@ impl Output {
 #[expect(clippy::disallowed_methods, reason = "the command line is where the environment comes in")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Tells whoever runs a command something that is no result.
+fn note(text: &str) {
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Reads a duration on the command line: Prometheus' notation, or seconds.
+fn duration(text: &str) -> Result<Duration> {
+    let ms = parse_duration(text).and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
+    ms.map(Duration::from_millis).context("write a duration such as `15s`, `5m` or `1h30m`")
 }
 
 /// A runtime for a command that does a little of I/O.

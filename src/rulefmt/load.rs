@@ -19,6 +19,8 @@ pub struct Loaded {
     pub files: Vec<RuleFile>,
     /// What is wrong with them, or may be.
     pub findings: Vec<Diagnostic>,
+    /// How many files on disk that was; a manifest may hold several of [`Self::files`].
+    pub read: usize,
 }
 
 /// Reads the rule files that `patterns` name: a file, a folder (all `.yml` and `.yaml` files in it and
@@ -43,6 +45,7 @@ pub fn load<P: AsRef<str>>(patterns: &[P], features: Features) -> Loaded {
         let name = path.display().to_string();
         match fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => {
+                loaded.read += 1;
                 let (files, findings) = parse(&name, &text, features);
                 loaded.files.extend(files);
                 loaded.findings.extend(findings);

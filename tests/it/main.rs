@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod certificate_files;
+mod cli;
 mod command_line;
 mod conformance;
 mod corpora;

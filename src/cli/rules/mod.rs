@@ -1,0 +1,22 @@
+//! `valmis rules …`
+
+mod check;
+mod export;
+
+use anyhow::Result;
+
+use super::{Exit, Output};
+
+/// Work with rule files.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Rules {
+    Check(check::Check),
+    Export(export::Export),
+}
+
+pub(super) fn run(command: &Rules, out: &mut Output) -> Result<Exit> {
+    match command {
+        Rules::Check(args) => check::run(args, out),
+        Rules::Export(args) => export::run(args, out),
+    }
+}
