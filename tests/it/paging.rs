@@ -192,8 +192,18 @@ async fn a_crash_while_an_alert_fires_is_not_noticed_at_the_other_end() {
     app.set(Mood::Failing);
     let page = line.webhook.wait_for("firing", "ApplicationDown").await;
     let before = line.alertmanager.known("ApplicationDown").await.expect("it has told of it");
+    let firing = line.valmis.wait_for_alert("firing", "ApplicationDown").await;
     line.valmis.kill_9();
     line.valmis.restart().await;
+    // Alertmanager would not tell if the alert began anew; valmis itself does.
+    let seen = eventually("alert after the restart", async || {
+        let alerts = line.valmis.alerts().await;
+        if alerts.is_empty() { Err("no alert") } else { Ok(alerts) }
+    })
+    .await;
+    assert_eq!(seen, [("firing".to_owned(), "ApplicationDown".to_owned())]);
+    let still = line.valmis.wait_for_alert("firing", "ApplicationDown").await;
+    assert_eq!(still["activeAt"], firing["activeAt"]);
     let after = eventually("alert that is sent again", async || {
         let known = line.alertmanager.known("ApplicationDown").await;
         match known {
