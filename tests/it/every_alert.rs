@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use reqwest::StatusCode;
+use serde_json::json;
 use tempfile::TempDir;
 use valmis::artifacts;
 
@@ -14,7 +15,7 @@ use crate::real::app::App;
 use crate::real::disk::Disk;
 use crate::real::postgres::Cluster;
 use crate::real::tls_server::TlsServer;
-use crate::real::valmis::{COMMON, Valmis, all_quick_rules};
+use crate::real::valmis::{Valmis, all_quick_rules};
 use crate::real::{eventually, say, turn};
 
 /// Alerts that `paging.rs` proves up to the notification.
@@ -123,32 +124,36 @@ impl Things {
 
     /// The configuration, with or without the job that is to go, and the rule files that it names.
     fn configuration(&self, with_job: bool, rules: &str) -> String {
-        let mut scrapes = format!(
-            "- {{job: shop, interval: 1s, targets: ['{}', '{}']}}\n- {{job: node, interval: 1s, targets: ['{}']}}\n",
-            self.shop[0].address, self.shop[1].address, self.node.address
-        );
-        if with_job {
-            scrapes += &format!("- {{job: batch, interval: 1s, targets: ['{}']}}\n", self.gone.address);
-        }
-        let certificates: String = (0..)
-            .zip(&self.certificates)
-            .map(|(number, server)| {
-                let (port, authority) = (server.address.port(), self.authority(number));
-                format!(
-                    "- {{name: c{number}, url: 'localhost:{port}', interval: 1s, tls: {{ca_file: '{}'}}}}\n",
-                    authority.display()
-                )
+        let batch = if with_job { Some(("batch", &self.gone)) } else { None };
+        let jobs = [("shop", &self.shop[0]), ("shop", &self.shop[1]), ("node", &self.node)];
+        let targets = |job: &str| {
+            let apps = jobs.iter().chain(&batch).filter(|(name, _)| *name == job);
+            apps.map(|(_, app)| app.address.to_string()).collect::<Vec<_>>()
+        };
+        let scrape = |job: &str| json!({"job": job, "interval": "1s", "targets": targets(job)});
+        let certificate = |(number, server): (usize, &TlsServer)| {
+            json!({
+                "name": format!("c{number}"),
+                "url": format!("localhost:{}", server.address.port()),
+                "interval": "1s",
+                "tls": {"ca_file": self.authority(number)},
             })
-            .collect();
-        format!(
-            "{COMMON}- {rules}\nscrapes:\n{scrapes}certificates:\n{certificates}\
-             disks:\n- {{path: '{}', interval: 1s}}\n- {{path: '{}', interval: 1s}}\n\
-             postgres:\n- {{name: db, interval: 1s, dsn: 'postgres://monitor:right@127.0.0.1:{}/postgres'}}\n",
-            self.inodes.path().display(),
-            self.read_only.path().display(),
-            self.cluster.port
-        )
-        .replace("rules: [./rules/*.yaml]", "rules:\n- ./rules/*.yaml")
+        };
+        let disk = |disk: &Disk| json!({"path": disk.path(), "interval": "1s"});
+        let dsn = format!("postgres://monitor:right@127.0.0.1:{}/postgres", self.cluster.port);
+        let names = ["shop", "node"].into_iter().chain(batch.map(|(job, _)| job));
+        let scrapes: Vec<_> = names.map(scrape).collect();
+        let certificates: Vec<_> = self.certificates.iter().enumerate().map(certificate).collect();
+        // JSON is YAML, too.
+        let configuration = json!({
+            "evaluation_interval": "1s",
+            "rules": ["./rules/*.yaml", rules],
+            "scrapes": scrapes,
+            "certificates": certificates,
+            "disks": [disk(&self.inodes), disk(&self.read_only)],
+            "postgres": [{"name": "db", "interval": "1s", "dsn": dsn}],
+        });
+        configuration.to_string()
     }
 
     fn rules(&self) -> Vec<(String, String)> {

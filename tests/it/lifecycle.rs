@@ -1,19 +1,14 @@
-//! Start, reload and end of the program.
+//! Reload and end of the program.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use reqwest::StatusCode;
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::real::app::{App, Mood};
-use crate::real::process::Process;
-use crate::real::valmis::{COMMON, NO_DISK, Valmis, address, command};
-use crate::real::{eventually, http, say, turn};
-
-/// What a busy machine may take longer than promised.
-const SLACK: Duration = Duration::from_secs(10);
+use crate::real::valmis::{COMMON, NO_DISK, Valmis};
+use crate::real::{eventually, say, turn};
 
 fn configuration(apps: &[(&str, &App)]) -> String {
     let apps: Vec<String> = apps
@@ -30,54 +25,6 @@ async fn wait_for_reload(valmis: &Valmis, successful: u8) {
         if page.lines().any(|line| line == expected) { Ok(()) } else { Err(valmis.log()) }
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_configuration_it_watches_this_machine_and_itself() {
-    let _turn = turn().await;
-    let folder = TempDir::with_prefix("valmis-first-run-").unwrap();
-    let began = Instant::now();
-    let mut command = command(folder.path());
-    let mut valmis = Process::start(command.args(["--listen", "127.0.0.1:0"]), folder.path());
-    let address = valmis.in_log("address of valmis", address).await;
-    eventually("page with every component", async || {
-        let answer = http().get(format!("http://{address}/")).send().await;
-        let Ok(answer) = answer else { return Err(format!("{answer:?}")) };
-        let page = answer.text().await.unwrap();
-        let shown =
-            ["class=\"verdict ready\"", "<strong>valmis</strong> <span class=\"soft\">app<", ">disk<"];
-        if shown.iter().all(|text| page.contains(text)) { Ok(()) } else { Err(page) }
-    })
-    .await;
-    let delay = began.elapsed();
-    say(&format!("first run: the page shows components {:.1} s after the start", delay.as_secs_f64()));
-    assert!(delay < Duration::from_secs(5) + SLACK, "{delay:?}");
-    assert_eq!(valmis.output(), format!("valmis is serving on http://{address}\n"));
-
-    let rules_url = format!("http://{address}/api/v1/rules?type=alert");
-    let firing = eventually("first evaluation of all rules", async || {
-        let rules: serde_json::Value = http().get(&rules_url).send().await.unwrap().json().await.unwrap();
-        let groups = rules["data"]["groups"].as_array().unwrap();
-        let evaluated = groups
-            .iter()
-            .all(|group| group["lastEvaluation"].as_str().is_some_and(|at| !at.starts_with("0001-")));
-        if groups.is_empty() || !evaluated {
-            return Err(format!("{rules:#}"));
-        }
-        let alerts = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
-        let firing = alerts.filter(|rule| rule["state"] == "firing");
-        Ok(firing.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
-    })
-    .await;
-    assert_eq!(firing, ["Watchdog"]);
-
-    // It goes on watching itself where it listens.
-    let reloaded = http().post(format!("http://{address}/-/reload")).send().await.unwrap();
-    assert_eq!(reloaded.status(), StatusCode::OK, "{}", valmis.log());
-    let readiness = http().get(format!("http://{address}/readiness")).send().await.unwrap();
-    let readiness = readiness.text().await.unwrap();
-    assert!(readiness.contains(&format!("\"http://{address}/health\"")), "{readiness}");
-    assert!(valmis.terminate().await.success(), "{}", valmis.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,12 +3,12 @@
 mod artifacts;
 mod certificate_files;
 mod cli;
-mod command_line;
 mod conformance;
 mod corpora;
 mod dashboards;
 mod every_alert;
 mod exposition;
+mod first_steps;
 mod helm;
 mod http_probe;
 mod isolation;

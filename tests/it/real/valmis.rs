@@ -233,7 +233,7 @@ async fn run(folder: &Path) -> (Process, SocketAddr) {
 
 /// The address in the line that tells people where to look.
 pub(crate) fn address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("http://127.0.0.1:")?;
+    let (_, rest) = line.split_once("valmis is serving on http://127.0.0.1:")?;
     let port = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     Some(SocketAddr::from(([127, 0, 0, 1], port)))
 }
