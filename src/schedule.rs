@@ -27,15 +27,6 @@ pub struct Slot {
     pub missed: u64,
 }
 
-/// What to do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// This slot is due.
-    Due(Slot),
-    /// Nothing is due before this time.
-    Wait(TimestampMs),
-}
-
 impl Schedule {
     /// Slots every `interval` (at least one millisecond), shifted by `offset`, of which whole
     /// intervals do not matter.
@@ -71,18 +62,17 @@ impl Schedule {
         self.slot_at(after) + self.interval_ms
     }
 
-    /// What is due at `now`, given the slot that was used last. Slots that passed meanwhile are
-    /// counted, not caught up on.
-    fn step(&self, last: TimestampMs, now: TimestampMs) -> Step {
-        let next = last + self.interval_ms;
-        if now >= next {
-            let at = self.slot_at(now);
-            Step::Due(Slot { at, missed: ((at - next) / self.interval_ms).unsigned_abs() })
-        } else if now < last {
-            // The clock was set back. Waiting for the old time to return could take forever.
-            Step::Wait(self.next_slot(now))
-        } else {
-            Step::Wait(next)
+    /// The slot that is due at `now` when `last` was the last one; `None` if the next has not begun. Slots
+    /// that passed meanwhile are counted, not caught up on. If the clock was set back by more than an
+    /// interval, the slots begin anew with the one before `now`; less than that is waited for.
+    /// Source: Prometheus 3.14 `rules/group.go`, `run`; the clock set back is this project's.
+    pub fn due(&self, last: TimestampMs, now: TimestampMs) -> Option<Slot> {
+        let passed = (now - last).div_euclid(self.interval_ms);
+        let at = last + passed * self.interval_ms;
+        match passed {
+            1.. => Some(Slot { at, missed: passed.unsigned_abs() - 1 }),
+            -1..=0 => None,
+            _ => Some(Slot { at, missed: 0 }),
         }
     }
 }
@@ -110,18 +100,18 @@ impl Ticker {
     pub async fn tick(&mut self, token: &CancellationToken) -> Option<Slot> {
         loop {
             let now = self.clock.now();
-            match self.schedule.step(self.last, now) {
-                Step::Due(slot) if !token.is_cancelled() => {
-                    self.last = slot.at;
-                    return Some(slot);
+            if let Some(slot) = self.schedule.due(self.last, now) {
+                if token.is_cancelled() {
+                    return None;
                 }
-                Step::Due(_) => return None,
-                Step::Wait(until) => {
-                    self.last = until - self.schedule.interval_ms;
-                    let pause = Duration::from_millis((until - now).unsigned_abs());
-                    token.run_until_cancelled(tokio::time::sleep(pause)).await?;
-                }
+                self.last = slot.at;
+                return Some(slot);
             }
+            // The clock may be set meanwhile: no sleep is longer than an interval.
+            let interval_ms = self.schedule.interval_ms;
+            let rest = (self.last + interval_ms - now).clamp(1, interval_ms);
+            let pause = Duration::from_millis(rest.unsigned_abs());
+            token.run_until_cancelled(tokio::time::sleep(pause)).await?;
         }
     }
 }
@@ -158,18 +148,22 @@ mod tests {
     }
 
     #[test]
-    fn missed_slots_are_counted_and_not_caught_up_on() {
-        let check = |last, now, expected| assert_eq!(schedule(100, 30).step(last, now), expected);
-        check(30, 129, Step::Wait(130));
-        check(30, 130, Step::Due(Slot { at: 130, missed: 0 }));
-        check(30, 229, Step::Due(Slot { at: 130, missed: 0 }));
-        check(30, 230, Step::Due(Slot { at: 230, missed: 1 }));
-        check(30, 1_031, Step::Due(Slot { at: 1_030, missed: 9 }));
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_does_not_stop_the_slots() {
-        assert_eq!(schedule(100, 30).step(100_030, 531), Step::Wait(630));
+    fn slots_that_went_by_are_counted_and_the_latest_is_due() {
+        let check = |now, expected: Option<(i64, u64)>| {
+            let due = schedule(10_000, 0).due(100_000, now).map(|slot| (slot.at, slot.missed));
+            assert_eq!(due, expected, "{now}");
+        };
+        check(100_000, None);
+        check(109_999, None);
+        check(110_000, Some((110_000, 0)));
+        check(119_999, Some((110_000, 0)));
+        check(120_000, Some((120_000, 1)));
+        check(171_000, Some((170_000, 6)));
+        // The clock was set back.
+        check(99_999, None);
+        check(90_000, None);
+        check(89_999, Some((80_000, 0)));
+        check(35_000, Some((30_000, 0)));
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::types::{Rule, RuleFile, RuleGroup, RuleKind};
-use super::yaml::{self, Entry, Node, NodeKind, Scalar, Source};
+
 use crate::diag::{Diagnostic, closest};
 use crate::model::{LineColumn, METRIC_NAME, parse_duration_ms};
 use crate::promql::{self, Expr, Features};
 use crate::template::Template;
+use crate::yaml::compose::{self, Entry, Node, NodeKind, Scalar, Source};
 
 const FILE_FIELDS: [&str; 1] = ["groups"];
 const GROUP_FIELDS: [&str; 6] = ["name", "interval", "query_offset", "limit", "labels", "rules"];
@@ -24,7 +25,7 @@ const RULE_FIELDS: [&str; 7] = ["record", "alert", "expr", "for", "keep_firing_f
 ///
 /// With an error among the findings the files are not to be used: they lack what could not be read.
 pub fn parse(file: &str, text: &str, features: Features) -> (Vec<RuleFile>, Vec<Diagnostic>) {
-    let (documents, faults) = yaml::read(text);
+    let (documents, faults) = compose::read(text);
     let mut decoder =
         Decoder { file, source: Source::new(text), features, findings: Vec::new(), in_manifest: false };
     for (at, fault) in faults {

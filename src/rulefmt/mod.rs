@@ -3,7 +3,6 @@
 mod decode;
 mod load;
 mod types;
-mod yaml;
 
 pub use decode::parse;
 pub use load::{Loaded, load};

@@ -17,13 +17,13 @@ use super::error::RuleError;
 use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
 use super::rule::{Definition, GroupSettings, RunningRule};
-use super::slot::{Tick, next_tick, offset_ms, slot_at_or_before};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
 use crate::model::{Labels, Sample, TimestampMs, stale_nan};
 use crate::promql::{EvalError, Expr, InstantSample};
 use crate::query::QuerySource;
 use crate::rulefmt::RuleGroup;
+use crate::schedule::{Schedule, Ticker};
 use crate::state::{Changes, RuleKey, StateError, StateStore};
 use crate::storage::{AppendError, Appender};
 
@@ -173,39 +173,22 @@ impl Group {
     /// Evaluates slot after slot, from the next one on, until cancelled; returns the group with its
     /// state.
     pub(super) async fn run(mut self, shown: Arc<Shown>, token: CancellationToken) -> Self {
-        let offset = offset_ms(&self.file, &self.name, self.interval_ms);
-        let mut slot = slot_at_or_before(self.services.clock.now(), self.interval_ms, offset);
-        loop {
-            let Some(tick) = self.wait(slot, &token).await else { return self };
-            if tick.missed > 0 {
+        let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
+        let schedule = Schedule::spread(interval, identity(&self.file, &self.name));
+        let mut ticker = Ticker::new(schedule, self.services.clock.clone());
+        while let Some(slot) = ticker.tick(&token).await {
+            if slot.missed > 0 {
                 tracing::warn!(
-                    group = %self.name, file = %self.file, missed = tick.missed,
-                    "Rule group `{}` missed {} evaluations", self.name, tick.missed
+                    group = %self.name, file = %self.file, missed = slot.missed,
+                    "Rule group `{}` missed {} evaluations", self.name, slot.missed
                 );
             }
-            add(&self.counters.iterations, tick.missed.unsigned_abs() + 1);
-            add(&self.counters.missed, tick.missed.unsigned_abs());
-            slot = tick.at;
-            self.evaluate(slot, &token).await;
+            add(&self.counters.iterations, slot.missed + 1);
+            add(&self.counters.missed, slot.missed);
+            self.evaluate(slot.at, &token).await;
             shown.snapshot.store(Arc::new(self.snapshot()));
         }
-    }
-
-    /// Waits for the slot after `slot`; `None` if cancelled.
-    async fn wait(&self, slot: TimestampMs, token: &CancellationToken) -> Option<Tick> {
-        loop {
-            let now = self.services.clock.now();
-            if let Some(tick) = next_tick(slot, now, self.interval_ms) {
-                return (!token.is_cancelled()).then_some(tick);
-            }
-            // The clock may be set meanwhile: no sleep is longer than an interval.
-            let rest = (slot + self.interval_ms - now).clamp(1, self.interval_ms);
-            tokio::select! {
-                biased;
-                () = token.cancelled() => return None,
-                () = sleep(Duration::from_millis(rest.unsigned_abs())) => {}
-            }
-        }
+        self
     }
 
     /// Evaluates all rules at `at`. When cancelled it stops before the next rule, and what the rules
@@ -403,4 +386,11 @@ impl Group {
             () = sleep(pause) => self.mark_orphans(at),
         }
     }
+}
+
+/// What decides how far a group's slots are from the multiples of its interval: differs from group to
+/// group, so that they do not all evaluate at once, and stays the same from one start to the next.
+/// Source: Prometheus 3.14 `rules/group.go`, `EvalTimestamp`; the hash is this project's.
+pub(super) fn identity(file: &str, group: &str) -> u64 {
+    Labels::from_pairs([("name", group), ("file", file)]).hash64()
 }

@@ -15,7 +15,6 @@ mod manager;
 mod metrics;
 mod recording;
 mod rule;
-mod slot;
 mod snapshot;
 
 pub use active::{ActiveAlert, ActiveAlerts};

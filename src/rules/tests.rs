@@ -242,7 +242,7 @@ async fn a_group_is_evaluated_once_in_each_slot_at_the_slots_time() {
     stage.apply(&DOWN.replace("name: g", "name: g\n  interval: 10s\n  query_offset: 3s")).await;
     stage.until("five evaluations", |stage| stage.world.asked("up == 0").len() == 5).await;
     let asked = stage.world.asked("up == 0");
-    let offset = super::slot::offset_ms("rules.yml", "g", 10_000);
+    let offset = (super::group::identity("rules.yml", "g") % 10_000) as i64;
     for (slot, at) in asked.iter().enumerate() {
         assert_eq!(*at, asked[0] + slot as i64 * 10_000);
         assert_eq!((at + 3_000 - offset).rem_euclid(10_000), 0);

@@ -1,10 +1,6 @@
 //! The tree.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
-
+use super::compose::{self, Source, YamlError};
 use crate::diag::Diagnostic;
 use crate::model::LineColumn;
 
@@ -43,131 +39,42 @@ impl NodeKind {
     }
 }
 
-/// Parses a text with one document. An empty text is [`NodeKind::Null`].
-pub fn parse(file: &str, text: &str) -> Result<Node, Diagnostic> {
-    let tree: Spanned<Raw> = serde_saphyr::from_str(text).map_err(|error| {
-        let place = error.location().map(|at| LineColumn {
-            line: usize::try_from(at.line()).unwrap_or(usize::MAX),
-            column: usize::try_from(at.column()).unwrap_or(usize::MAX),
-        });
-        let message = error.without_snippet().to_string();
-        Diagnostic::error("yaml-syntax", strip_place(&message)).at(file, place)
-    })?;
-    Ok(into_node(tree, text))
-}
-
-/// The library appends the place to its message; ours stands in front.
-fn strip_place(message: &str) -> &str {
-    message.lines().next().unwrap_or_default().split(" at line ").next().unwrap_or_default()
-}
-
-/// What the deserializer hands over: scalars it has interpreted, to be replaced by their source text.
-enum Raw {
-    Null,
-    /// A string that the parser has unescaped.
-    Text(String),
-    /// A number or boolean; how it was written stands in the source.
-    Interpreted(String),
-    Sequence(Vec<Spanned<Raw>>),
-    Mapping(Vec<(Spanned<Key>, Spanned<Raw>)>),
-}
-
-/// A key: any scalar, as text.
-struct Key(String);
-
-fn into_node(tree: Spanned<Raw>, source: &str) -> Node {
-    let place = LineColumn {
-        line: usize::try_from(tree.referenced.line()).unwrap_or(usize::MAX).max(1),
-        column: usize::try_from(tree.referenced.column()).unwrap_or(usize::MAX).max(1),
+/// Parses a text with one document, and reports what is wrong with it as YAML: after a syntax error the
+/// tree is [`NodeKind::Null`], after other faults it lacks what they are about. An empty text is
+/// [`NodeKind::Null`] too.
+pub fn parse(file: &str, text: &str) -> (Node, Vec<Diagnostic>) {
+    let source = Source::new(text);
+    let (documents, faults) = compose::read(text);
+    let finding =
+        |code, at, message: String| Diagnostic::error(code, message).at(file, Some(source.place(at)));
+    let mut findings: Vec<_> =
+        faults.iter().map(|(at, fault)| finding(fault.code(), *at, fault.to_string())).collect();
+    if let Some(second) = documents.get(1) {
+        findings.push(finding("yaml-structure", second.at, "there must be one document only".to_owned()));
+    }
+    let broken = faults.iter().any(|(_, fault)| matches!(fault, YamlError::Syntax(_)));
+    let node = match documents.first() {
+        Some(document) if !broken => placed(document, &source),
+        _ => Node { kind: NodeKind::Null, place: source.place(0) },
     };
-    let span = tree.defined.span();
-    let kind = match tree.value {
-        Raw::Null => NodeKind::Null,
-        Raw::Text(text) => NodeKind::Scalar(text),
-        Raw::Interpreted(value) => {
-            let written = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
-                let start = usize::try_from(start).ok()?;
-                source.get(start..start + usize::try_from(length).ok()?)
-            });
-            NodeKind::Scalar(written.map_or(value, |text| text.trim().to_owned()))
+    (node, findings)
+}
+
+fn placed(node: &compose::Node, source: &Source<'_>) -> Node {
+    let kind = match &node.kind {
+        compose::NodeKind::Scalar(scalar) if scalar.is_null() => NodeKind::Null,
+        compose::NodeKind::Scalar(scalar) => NodeKind::Scalar(scalar.text.clone()),
+        compose::NodeKind::Sequence(items) => {
+            NodeKind::Sequence(items.iter().map(|item| placed(item, source)).collect())
         }
-        Raw::Sequence(items) => {
-            NodeKind::Sequence(items.into_iter().map(|item| into_node(item, source)).collect())
-        }
-        Raw::Mapping(entries) => NodeKind::Mapping(
+        compose::NodeKind::Mapping(entries) => NodeKind::Mapping(
             entries
-                .into_iter()
-                .map(|(key, value)| {
-                    let at = LineColumn {
-                        line: usize::try_from(key.referenced.line()).unwrap_or(usize::MAX).max(1),
-                        column: usize::try_from(key.referenced.column()).unwrap_or(usize::MAX).max(1),
-                    };
-                    (key.value.0, at, into_node(value, source))
-                })
+                .iter()
+                .map(|entry| (entry.key.clone(), source.place(entry.at), placed(&entry.value, source)))
                 .collect(),
         ),
     };
-    Node { kind, place }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RawVisitor;
-        impl<'de> Visitor<'de> for RawVisitor {
-            type Value = Raw;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-            fn visit_unit<E>(self) -> Result<Raw, E> {
-                Ok(Raw::Null)
-            }
-            fn visit_none<E>(self) -> Result<Raw, E> {
-                Ok(Raw::Null)
-            }
-            fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Raw, D::Error> {
-                Raw::deserialize(inner)
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-                Ok(Raw::Interpreted(value.to_string()))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-                Ok(Raw::Interpreted(value.to_string()))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-                Ok(Raw::Interpreted(value.to_string()))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-                Ok(Raw::Interpreted(value.to_string()))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-                Ok(Raw::Text(value.to_owned()))
-            }
-            fn visit_string<E>(self, value: String) -> Result<Raw, E> {
-                Ok(Raw::Text(value))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Raw, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = sequence.next_element()? {
-                    items.push(item);
-                }
-                Ok(Raw::Sequence(items))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut mapping: A) -> Result<Raw, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = mapping.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Raw::Mapping(entries))
-            }
-        }
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Key)
-    }
+    Node { kind, place: source.place(node.at) }
 }
 
 #[cfg(test)]
@@ -194,7 +101,9 @@ mod tests {
     #[test]
     fn every_key_and_value_knows_its_place() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(show(&parse("f", text).expect("valid YAML")), expected, "{text:?}");
+            let (node, findings) = parse("f", text);
+            assert_eq!(findings, [], "{text:?}");
+            assert_eq!(show(&node), expected, "{text:?}");
         };
         check("a: 1\nb:\n  - x\n  - {c: no}\n", r#"{a@1:1: "1"@1:4, b@2:1: ["x"@3:5, {c@4:6: "no"@4:9}]}"#);
         check("v: 0500", r#"{v@1:1: "0500"@1:4}"#);
@@ -209,17 +118,24 @@ mod tests {
 
     #[test]
     fn a_value_that_is_missing_is_null() {
-        let node = parse("f", "a:\n").expect("valid YAML");
-        let NodeKind::Mapping(entries) = node.kind else { panic!("a mapping") };
+        let NodeKind::Mapping(entries) = parse("f", "a:\n").0.kind else { panic!("a mapping") };
         assert!(matches!(entries[0].2.kind, NodeKind::Null));
-        assert!(matches!(parse("f", "").expect("empty").kind, NodeKind::Null));
+        assert!(matches!(parse("f", "").0.kind, NodeKind::Null));
     }
 
     #[test]
-    fn a_syntax_error_has_its_place() {
-        let error = parse("f.yaml", "a: 1\na: 2\n").expect_err("a key twice");
-        assert_eq!(error.place, Some(LineColumn { line: 2, column: 1 }), "{error}");
-        let error = parse("f.yaml", "a: [1\nb: 2\n").expect_err("an open bracket");
-        assert!(error.place.is_some(), "{error}");
+    fn every_fault_has_its_place() {
+        let check = |text: &str, expected: &[&str]| {
+            let found: Vec<_> = parse("f", text).1.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{text:?}");
+        };
+        let twice = [
+            "f:2:1: key `a` is set twice in the same mapping",
+            "f:3:1: key `a` is set twice in the same mapping",
+        ];
+        check("a: 1\na: 2\na: 3\n", &twice);
+        check("a: 1\n---\nb: 1\n", &["f:3:1: there must be one document only"]);
+        let (node, findings) = parse("f.yaml", "a: [1\nb: 2\n");
+        assert!(matches!(node.kind, NodeKind::Null) && findings[0].place.is_some(), "{findings:?}");
     }
 }

@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("query", &["model", "client", "clock", "storage", "promql"]),
     ("discovery", &["model", "clock"]),
     ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "discovery"]),
-    ("rulefmt", &["model", "diag", "promql", "template"]),
+    ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
     ("notifier", &["model", "client", "clock", "rules", "state"]),

@@ -18,13 +18,12 @@ use crate::yaml::{self, Node, Reader};
 /// Reads a configuration. `file` is its name in messages. With findings the configuration is not to be
 /// used: it lacks what could not be read.
 pub fn read(file: &str, text: &str, surroundings: &Surroundings<'_>) -> (Config, Vec<Diagnostic>) {
-    let tree = match yaml::parse(file, text) {
-        Ok(tree) => tree,
-        Err(fault) => return (Config::default(), vec![fault]),
-    };
+    let (tree, mut findings) = yaml::parse(file, text);
     let mut context = Context { reader: Reader::new(file), surroundings };
     let config = context.config(&tree);
-    (config, context.reader.into_findings())
+    findings.extend(context.reader.into_findings());
+    findings.sort_by_key(|finding| finding.place);
+    (config, findings)
 }
 
 struct Context<'a> {

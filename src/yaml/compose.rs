@@ -1,8 +1,8 @@
-//! YAML as a tree in which every node knows where it stands.
+//! From the parser's events to a tree in which every node knows where it stands.
 //!
-//! Rule files are read through this tree instead of through serde: a derived reader stops at the first
-//! fault, and the place of an expression's error inside a block scalar needs the scalar's source text.
-//! This is the only module that knows the YAML crate.
+//! Files that people write are read through this tree instead of through serde: a derived reader stops at
+//! the first fault, and the place of an expression's error inside a block scalar needs the scalar's source
+//! text.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -18,7 +18,7 @@ const MAX_NODES: usize = 5_000_000;
 
 /// What is wrong with a YAML text as such.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum YamlError {
+pub enum YamlError {
     /// The text is no YAML.
     #[error("{0}")]
     Syntax(String),
@@ -41,7 +41,7 @@ pub(super) enum YamlError {
 
 impl YamlError {
     /// A short stable name of the kind of error.
-    pub(super) fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Syntax(_) => "yaml-syntax",
             Self::DuplicateKey(_) => "duplicate-key",
@@ -53,49 +53,55 @@ impl YamlError {
 
 /// A text with the beginnings of its lines, so that finding a place is a binary search.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub struct Source<'a> {
     text: &'a str,
     line_starts: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    /// Prepares to find places in `text`.
+    pub fn new(text: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Self { text, line_starts: std::iter::once(0).chain(breaks).collect() }
     }
 
     /// The place of byte `offset`.
-    pub(super) fn place(&self, offset: usize) -> LineColumn {
+    pub fn place(&self, offset: usize) -> LineColumn {
         let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
         LineColumn { line, column: offset - self.line_starts[line - 1] + 1 }
     }
 
     /// The place in the file of byte `offset` of a scalar's value.
-    pub(super) fn place_in(&self, scalar: &Scalar, offset: usize) -> LineColumn {
+    pub fn place_in(&self, scalar: &Scalar, offset: usize) -> LineColumn {
         self.place(scalar.source_offset(self.text, offset))
     }
 }
 
 /// A node of the tree.
 #[derive(Debug)]
-pub(super) struct Node {
+pub struct Node {
     /// The byte at which it begins.
-    pub(super) at: usize,
-    pub(super) kind: NodeKind,
+    pub at: usize,
+    /// What it is.
+    pub kind: NodeKind,
     /// Number of nodes in it, aliases followed.
     size: usize,
 }
 
+/// The kinds of node.
 #[derive(Debug)]
-pub(super) enum NodeKind {
+pub enum NodeKind {
+    /// A text, number, boolean or nothing.
     Scalar(Scalar),
+    /// A sequence.
     Sequence(Vec<Arc<Node>>),
+    /// A mapping, in the order of the file, each key once.
     Mapping(Vec<Entry>),
 }
 
 impl Node {
     /// The value of `key` in a mapping.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.kind {
             NodeKind::Mapping(entries) => {
                 entries.iter().find(|entry| entry.key == key).map(|entry| &*entry.value)
@@ -105,7 +111,7 @@ impl Node {
     }
 
     /// The node as a scalar.
-    pub(super) fn scalar(&self) -> Option<&Scalar> {
+    pub fn scalar(&self) -> Option<&Scalar> {
         match &self.kind {
             NodeKind::Scalar(scalar) => Some(scalar),
             _ => None,
@@ -113,12 +119,12 @@ impl Node {
     }
 
     /// Whether there is nothing.
-    pub(super) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         self.scalar().is_some_and(Scalar::is_null)
     }
 
     /// What it is, for messages.
-    pub(super) fn what(&self) -> String {
+    pub fn what(&self) -> String {
         match &self.kind {
             NodeKind::Scalar(scalar) => format!("`{}`", scalar.text),
             NodeKind::Sequence(_) => "a list".to_owned(),
@@ -129,24 +135,27 @@ impl Node {
 
 /// A key with its value.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
+pub struct Entry {
+    /// The key.
+    pub key: String,
     /// The byte at which the key begins.
-    pub(super) at: usize,
-    pub(super) value: Arc<Node>,
+    pub at: usize,
+    /// The value.
+    pub value: Arc<Node>,
 }
 
 /// A text, number, boolean or nothing.
 #[derive(Debug)]
-pub(super) struct Scalar {
-    pub(super) text: String,
+pub struct Scalar {
+    /// The value as text, unescaped.
+    pub text: String,
     style: ScalarStyle,
     raw: Range<usize>,
 }
 
 impl Scalar {
     /// Whether this is YAML's way to write nothing.
-    pub(super) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         self.style == ScalarStyle::Plain && matches!(&*self.text, "" | "~" | "null" | "Null" | "NULL")
     }
 
@@ -219,7 +228,7 @@ fn escape_length(raw: &str) -> (usize, bool) {
 
 /// Reads all documents of a text. Faults come with the byte at which they stand; a syntax error ends
 /// the reading, all others do not.
-pub(super) fn read(text: &str) -> (Vec<Arc<Node>>, Vec<(usize, YamlError)>) {
+pub fn read(text: &str) -> (Vec<Arc<Node>>, Vec<(usize, YamlError)>) {
     let mut composer = Composer::default();
     for event in Parser::new_from_str(text) {
         match event {
