@@ -3,6 +3,8 @@
 //! Nothing here does I/O, reads a clock or knows how it is serialised.
 
 mod duration;
+mod histogram;
+mod kahan;
 mod labels;
 mod matcher;
 mod number;
@@ -13,6 +15,11 @@ mod secret;
 mod span;
 
 pub use duration::{DurationError, format_duration_ms, parse_duration_ms};
+pub use histogram::{
+    Bucket, CUSTOM_BUCKETS_SCHEMA, CounterReset, Estimate, FloatHistogram, HistogramMean, HistogramPoint,
+    HistogramSum, IncompatibleBuckets, NanEffect, Reconciled,
+};
+pub use kahan::KahanSum;
 pub use labels::{ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME, is_legacy_label_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use number::{format_float, format_float_general, parse_float};
