@@ -1,6 +1,6 @@
 //! Samples, points and the two NaNs that must not be confused.
 
-use super::Labels;
+use super::{HistogramPoint, Labels};
 
 /// An instant: milliseconds since the Unix epoch, as everywhere in Prometheus' storage.
 pub type TimestampMs = i64;
@@ -76,6 +76,15 @@ pub struct Series {
     pub labels: Labels,
     /// Its points.
     pub points: Vec<Point>,
+    /// Its native histograms; no instant has both a point and a histogram.
+    pub histograms: Vec<HistogramPoint>,
+}
+
+impl Series {
+    /// A series of floats.
+    pub fn floats(labels: Labels, points: Vec<Point>) -> Self {
+        Self { labels, points, histograms: Vec::new() }
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub struct RecordingRule {
 impl RecordingRule {
     /// The samples to store for a result.
     pub fn samples(&self, at: TimestampMs, result: &[InstantSample]) -> Result<Vec<Sample>, RuleError> {
+        if result.iter().any(|element| element.histogram.is_some()) {
+            return Err(RuleError::HistogramResult);
+        }
         let samples: Vec<Sample> = result
             .iter()
             .map(|element| {

@@ -2,7 +2,7 @@
 //!
 //! The texts are those of Prometheus' `util/annotations`.
 
-use crate::model::{Span, TimestampMs, quote};
+use crate::model::{NanEffect, Reconciled, Span, TimestampMs, quote};
 use crate::promql::numeric::format_g;
 use crate::promql::value::{Annotation, AnnotationKind};
 
@@ -53,6 +53,13 @@ impl Annotations {
         match (&mut known.forced, &forced) {
             (Some(known), Some(new)) => known.merge(new),
             _ => known.forced = forced,
+        }
+    }
+
+    /// Takes over the remarks of another collection.
+    pub(super) fn append(&mut self, other: Self) {
+        for Entry { kind, text, span, forced } in other.0 {
+            self.add(kind, text, span, forced);
         }
     }
 
@@ -107,6 +114,79 @@ impl Annotations {
             ),
             span,
         );
+    }
+
+    pub(super) fn mixed_floats_and_histograms(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        self.warning(&format!("encountered a mix of histograms and floats for metric name {metric}"), span);
+    }
+
+    pub(super) fn mixed_aggregation(&mut self, span: Span) {
+        self.warning("encountered a mix of histograms and floats for aggregation", span);
+    }
+
+    pub(super) fn mixed_classic_and_native(&mut self, metric: &str, span: Span) {
+        let name = for_metric(metric);
+        self.warning(&format!("vector contains a mix of classic and native histograms{name}"), span);
+    }
+
+    pub(super) fn mixed_exponential_and_custom(&mut self, metric: &str, span: Span) {
+        self.warning(
+            &format!(
+                "vector contains a mix of histograms with exponential and custom buckets schemas for metric \
+                 name {}",
+                quote(metric)
+            ),
+            span,
+        );
+    }
+
+    pub(super) fn histogram_not_counter(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        self.warning(&format!("this native histogram metric is not a counter: {metric}"), span);
+    }
+
+    pub(super) fn histogram_not_gauge(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        self.warning(&format!("this native histogram metric is not a gauge: {metric}"), span);
+    }
+
+    pub(super) fn incompatible_buckets(&mut self, operator: &str, span: Span) {
+        self.warning(&format!("incompatible bucket layout encountered for binary operator {operator}"), span);
+    }
+
+    pub(super) fn histograms_ignored_in_range(&mut self, metric: &str, span: Span) {
+        self.info(
+            &format!(
+                "ignored histograms in a range containing both floats and histograms for metric name {}",
+                quote(metric)
+            ),
+            span,
+        );
+    }
+
+    pub(super) fn histogram_ignored(&mut self, aggregation: &str, span: Span) {
+        self.info(&format!("ignored histogram in {aggregation} aggregation"), span);
+    }
+
+    /// What adding up (`addition`, `subtraction` or `aggregation`) had to make equal.
+    pub(super) fn reconciled(&mut self, reconciled: Reconciled, operation: &str, span: Span) {
+        if reconciled.counter_reset_collision {
+            self.warning(&format!("conflicting counter resets during histogram {operation}"), span);
+        }
+        if reconciled.custom_bounds {
+            self.info(&format!("mismatched custom buckets were reconciled during {operation}"), span);
+        }
+    }
+
+    pub(super) fn nan_observations(&mut self, effect: NanEffect, metric: &str, span: Span) {
+        let (function, consequence) = match effect {
+            NanEffect::IsNan => ("histogram_quantile", "result is NaN"),
+            NanEffect::SkewsUpwards => ("histogram_quantile", "result is skewed higher"),
+            NanEffect::IsExcluded => ("histogram_fraction", "which are excluded from all fractions"),
+        };
+        let name = for_metric(metric);
+        self.info(&format!("input to {function} has NaN observations, {consequence}{name}"), span);
     }
 
     pub(super) fn forced_monotonicity(&mut self, metric: &str, forced: ForcedMonotonicity, span: Span) {

@@ -1,7 +1,11 @@
 //! Series in promqltest's notation: `metric{label="value"} 0+10x5 _ stale {{…}}`.
 
-use valmis::model::{Labels, METRIC_NAME, MatchOp, parse_float, stale_nan};
+use std::sync::Arc;
+
+use valmis::model::{FloatHistogram, Labels, METRIC_NAME, MatchOp, parse_float, stale_nan};
 use valmis::promql::parse_selector;
+
+use super::histogram::{Literal, parse_histogram};
 
 /// A series with its values at equal distances.
 #[derive(Debug, Clone)]
@@ -11,14 +15,18 @@ pub(crate) struct SeriesLine {
 }
 
 /// One place of a sequence.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum SequenceValue {
     /// `_`
     Omitted,
     /// A number, or the staleness marker.
     Float(f64),
-    /// `{{…}}`: that there is a native histogram, not which.
-    Histogram,
+    /// `{{…}}`
+    Histogram {
+        histogram: Arc<FloatHistogram>,
+        /// Whether it says what is known about counter resets.
+        has_hint: bool,
+    },
 }
 
 /// Reads a line.
@@ -66,7 +74,11 @@ fn parse_sequence(text: &str) -> Result<Vec<SequenceValue>, String> {
     while !rest.is_empty() {
         let end = if rest.starts_with("{{") { histogram_item_end(rest)? } else { word_end(rest) };
         let (item, after) = rest.split_at(end);
-        parse_item(item, &mut values).ok_or_else(|| format!("not a value: `{item}`"))?;
+        if item.starts_with("{{") {
+            parse_histograms(item, &mut values)?;
+        } else {
+            parse_item(item, &mut values).ok_or_else(|| format!("not a value: `{item}`"))?;
+        }
         rest = after.trim_start();
     }
     Ok(values)
@@ -91,15 +103,34 @@ fn histogram_item_end(text: &str) -> Result<usize, String> {
     Ok(end + word_end(&text[end..]))
 }
 
-fn parse_item(item: &str, values: &mut Vec<SequenceValue>) -> Option<()> {
-    if item.starts_with("{{") {
-        let times = match item.rsplit_once("}}")?.1 {
-            "" => 1,
-            repeat => repeat.strip_prefix('x')?.parse::<usize>().ok()? + 1,
-        };
-        values.extend(std::iter::repeat_n(SequenceValue::Histogram, times));
-        return Some(());
+/// `{{…}}`, `{{…}}xN`, `{{…}}+{{…}}xN` or `{{…}}-{{…}}xN`.
+fn parse_histograms(item: &str, values: &mut Vec<SequenceValue>) -> Result<(), String> {
+    let wrong = || format!("not a histogram: `{item}`");
+    let (literals, repeat) = item.rsplit_once("}}").ok_or_else(wrong)?;
+    let times = match repeat {
+        "" => 0,
+        repeat => repeat.strip_prefix('x').and_then(|times| times.parse::<usize>().ok()).ok_or_else(wrong)?,
+    };
+    let (first, delta) = match literals.split_once("}}") {
+        Some((first, delta)) => (parse_histogram(first)?, Some(delta)),
+        None => (parse_histogram(literals)?, None),
+    };
+    let delta = delta.map(|delta| Ok((delta.starts_with('-'), parse_histogram(&delta[1..])?)));
+    let delta: Option<(bool, Literal)> = delta.transpose().map_err(|error: String| error)?;
+    let has_hint = delta.as_ref().map_or(first.has_hint, |(_, delta)| delta.has_hint);
+    let mut histogram = first.histogram;
+    for _ in 0..=times {
+        values.push(SequenceValue::Histogram { histogram: Arc::new(histogram.clone()), has_hint });
+        if let Some((negative, delta)) = &delta {
+            let delta = &delta.histogram;
+            let next = if *negative { histogram.minus(delta) } else { histogram.plus(delta) };
+            histogram = next.map_err(|error| error.to_string())?.0;
+        }
     }
+    Ok(())
+}
+
+fn parse_item(item: &str, values: &mut Vec<SequenceValue>) -> Option<()> {
     if let Some(repeat) = item.strip_prefix('_') {
         let times = if repeat.is_empty() { 1 } else { repeat.strip_prefix('x')?.parse().ok()? };
         values.extend(std::iter::repeat_n(SequenceValue::Omitted, times));
@@ -153,7 +184,7 @@ fn sequences_expand() {
             .map(|value| match value {
                 SequenceValue::Omitted => -1.0,
                 SequenceValue::Float(value) => *value,
-                SequenceValue::Histogram => -2.0,
+                SequenceValue::Histogram { histogram, .. } => -histogram.sum,
             })
             .collect();
         assert_eq!(found, expected, "{text}");
@@ -162,5 +193,5 @@ fn sequences_expand() {
     check("0+10x2", &[0.0, 10.0, 20.0]);
     check("5-2x1 7x1", &[5.0, 3.0, 7.0, 7.0]);
     check("_ _x2 1e+2", &[-1.0, -1.0, -1.0, 100.0]);
-    check("{{schema:1 buckets:[1 2]}}x1 {{}}+{{sum:1}}x2 3", &[-2.0, -2.0, -2.0, -2.0, -2.0, 3.0]);
+    check("{{schema:1 sum:7}}x1 {{sum:2}}+{{sum:1}}x2 3", &[-7.0, -7.0, -2.0, -3.0, -4.0, 3.0]);
 }

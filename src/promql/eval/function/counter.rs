@@ -1,9 +1,22 @@
 //! How values change within a window: rates, differences, changes and resets.
 
-use crate::model::{Point, TimestampMs};
+use crate::model::{CounterReset, FloatHistogram, Point, TimestampMs};
 use crate::promql::ast::RangeModifier;
-use crate::promql::eval::window::{Extended, Window, WindowFunction};
+use crate::promql::eval::difference::Difference;
+use crate::promql::eval::matrix::Cell;
+use crate::promql::eval::window::{Extended, MixedWindow, Remarks, Window, WindowFunction};
 use crate::promql::plan::Range;
+
+/// What was seen within a window: counters, or the counts of histograms.
+struct Observed {
+    first_at: TimestampMs,
+    last_at: TimestampMs,
+    intervals: usize,
+    /// The first value.
+    first: f64,
+    /// The difference between the last and the first value, resets made up for.
+    difference: f64,
+}
 
 /// `rate`, `increase` and `delta`.
 ///
@@ -56,26 +69,32 @@ impl Rate {
             let resets = self.resets[from..].iter().take_while(|(place, _)| within.contains(place));
             difference = resets.fold(difference, |sum, (_, before)| sum + before);
         }
-        let seconds = |from: TimestampMs, to: TimestampMs| (to - from) as f64 / 1000.0;
-        let sampled = seconds(first.at, last.at);
-        let average = sampled / intervals as f64;
+        let observed =
+            Observed { first_at: first.at, last_at: last.at, intervals, first: first.value, difference };
+        Some(difference * self.factor(window.start, window.end, &observed))
+    }
+
+    /// What a difference is multiplied with to be that of the whole window, or per second.
+    fn factor(&self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
+        let sampled = seconds(observed.first_at, observed.last_at);
+        let average = sampled / observed.intervals as f64;
         // Samples come at their own pace: a boundary within 1.1 intervals may well have been reached.
         let threshold = average * 1.1;
-        let mut to_start = seconds(window.start, first.at);
+        let mut to_start = seconds(start, observed.first_at);
         if to_start >= threshold {
             to_start = average / 2.0;
         }
         if self.counter {
             // A counter is never negative: it cannot have begun before it was 0.
             let mut to_zero = to_start;
-            if difference > 0.0 && first.value >= 0.0 {
-                to_zero = sampled * (first.value / difference);
+            if observed.difference > 0.0 && observed.first >= 0.0 {
+                to_zero = sampled * (observed.first / observed.difference);
             }
             if to_zero < to_start {
                 to_start = to_zero;
             }
         }
-        let mut to_end = seconds(last.at, window.end);
+        let mut to_end = seconds(observed.last_at, end);
         if to_end >= threshold {
             to_end = average / 2.0;
         }
@@ -83,7 +102,7 @@ impl Rate {
         if self.per_second {
             factor /= self.range_seconds();
         }
-        Some(difference * factor)
+        factor
     }
 
     /// The difference between the values at both boundaries.
@@ -129,24 +148,120 @@ impl WindowFunction for Rate {
             Some(modifier) => self.extended(window, modifier == RangeModifier::Smoothed),
         }
     }
+
+    fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
+        if window.histograms.is_empty() {
+            return self.window(window.floats).map(Cell::Float);
+        }
+        if !window.floats.points.is_empty() {
+            remarks.annotations.mixed_floats_and_histograms(remarks.metric, remarks.span);
+            return None;
+        }
+        let mut difference = Difference { counter: self.counter, remarks: &mut *remarks };
+        let (increase, factor) = match self.modifier {
+            None => {
+                let [first, .., last] = window.histograms else { return None };
+                let increase = difference.of(window.histograms)?;
+                let observed = Observed {
+                    first_at: first.at,
+                    last_at: last.at,
+                    intervals: window.histograms.len() - 1,
+                    first: first.histogram.count,
+                    difference: increase.count,
+                };
+                let factor = self.factor(window.floats.start, window.floats.end, &observed);
+                (increase, factor)
+            }
+            Some(modifier) => {
+                let smoothed = modifier == RangeModifier::Smoothed;
+                let (start, end) = (window.floats.start, window.floats.end);
+                let increase = difference.between(window.histograms, start, end, smoothed)?;
+                let factor = if self.per_second { 1.0 / self.range_seconds() } else { 1.0 };
+                (increase, factor)
+            }
+        };
+        Some(increase.multiplied(factor).with_counter_reset(CounterReset::Gauge).into())
+    }
 }
 
-/// `irate`: from the last two points.
-pub(super) fn instant_rate(window: Window<'_>) -> Option<f64> {
-    let (before, last) = last_two(window)?;
-    let increase = if last.value < before.value { last.value } else { last.value - before.value };
-    Some(increase / ((last.at - before.at) as f64 / 1000.0))
+/// `irate` and `idelta`: from the last two points.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InstantChange {
+    /// Per second, and a decrease is a reset.
+    pub(super) rate: bool,
 }
 
-/// `idelta`: from the last two points.
-pub(super) fn instant_delta(window: Window<'_>) -> Option<f64> {
-    let (before, last) = last_two(window)?;
-    Some(last.value - before.value)
+impl InstantChange {
+    fn between(self, before: &Point, last: &Point) -> Option<f64> {
+        if before.at == last.at {
+            return None;
+        }
+        let reset = self.rate && last.value < before.value;
+        let change = if reset { last.value } else { last.value - before.value };
+        Some(if self.rate { change / seconds(before.at, last.at) } else { change })
+    }
 }
 
-fn last_two(window: Window<'_>) -> Option<(&Point, &Point)> {
-    let [.., before, last] = window.points else { return None };
-    (before.at != last.at).then_some((before, last))
+fn seconds(from: TimestampMs, to: TimestampMs) -> f64 {
+    (to - from) as f64 / 1000.0
+}
+
+impl WindowFunction for InstantChange {
+    fn window(&mut self, window: Window<'_>) -> Option<f64> {
+        let [.., before, last] = window.points else { return None };
+        self.between(before, last)
+    }
+
+    /// Source: Prometheus `promql/functions.go`, `instantValue`.
+    fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
+        let samples = in_order(window);
+        let [.., (before_at, before), (last_at, last)] = samples[..] else { return None };
+        let (metric, span) = (remarks.metric, remarks.span);
+        match (before, last) {
+            (Sample::Float(before), Sample::Float(last)) => {
+                let point = |at, value| Point { at, value };
+                self.between(&point(before_at, before), &point(last_at, last)).map(Cell::Float)
+            }
+            (Sample::Histogram(before), Sample::Histogram(last)) => {
+                let gauges = [before, last].map(|one| one.counter_reset == CounterReset::Gauge);
+                if self.rate && gauges.contains(&true) {
+                    remarks.annotations.histogram_not_counter(metric, span);
+                }
+                if !self.rate && gauges.contains(&false) {
+                    remarks.annotations.histogram_not_gauge(metric, span);
+                }
+                let mut change = if self.rate && last.is_reset_after(before) {
+                    last.clone()
+                } else {
+                    Difference { counter: self.rate, remarks }.minus(last, before)?
+                };
+                if self.rate {
+                    change = change.divided(seconds(before_at, last_at));
+                }
+                Some(change.with_counter_reset(CounterReset::Gauge).into())
+            }
+            _ => {
+                remarks.annotations.mixed_floats_and_histograms(metric, span);
+                None
+            }
+        }
+    }
+}
+
+/// A sample of a window with histograms.
+#[derive(Debug, Clone, Copy)]
+enum Sample<'w> {
+    Float(f64),
+    Histogram(&'w FloatHistogram),
+}
+
+/// The floats and the histograms of a window by time.
+fn in_order(window: MixedWindow<'_>) -> Vec<(TimestampMs, Sample<'_>)> {
+    let floats = window.floats.points.iter().map(|point| (point.at, Sample::Float(point.value)));
+    let histograms = window.histograms.iter().map(|point| (point.at, Sample::Histogram(&point.histogram)));
+    let mut samples: Vec<_> = floats.chain(histograms).collect();
+    samples.sort_by_key(|(at, _)| *at);
+    samples
 }
 
 /// `changes` and `resets`: how many neighbouring values satisfy a condition.
@@ -155,6 +270,8 @@ fn last_two(window: Window<'_>) -> Option<(&Point, &Point)> {
 #[derive(Debug)]
 pub(super) struct PairCount {
     condition: fn(f64, f64) -> bool,
+    /// The condition for histograms; between a float and a histogram it always holds.
+    histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
     anchored: bool,
     /// The places of the later points of such pairs.
     places: Vec<usize>,
@@ -163,17 +280,22 @@ pub(super) struct PairCount {
 impl PairCount {
     /// How often the value changed. A NaN is no change from a NaN.
     pub(super) fn changes(range: &Range<'_>) -> Self {
-        Self::new(range, |before, after| before != after && !(before.is_nan() && after.is_nan()))
+        let differ = |before: f64, after: f64| before != after && !(before.is_nan() && after.is_nan());
+        Self::new(range, differ, |before, after| before != after)
     }
 
     /// How often the value decreased.
     pub(super) fn resets(range: &Range<'_>) -> Self {
-        Self::new(range, |before, after| after < before)
+        Self::new(range, |before, after| after < before, |before, after| after.is_reset_after(before))
     }
 
-    fn new(range: &Range<'_>, condition: fn(f64, f64) -> bool) -> Self {
+    fn new(
+        range: &Range<'_>,
+        condition: fn(f64, f64) -> bool,
+        histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
+    ) -> Self {
         let anchored = range.modifier() == Some(RangeModifier::Anchored);
-        Self { condition, anchored, places: Vec::new() }
+        Self { condition, histograms, anchored, places: Vec::new() }
     }
 }
 
@@ -201,5 +323,23 @@ impl WindowFunction for PairCount {
         let end = window.skipped + window.points.len();
         let count = |place: usize| self.places.partition_point(|pair| *pair < place);
         Some((count(end) - count(first + 1)) as f64)
+    }
+
+    fn mixed(&mut self, window: MixedWindow<'_>, _: &mut Remarks<'_>) -> Option<Cell> {
+        let samples = in_order(window);
+        let mut first = 0;
+        if self.anchored {
+            let before = samples.partition_point(|(at, _)| *at <= window.floats.start);
+            if before == samples.len() {
+                return None;
+            }
+            first = before.saturating_sub(1);
+        }
+        let holds = |pair: &&[(TimestampMs, Sample<'_>)]| match (pair[0].1, pair[1].1) {
+            (Sample::Float(before), Sample::Float(after)) => (self.condition)(before, after),
+            (Sample::Histogram(before), Sample::Histogram(after)) => (self.histograms)(before, after),
+            _ => true,
+        };
+        Some(Cell::Float(samples[first..].windows(2).filter(holds).count() as f64))
     }
 }

@@ -3,7 +3,7 @@
 use crate::model::Labels;
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::calendar::Civil;
-use crate::promql::eval::matrix::{Row, StepMatrix};
+use crate::promql::eval::matrix::{Cell, Cells, Row, StepMatrix};
 use crate::promql::plan::{Kind, Node};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
@@ -37,10 +37,10 @@ impl Evaluator<'_> {
         let Some(arg) = args.first() else {
             let mut matrix = StepMatrix::new(steps.count);
             let cells: Vec<f64> = steps.iter().map(|at| read(at / 1000)).collect();
-            matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, &cells);
+            matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, Cells::floats(&cells));
             return Ok(matrix);
         };
-        let mut matrix = self.vector(arg, steps)?;
+        let mut matrix = self.floats(arg, steps)?;
         matrix.map(|value| read(value as i64));
         self.nameless(matrix, steps)
     }
@@ -49,12 +49,16 @@ impl Evaluator<'_> {
     pub(super) fn timestamp(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {
         let arg = arg(args, 0)?;
         let matrix = match &arg.kind {
-            Kind::Instant(selector) => {
-                self.newest_points(selector, steps, |point| point.at as f64 / 1000.0)?
-            }
+            Kind::Instant(selector) => self.newest_points(
+                selector,
+                steps,
+                |at, _| Cell::Float(at as f64 / 1000.0),
+                |point| point.at as f64 / 1000.0,
+            )?,
             _ => {
                 let mut matrix = self.vector(arg, steps)?;
                 matrix.map_by_step(|step, _| steps.at(step) as f64 / 1000.0);
+                matrix.map_histograms(|step, _| Some(Cell::Float(steps.at(step) as f64 / 1000.0)));
                 matrix
             }
         };
