@@ -236,6 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_histogram_of_a_chunk_may_come_after_a_counter_reset() {
+        use CounterReset::{Gauge, NotReset, Reset, Unknown};
+        let check = |counts: &[(f64, CounterReset)], expected: &[CounterReset]| {
+            let storage = MemoryStorage::new();
+            let histograms = counts.iter().enumerate().map(|(at, (count, counter_reset))| {
+                let mut histogram = FloatHistogram::empty(0, [].into()).with_counter_reset(*counter_reset);
+                histogram.count = *count;
+                HistogramPoint { at: at as i64, histogram: Arc::new(histogram) }
+            });
+            storage.load_histograms(&up("a"), histograms);
+            let found = now(storage.select(&[Matcher::equal("job", "a")], &SelectHints::between(0, 9)));
+            let known: Vec<_> = found[0].histograms.iter().map(|one| one.histogram.counter_reset).collect();
+            assert_eq!(known, expected, "{counts:?}");
+        };
+        check(&[(1.0, Unknown), (2.0, Unknown), (1.0, Unknown)], &[Unknown, NotReset, Unknown]);
+        check(&[(1.0, Unknown), (2.0, Reset), (3.0, NotReset)], &[Unknown, Unknown, NotReset]);
+        check(&[(1.0, Gauge), (2.0, Gauge), (3.0, Unknown)], &[Gauge, Gauge, Unknown]);
+    }
+
+    #[test]
     fn appending_goes_forwards_only() {
         let storage = MemoryStorage::new();
         let sample = |at, value| Sample::new(up("a"), at, value);

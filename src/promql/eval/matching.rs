@@ -57,8 +57,11 @@ fn any_present(matrix: &StepMatrix) -> Vec<bool> {
 }
 
 fn mark_present(any: &mut [bool], cells: Cells<'_>) {
-    for (step, any) in any.iter_mut().enumerate() {
-        *any |= cells.is_present(step);
+    for (any, float) in any.iter_mut().zip(cells.floats) {
+        *any |= is_present(*float);
+    }
+    for (any, histogram) in any.iter_mut().zip(cells.histograms) {
+        *any |= histogram.is_some();
     }
 }
 
