@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::model::{
-    CounterReset, FloatHistogram, HistogramPoint, Labels, Matcher, Point, Series, TimestampMs,
+    CounterReset, FloatHistogram, HistogramPoint, Labels, Matcher, Point, Series, StartTimestamp, TimestampMs,
 };
 
 use super::{AppendError, Appender, Queryable, RefSample, SelectError, SelectHints, SeriesRef};
@@ -68,6 +68,13 @@ impl MemoryStorage {
         }
     }
 
+    /// Says since when samples of a series count; in order of time and later than what was said before.
+    pub fn load_start_timestamps(&self, labels: &Labels, starts: impl IntoIterator<Item = StartTimestamp>) {
+        let mut data = self.write();
+        let index = data.index(labels);
+        data.series[index].start_timestamps.extend(starts);
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         *self.write() = Data::default();
@@ -95,7 +102,7 @@ impl MemoryStorage {
         matchers: &[Matcher],
         start: TimestampMs,
         end: TimestampMs,
-        read: impl Fn(&[Point], &[HistogramPoint]) -> T,
+        read: impl Fn(&Series, &[Point], &[HistogramPoint]) -> T,
     ) -> Vec<(Labels, T)> {
         let data = self.read();
         let mut found: Vec<(Labels, T)> = data
@@ -106,7 +113,7 @@ impl MemoryStorage {
                 let points = within(&series.points, |point| point.at, start, end);
                 let histograms = within(&series.histograms, |point| point.at, start, end);
                 let any = !points.is_empty() || !histograms.is_empty();
-                any.then(|| (series.labels.clone(), read(points, histograms)))
+                any.then(|| (series.labels.clone(), read(series, points, histograms)))
             })
             .collect();
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -153,13 +160,13 @@ impl Queryable for MemoryStorage {
     ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
         // Of points and histograms together only the newest may matter: keeping that of each will do.
         let kept = |count: usize| if hints.newest_only { count.saturating_sub(1) } else { 0 };
-        let found = self.matching(matchers, hints.start, hints.end, |points, histograms| {
-            (points[kept(points.len())..].to_vec(), histograms[kept(histograms.len())..].to_vec())
+        let found = self.matching(matchers, hints.start, hints.end, |series, points, histograms| Series {
+            labels: series.labels.clone(),
+            points: points[kept(points.len())..].to_vec(),
+            histograms: histograms[kept(histograms.len())..].to_vec(),
+            start_timestamps: series.start_timestamps.clone(),
         });
-        let series = found
-            .into_iter()
-            .map(|(labels, (points, histograms))| Series { labels, points, histograms })
-            .collect();
+        let series = found.into_iter().map(|(_, series)| series).collect();
         ready(Ok(series)).boxed()
     }
 
@@ -169,7 +176,7 @@ impl Queryable for MemoryStorage {
         start: TimestampMs,
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
-        let found = self.matching(matchers, start, end, |_, _| ());
+        let found = self.matching(matchers, start, end, |_, _, _| ());
         ready(Ok(found.into_iter().map(|(labels, ())| labels).collect())).boxed()
     }
 }

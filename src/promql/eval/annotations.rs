@@ -2,6 +2,8 @@
 //!
 //! The texts are those of Prometheus' `util/annotations`.
 
+use std::fmt::Write;
+
 use crate::model::{NanEffect, Reconciled, Span, TimestampMs, quote};
 use crate::promql::numeric::format_g;
 use crate::promql::value::{Annotation, AnnotationKind};
@@ -17,8 +19,17 @@ struct Entry {
     kind: AnnotationKind,
     text: String,
     span: Span,
-    /// Where buckets were not monotonic; it goes into the final text.
-    forced: Option<ForcedMonotonicity>,
+    detail: Detail,
+}
+
+/// What goes into the final text beside the text that tells annotations apart.
+#[derive(Debug)]
+enum Detail {
+    None,
+    /// Where buckets were not monotonic.
+    Forced(ForcedMonotonicity),
+    /// How often it arose.
+    Occurrences(usize),
 }
 
 /// Where the counts of a classic histogram's buckets had to be corrected.
@@ -44,31 +55,32 @@ impl ForcedMonotonicity {
 }
 
 impl Annotations {
-    fn add(&mut self, kind: AnnotationKind, text: String, span: Span, forced: Option<ForcedMonotonicity>) {
+    fn add(&mut self, kind: AnnotationKind, text: String, span: Span, detail: Detail) {
         let Some(known) = self.0.iter_mut().find(|entry| entry.text == text) else {
-            self.0.push(Entry { kind, text, span, forced });
+            self.0.push(Entry { kind, text, span, detail });
             return;
         };
         known.span = span;
-        match (&mut known.forced, &forced) {
-            (Some(known), Some(new)) => known.merge(new),
-            _ => known.forced = forced,
+        match (&mut known.detail, detail) {
+            (Detail::Forced(known), Detail::Forced(new)) => known.merge(&new),
+            (Detail::Occurrences(known), Detail::Occurrences(new)) => *known += new,
+            (known, detail) => *known = detail,
         }
     }
 
     /// Takes over the remarks of another collection.
     pub(super) fn append(&mut self, other: Self) {
-        for Entry { kind, text, span, forced } in other.0 {
-            self.add(kind, text, span, forced);
+        for Entry { kind, text, span, detail } in other.0 {
+            self.add(kind, text, span, detail);
         }
     }
 
     fn warning(&mut self, text: &str, span: Span) {
-        self.add(AnnotationKind::Warning, format!("PromQL warning: {text}"), span, None);
+        self.add(AnnotationKind::Warning, format!("PromQL warning: {text}"), span, Detail::None);
     }
 
     fn info(&mut self, text: &str, span: Span) {
-        self.add(AnnotationKind::Info, format!("PromQL info: {text}"), span, None);
+        self.add(AnnotationKind::Info, format!("PromQL info: {text}"), span, Detail::None);
     }
 
     pub(super) fn invalid_quantile(&mut self, q: f64, span: Span) {
@@ -179,6 +191,15 @@ impl Annotations {
         }
     }
 
+    pub(super) fn start_overlap(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        let text = format!(
+            "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric \
+             {metric}"
+        );
+        self.add(AnnotationKind::Warning, text, span, Detail::Occurrences(1));
+    }
+
     pub(super) fn nan_observations(&mut self, effect: NanEffect, metric: &str, span: Span) {
         let (function, consequence) = match effect {
             NanEffect::IsNan => ("histogram_quantile", "result is NaN"),
@@ -198,7 +219,7 @@ impl Annotations {
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){name}"
             ),
             span,
-            Some(forced),
+            Detail::Forced(forced),
         );
     }
 
@@ -206,10 +227,11 @@ impl Annotations {
     pub(super) fn finish(self) -> Vec<Annotation> {
         let annotation = |entry: Entry| {
             let mut message = entry.text;
-            if let Some(forced) = entry.forced {
-                use std::fmt::Write;
-                // Writing to a String cannot fail.
-                let _ = write!(
+            // Writing to a String cannot fail.
+            let _ = match entry.detail {
+                Detail::None | Detail::Occurrences(..2) => Ok(()),
+                Detail::Occurrences(count) => write!(message, " ({count} occurrences)"),
+                Detail::Forced(forced) => write!(
                     message,
                     ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
                     format_g(forced.min_bucket, None),
@@ -218,8 +240,8 @@ impl Annotations {
                     forced.samples,
                     rfc3339(forced.first_at),
                     rfc3339(forced.last_at),
-                );
-            }
+                ),
+            };
             Annotation { kind: entry.kind, message, span: entry.span }
         };
         self.0.into_iter().map(annotation).collect()

@@ -7,7 +7,7 @@ use crate::model::{
     CounterReset, FloatHistogram, HistogramPoint, IncompatibleBuckets, Reconciled, TimestampMs,
 };
 
-use super::window::Remarks;
+use super::window::{MixedWindow, Remarks};
 
 /// Differences between the histograms of a series, with remarks on what stood in their way.
 pub(super) struct Difference<'d, 'r> {
@@ -19,12 +19,15 @@ pub(super) struct Difference<'d, 'r> {
 impl Difference<'_, '_> {
     /// By how much the last histogram exceeds the first one, resets made up for.
     /// Source: Prometheus `promql/functions.go`, `histogramRate`.
-    pub(super) fn of(&mut self, points: &[HistogramPoint]) -> Option<FloatHistogram> {
-        let [first, rest @ ..] = points else { return None };
+    pub(super) fn of(&mut self, window: MixedWindow<'_>) -> Option<FloatHistogram> {
+        let points = window.histograms;
+        let [first_point, rest @ ..] = points else { return None };
         let (second, last) = (&rest.first()?.histogram, &rest.last()?.histogram);
-        let first = &first.histogram;
+        let first = &first_point.histogram;
         // What came before a reset says nothing about the buckets after it.
-        let starts_anew = self.counter && second.is_reset_after(first);
+        let second_at = rest.first()?.at;
+        let starts_anew =
+            self.counter && (second.is_reset_after(first) || window.is_restarted(first_point.at, second_at));
         let base = if starts_anew {
             Cow::Owned(FloatHistogram::empty(second.schema, Arc::clone(second.custom_values())))
         } else {
@@ -47,12 +50,13 @@ impl Difference<'_, '_> {
         }
         let mut difference = self.minus(last, &base)?;
         if self.counter {
-            let mut previous = base.as_ref();
+            let (mut previous, mut previous_at) = (base.as_ref(), first_point.at);
             for point in rest {
-                if point.histogram.is_reset_after(previous) {
+                let restarted = window.is_restarted(previous_at, point.at);
+                if restarted || point.histogram.is_reset_after(previous) {
                     difference = self.plus(&difference, previous)?;
                 }
-                previous = &point.histogram;
+                (previous, previous_at) = (&point.histogram, point.at);
             }
         }
         Some(difference)
@@ -145,7 +149,7 @@ impl Difference<'_, '_> {
         self.remarked(a.minus(b), "subtraction")
     }
 
-    fn plus(&mut self, a: &FloatHistogram, b: &FloatHistogram) -> Option<FloatHistogram> {
+    pub(super) fn plus(&mut self, a: &FloatHistogram, b: &FloatHistogram) -> Option<FloatHistogram> {
         self.remarked(a.plus(b), "addition")
     }
 

@@ -288,7 +288,7 @@ fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {
         .iter_cells()
         .map(|(row, cells)| {
             let (points, histograms) = points_of(cells, steps);
-            Series { labels: row.labels.clone(), points, histograms }
+            Series { histograms, ..Series::floats(row.labels.clone(), points) }
         })
         .filter(|series| !series.points.is_empty() || !series.histograms.is_empty())
         .collect();

@@ -63,7 +63,7 @@ impl Evaluator<'_> {
         if steps.count == 0 {
             return Ok(matrix);
         }
-        for Series { labels, points, histograms } in series {
+        for Series { labels, points, histograms, .. } in series {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
             let row = || Row { labels: labels.clone(), drop_name: false };
@@ -119,7 +119,7 @@ impl Evaluator<'_> {
         let series = self.data.series(selector.fetch);
         let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
         let mut scratch = Vec::new();
-        for Series { labels, points, histograms } in series {
+        for Series { labels, points, histograms, .. } in series {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
             let points = real_points(points, &mut scratch);
@@ -168,7 +168,7 @@ impl Evaluator<'_> {
                 let fetched = self.data.series(selector.fetch);
                 let mut scratch = Vec::new();
                 let mut result = Vec::with_capacity(fetched.len());
-                for Series { labels, points, histograms } in fetched {
+                for Series { labels, points, histograms, .. } in fetched {
                     let points = real_points(points, &mut scratch);
                     let histograms: Vec<HistogramPoint> = histograms_of(histograms, false)
                         .iter()
@@ -192,7 +192,7 @@ impl Evaluator<'_> {
                     self.tick(points.len() + size)?;
                     self.hold(points.len() + size)?;
                     if !points.is_empty() || !histograms.is_empty() {
-                        result.push(Series { labels: labels.clone(), points, histograms });
+                        result.push(Series { histograms, ..Series::floats(labels.clone(), points) });
                     }
                 }
                 result

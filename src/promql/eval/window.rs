@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::model::{
-    CounterReset, FloatHistogram, HistogramPoint, Labels, Point, Series, Span, TimestampMs, is_stale,
+    CounterReset, FloatHistogram, HistogramPoint, Point, Series, Span, StartTimestamp, TimestampMs, is_stale,
 };
 use crate::promql::ast::RangeModifier;
 use crate::promql::plan::{Range, Source};
@@ -44,13 +44,55 @@ impl<'p> Window<'p> {
     }
 }
 
-/// A window of a series that has native histograms.
+/// The samples of a series that has native histograms or start timestamps.
+struct Samples<'s> {
+    points: &'s [Point],
+    histograms: &'s [HistogramPoint],
+    start_timestamps: &'s [StartTimestamp],
+    /// The metric's name.
+    metric: &'s str,
+}
+
+/// A window of a series that has native histograms or start timestamps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MixedWindow<'p> {
     /// Like a [`Window`], but there may be no points.
     pub(super) floats: Window<'p>,
     /// Its histograms; there is a point or a histogram.
     pub(super) histograms: &'p [HistogramPoint],
+    /// Those of the whole series.
+    pub(super) start_timestamps: &'p [StartTimestamp],
+}
+
+impl MixedWindow<'_> {
+    /// Whether the counting began anew between two samples. A start at the very time of the earlier one
+    /// tells that only if that one has a start of its own before: else the counting was under way.
+    /// Source: Prometheus `promql/functions.go`, `isStartTimestampReset`.
+    pub(super) fn is_restarted(&self, before: TimestampMs, after: TimestampMs) -> bool {
+        let start = |at| StartTimestamp::of(self.start_timestamps, at);
+        match start(after) {
+            Some(started) if started >= after || started < before => false,
+            Some(started) if started > before => true,
+            Some(_) => start(before).is_some_and(|earlier| earlier < before),
+            None => false,
+        }
+    }
+
+    /// The start of the counting that the sample at an instant belongs to, if it lies within the window.
+    pub(super) fn start_within(&self, at: TimestampMs) -> Option<TimestampMs> {
+        let start = StartTimestamp::of(self.start_timestamps, at)?;
+        (start > self.floats.start && start < at).then_some(start)
+    }
+
+    /// Whether a sample counts from a time before the preceding sample, though not from that one's start.
+    /// Source: Prometheus `promql/functions.go`, `checkStartTimeOverlap`.
+    pub(super) fn has_overlap(&self, times: &[TimestampMs]) -> bool {
+        let start = |at| StartTimestamp::of(self.start_timestamps, at);
+        let overlaps = |pair: &[TimestampMs]| {
+            start(pair[1]).is_some_and(|started| started < pair[0] && Some(started) != start(pair[0]))
+        };
+        times.windows(2).any(overlaps)
+    }
 }
 
 /// Where functions put their remarks on a series with native histograms.
@@ -125,15 +167,20 @@ impl Evaluator<'_> {
                 let series = self.data.series(selector.fetch);
                 let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
                 let mut scratch = Vec::new();
-                for Series { labels, points, histograms } in series {
+                for Series { labels, points, histograms, start_timestamps } in series {
                     let points = real_points(points, &mut scratch);
                     let row = || Row { labels: labels.clone(), drop_name: false };
                     let histograms = histograms_of(histograms, selector.totals_only);
-                    if histograms.is_empty() {
+                    if histograms.is_empty() && start_timestamps.is_empty() {
                         self.slide(range, steps, points, &mut matrix, &mut function, row)?;
                     } else {
-                        let samples = (points, histograms.as_ref());
-                        self.slide_mixed(range, steps, samples, &mut matrix, &mut function, labels, row)?;
+                        let samples = Samples {
+                            points,
+                            histograms: &histograms,
+                            start_timestamps,
+                            metric: labels.metric_name(),
+                        };
+                        self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
                     }
                 }
                 Ok(matrix)
@@ -147,10 +194,14 @@ impl Evaluator<'_> {
                     if cells.histograms.iter().any(Option::is_some) {
                         let (points, mut histograms) = points_of(cells, grid);
                         histograms.iter_mut().for_each(forget_counter_reset);
-                        let samples = (points.as_slice(), histograms.as_slice());
+                        let samples = Samples {
+                            points: &points,
+                            histograms: &histograms,
+                            start_timestamps: &[],
+                            metric: row.labels.metric_name(),
+                        };
                         let row = || row.clone();
-                        let labels = &row().labels;
-                        self.slide_mixed(range, steps, samples, &mut matrix, &mut function, labels, row)?;
+                        self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
                         continue;
                     }
                     points.clear();
@@ -214,22 +265,20 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// [`slide`](Self::slide) for a series that has native histograms.
-    #[expect(clippy::too_many_arguments, reason = "a function with all it works on")]
+    /// [`slide`](Self::slide) for a series that has native histograms or start timestamps.
     fn slide_mixed(
         &mut self,
         range: &Range<'_>,
         steps: Steps,
-        (points, histograms): (&[Point], &[HistogramPoint]),
+        samples: &Samples<'_>,
         matrix: &mut StepMatrix,
         function: &mut impl WindowFunction,
-        labels: &Labels,
         row: impl FnOnce() -> Row,
     ) -> Result<(), EvalError> {
+        let Samples { points, histograms, start_timestamps, metric } = *samples;
         self.tick(points.len() + histograms.len() + steps.count)?;
         self.check_growth(matrix)?;
         let lookback_ms = self.options.lookback_delta_ms;
-        let metric = labels.metric_name();
         let mut remarks = Remarks { annotations: &mut self.annotations, metric, span: range.span };
         function.series(points);
         matrix.push_mixed(row, |mut cells| {
@@ -242,7 +291,7 @@ impl Evaluator<'_> {
                 let floats = Window { points: &points[skipped..to], skipped, start, end, at, step };
                 let from = histograms.partition_point(|point| point.at <= after);
                 let to = histograms.partition_point(|point| point.at <= until).max(from);
-                let window = MixedWindow { floats, histograms: &histograms[from..to] };
+                let window = MixedWindow { floats, histograms: &histograms[from..to], start_timestamps };
                 if !window.floats.points.is_empty() || !window.histograms.is_empty() {
                     cells.set(step, function.mixed(window, &mut remarks));
                 }

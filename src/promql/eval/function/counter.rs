@@ -12,6 +12,8 @@ struct Observed {
     first_at: TimestampMs,
     last_at: TimestampMs,
     intervals: usize,
+    /// When the counting began, if that was within the window: there is nothing to extend then.
+    started_at: Option<TimestampMs>,
     /// The first value.
     first: f64,
     /// The difference between the last and the first value, resets made up for.
@@ -69,22 +71,31 @@ impl Rate {
             let resets = self.resets[from..].iter().take_while(|(place, _)| within.contains(place));
             difference = resets.fold(difference, |sum, (_, before)| sum + before);
         }
-        let observed =
-            Observed { first_at: first.at, last_at: last.at, intervals, first: first.value, difference };
+        let observed = Observed {
+            first_at: first.at,
+            last_at: last.at,
+            intervals,
+            started_at: None,
+            first: first.value,
+            difference,
+        };
         Some(difference * self.factor(window.start, window.end, &observed))
     }
 
     /// What a difference is multiplied with to be that of the whole window, or per second.
     fn factor(&self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
-        let sampled = seconds(observed.first_at, observed.last_at);
-        let average = sampled / observed.intervals as f64;
+        let mut sampled = seconds(observed.first_at, observed.last_at);
+        let average = if observed.intervals == 0 { 0.0 } else { sampled / observed.intervals as f64 };
         // Samples come at their own pace: a boundary within 1.1 intervals may well have been reached.
         let threshold = average * 1.1;
         let mut to_start = seconds(start, observed.first_at);
         if to_start >= threshold {
             to_start = average / 2.0;
         }
-        if self.counter {
+        if let Some(started_at) = observed.started_at {
+            sampled = seconds(started_at, observed.last_at);
+            to_start = 0.0;
+        } else if self.counter {
             // A counter is never negative: it cannot have begun before it was 0.
             let mut to_zero = to_start;
             if observed.difference > 0.0 && observed.first >= 0.0 {
@@ -150,37 +161,98 @@ impl WindowFunction for Rate {
     }
 
     fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
-        if window.histograms.is_empty() {
-            return self.window(window.floats).map(Cell::Float);
-        }
-        if !window.floats.points.is_empty() {
+        let (floats, histograms) = (window.floats.points, window.histograms);
+        if !floats.is_empty() && !histograms.is_empty() {
             remarks.annotations.mixed_floats_and_histograms(remarks.metric, remarks.span);
             return None;
         }
-        let mut difference = Difference { counter: self.counter, remarks: &mut *remarks };
-        let (increase, factor) = match self.modifier {
-            None => {
-                let [first, .., last] = window.histograms else { return None };
-                let increase = difference.of(window.histograms)?;
-                let observed = Observed {
-                    first_at: first.at,
-                    last_at: last.at,
-                    intervals: window.histograms.len() - 1,
-                    first: first.histogram.count,
-                    difference: increase.count,
-                };
-                let factor = self.factor(window.floats.start, window.floats.end, &observed);
-                (increase, factor)
-            }
+        if histograms.is_empty() {
+            let counted = self.counter && self.modifier.is_none();
+            let value = if counted { self.counted(window, remarks) } else { self.window(window.floats) };
+            return value.map(Cell::Float);
+        }
+        let (start, end) = (window.floats.start, window.floats.end);
+        let increase = match self.modifier {
+            None => self.extrapolated_histogram(window, remarks)?,
             Some(modifier) => {
                 let smoothed = modifier == RangeModifier::Smoothed;
-                let (start, end) = (window.floats.start, window.floats.end);
-                let increase = difference.between(window.histograms, start, end, smoothed)?;
-                let factor = if self.per_second { 1.0 / self.range_seconds() } else { 1.0 };
-                (increase, factor)
+                let mut difference = Difference { counter: self.counter, remarks };
+                let increase = difference.between(histograms, start, end, smoothed)?;
+                if self.per_second { increase.divided(self.range_seconds()) } else { increase }
             }
         };
-        Some(increase.multiplied(factor).with_counter_reset(CounterReset::Gauge).into())
+        Some(increase.with_counter_reset(CounterReset::Gauge).into())
+    }
+}
+
+impl Rate {
+    /// The increase of a counter that may say when its counting began: what it counted before the first
+    /// sample belongs to the window if that was within it.
+    /// Source: Prometheus `promql/functions.go`, `extrapolatedRate`.
+    fn counted(&self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<f64> {
+        let points = window.floats.points;
+        let (first, last) = (window.floats.first(), window.floats.last());
+        let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
+        remark_overlap(window, &times, remarks);
+        let resets = points
+            .windows(2)
+            .filter(|pair| pair[1].value < pair[0].value || window.is_restarted(pair[0].at, pair[1].at));
+        let mut difference = resets.fold(last.value - first.value, |sum, pair| sum + pair[0].value);
+        let started_at = window.start_within(first.at);
+        if started_at.is_some() {
+            difference += first.value;
+        } else if points.len() == 1 {
+            return None;
+        }
+        let observed = Observed {
+            first_at: first.at,
+            last_at: last.at,
+            intervals: points.len() - 1,
+            started_at,
+            first: first.value,
+            difference,
+        };
+        Some(difference * self.factor(window.floats.start, window.floats.end, &observed))
+    }
+
+    /// The same of histograms, and what `delta` makes of them.
+    fn extrapolated_histogram(
+        &self,
+        window: MixedWindow<'_>,
+        remarks: &mut Remarks<'_>,
+    ) -> Option<FloatHistogram> {
+        let points = window.histograms;
+        let (first, last) = (points.first()?, points.last()?);
+        let started_at = if self.counter { window.start_within(first.at) } else { None };
+        if self.counter {
+            let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
+            remark_overlap(window, &times, remarks);
+        }
+        let mut difference = Difference { counter: self.counter, remarks };
+        let increase = match (points.len(), started_at) {
+            (1, None) => return None,
+            (1, Some(_)) => FloatHistogram::clone(&first.histogram),
+            (_, None) => difference.of(window)?,
+            (_, Some(_)) => {
+                let increase = difference.of(window)?;
+                difference.plus(&increase, &first.histogram)?
+            }
+        };
+        let observed = Observed {
+            first_at: first.at,
+            last_at: last.at,
+            intervals: points.len() - 1,
+            started_at,
+            first: first.histogram.count,
+            difference: increase.count,
+        };
+        Some(increase.multiplied(self.factor(window.floats.start, window.floats.end, &observed)))
+    }
+}
+
+fn remark_overlap(window: MixedWindow<'_>, times: &[TimestampMs], remarks: &mut Remarks<'_>) {
+    if window.has_overlap(times) {
+        remarks.annotations.start_overlap(remarks.metric, remarks.span);
     }
 }
 
@@ -192,11 +264,11 @@ pub(super) struct InstantChange {
 }
 
 impl InstantChange {
-    fn between(self, before: &Point, last: &Point) -> Option<f64> {
+    fn between(self, before: &Point, last: &Point, restarted: bool) -> Option<f64> {
         if before.at == last.at {
             return None;
         }
-        let reset = self.rate && last.value < before.value;
+        let reset = self.rate && (last.value < before.value || restarted);
         let change = if reset { last.value } else { last.value - before.value };
         Some(if self.rate { change / seconds(before.at, last.at) } else { change })
     }
@@ -209,7 +281,7 @@ fn seconds(from: TimestampMs, to: TimestampMs) -> f64 {
 impl WindowFunction for InstantChange {
     fn window(&mut self, window: Window<'_>) -> Option<f64> {
         let [.., before, last] = window.points else { return None };
-        self.between(before, last)
+        self.between(before, last, false)
     }
 
     /// Source: Prometheus `promql/functions.go`, `instantValue`.
@@ -217,10 +289,11 @@ impl WindowFunction for InstantChange {
         let samples = in_order(window);
         let [.., (before_at, before), (last_at, last)] = samples[..] else { return None };
         let (metric, span) = (remarks.metric, remarks.span);
+        let restarted = window.is_restarted(before_at, last_at);
         match (before, last) {
             (Sample::Float(before), Sample::Float(last)) => {
                 let point = |at, value| Point { at, value };
-                self.between(&point(before_at, before), &point(last_at, last)).map(Cell::Float)
+                self.between(&point(before_at, before), &point(last_at, last), restarted).map(Cell::Float)
             }
             (Sample::Histogram(before), Sample::Histogram(last)) => {
                 let gauges = [before, last].map(|one| one.counter_reset == CounterReset::Gauge);
@@ -230,7 +303,7 @@ impl WindowFunction for InstantChange {
                 if !self.rate && gauges.contains(&false) {
                     remarks.annotations.histogram_not_gauge(metric, span);
                 }
-                let mut change = if self.rate && last.is_reset_after(before) {
+                let mut change = if self.rate && (restarted || last.is_reset_after(before)) {
                     last.clone()
                 } else {
                     Difference { counter: self.rate, remarks }.minus(last, before)?
@@ -272,6 +345,8 @@ pub(super) struct PairCount {
     condition: fn(f64, f64) -> bool,
     /// The condition for histograms; between a float and a histogram it always holds.
     histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
+    /// Whether the counting beginning anew is such a condition too.
+    restarts: bool,
     anchored: bool,
     /// The places of the later points of such pairs.
     places: Vec<usize>,
@@ -281,21 +356,22 @@ impl PairCount {
     /// How often the value changed. A NaN is no change from a NaN.
     pub(super) fn changes(range: &Range<'_>) -> Self {
         let differ = |before: f64, after: f64| before != after && !(before.is_nan() && after.is_nan());
-        Self::new(range, differ, |before, after| before != after)
+        Self::new(range, differ, |before, after| before != after, false)
     }
 
     /// How often the value decreased.
     pub(super) fn resets(range: &Range<'_>) -> Self {
-        Self::new(range, |before, after| after < before, |before, after| after.is_reset_after(before))
+        Self::new(range, |before, after| after < before, |before, after| after.is_reset_after(before), true)
     }
 
     fn new(
         range: &Range<'_>,
         condition: fn(f64, f64) -> bool,
         histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
+        restarts: bool,
     ) -> Self {
         let anchored = range.modifier() == Some(RangeModifier::Anchored);
-        Self { condition, histograms, anchored, places: Vec::new() }
+        Self { condition, histograms, restarts, anchored, places: Vec::new() }
     }
 }
 
@@ -335,10 +411,13 @@ impl WindowFunction for PairCount {
             }
             first = before.saturating_sub(1);
         }
-        let holds = |pair: &&[(TimestampMs, Sample<'_>)]| match (pair[0].1, pair[1].1) {
-            (Sample::Float(before), Sample::Float(after)) => (self.condition)(before, after),
-            (Sample::Histogram(before), Sample::Histogram(after)) => (self.histograms)(before, after),
-            _ => true,
+        let holds = |pair: &&[(TimestampMs, Sample<'_>)]| {
+            let holds = match (pair[0].1, pair[1].1) {
+                (Sample::Float(before), Sample::Float(after)) => (self.condition)(before, after),
+                (Sample::Histogram(before), Sample::Histogram(after)) => (self.histograms)(before, after),
+                _ => true,
+            };
+            holds || (self.restarts && window.is_restarted(pair[0].0, pair[1].0))
         };
         Some(Cell::Float(samples[first..].windows(2).filter(holds).count() as f64))
     }

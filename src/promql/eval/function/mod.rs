@@ -70,7 +70,6 @@ pub(in crate::promql) enum Function {
     Info,
     /// Reads a number from each native histogram.
     OfHistogram(fn(&FloatHistogram) -> f64),
-    /// Yields nothing: it reads what only storage with start timestamps has.
     StartTimestamp,
 }
 
@@ -168,10 +167,7 @@ impl Evaluator<'_> {
                 matrix
             }
             Function::OfHistogram(function) => self.of_histograms(args, steps, function)?,
-            Function::StartTimestamp => {
-                self.vector(arg(args, 0)?, steps)?;
-                StepMatrix::new(steps.count)
-            }
+            Function::StartTimestamp => self.start_timestamp(args, steps)?,
             Function::Scalar | Function::Time | Function::Pi | Function::MinOf | Function::MaxOf => {
                 return Ok(Evaluated::Scalar(self.scalar_function(call, steps)?));
             }

@@ -1,6 +1,6 @@
 //! Functions of dates and timestamps.
 
-use crate::model::Labels;
+use crate::model::{Labels, StartTimestamp};
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::calendar::Civil;
 use crate::promql::eval::matrix::{Cell, Cells, Row, StepMatrix};
@@ -63,5 +63,40 @@ impl Evaluator<'_> {
             }
         };
         self.nameless(matrix, steps)
+    }
+
+    /// `start_timestamp`: since when the samples of a selector count, 0 where that is not known; nothing of
+    /// series of which it never is.
+    pub(super) fn start_timestamp(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let arg = arg(args, 0)?;
+        let mut result = StepMatrix::new(steps.count);
+        let Kind::Instant(selector) = &arg.kind else {
+            // Other results have no start; they are computed for their errors and remarks.
+            self.vector(arg, steps)?;
+            return Ok(result);
+        };
+        for series in self.data.series(selector.fetch) {
+            let starts = &series.start_timestamps;
+            if starts.is_empty() {
+                continue;
+            }
+            let start = |at| StartTimestamp::of(starts, at).unwrap_or_default() as f64 / 1000.0;
+            let found = self.newest_of(
+                std::slice::from_ref(series),
+                |at| selector.reference.at(at),
+                steps,
+                false,
+                |at, _| Cell::Float(start(at)),
+                |point| start(point.at),
+            )?;
+            for (row, cells) in found.iter_cells() {
+                result.push_cells(row.clone(), cells);
+            }
+        }
+        self.nameless(result, steps)
     }
 }
