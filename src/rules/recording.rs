@@ -49,3 +49,28 @@ impl RecordingRule {
         Ok(samples)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::FloatHistogram;
+    use crate::promql::parse;
+
+    #[test]
+    fn native_histograms_are_refused() {
+        let rule = RecordingRule {
+            name: "job:up:sum".to_owned(),
+            expr: parse("up").expect("valid query"),
+            labels: BTreeMap::new(),
+            query_offset_ms: 0,
+            limit: 0,
+        };
+        let float = InstantSample::float(Labels::empty(), 0, 1.0);
+        assert_eq!(rule.samples(0, std::slice::from_ref(&float)).expect("a sample").len(), 1);
+        let histogram = Some(Arc::new(FloatHistogram::empty(0, [].into())));
+        let refused = rule.samples(0, &[InstantSample { histogram, ..float }]);
+        assert!(matches!(refused, Err(RuleError::HistogramResult)), "{refused:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Adding histograms up, and what has to happen to their buckets for that.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{CUSTOM_BUCKETS_SCHEMA, CounterReset, FloatHistogram, bound};
@@ -151,11 +152,12 @@ impl HistogramSum {
 
     /// Widens the zero buckets until they are equally wide.
     fn align_zero_buckets(&mut self, other: &mut Self) {
-        while self.zero_threshold != other.zero_threshold {
-            if self.zero_threshold < other.zero_threshold {
-                self.widen_zero_bucket(other.zero_threshold);
-            } else {
-                other.widen_zero_bucket(self.zero_threshold);
+        loop {
+            match self.zero_threshold.partial_cmp(&other.zero_threshold) {
+                Some(Ordering::Less) => self.widen_zero_bucket(other.zero_threshold),
+                Some(Ordering::Greater) => other.widen_zero_bucket(self.zero_threshold),
+                // A threshold that is not a number is wider than nothing.
+                Some(Ordering::Equal) | None => return,
             }
         }
     }

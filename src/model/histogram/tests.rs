@@ -170,3 +170,10 @@ fn histograms_are_written_as_prometheus_writes_them() {
     let shown = histogram(0, 0.5, 2, &[(1, 3)], &[(2, 4)]).to_string();
     assert_eq!(shown, "{count:9, sum:7, [-4,-2):4, [-0.5,0.5]:2, (1,2]:3}");
 }
+
+#[test]
+fn histograms_with_a_threshold_that_is_no_number_add_up() {
+    let odd = FloatHistogram { zero_threshold: f64::NAN, ..histogram(0, 0.0, 1, &[], &[]) };
+    let (sum, _) = odd.plus(&histogram(0, 0.5, 1, &[(3, 1)], &[])).expect("both are exponential");
+    assert_eq!(sum.count, 3.0);
+}

@@ -428,6 +428,18 @@ fn a_wrong_result_fails() {
         "load 1m\n  m 1 2\n\neval instant at 1m m\n  m 3\n",
         &["line 4: m: expected 3 for {__name__=\"m\"}, got 2"],
     );
+    let histogram = "load 1m\n  m {{sum:1 buckets:[1]}}x1\n\neval instant at 1m";
+    check(&format!("{histogram} m\n  m {{{{sum:1 buckets:[1]}}}}\n"), &[]);
+    for wrong in [
+        "sum:2 buckets:[1]",
+        "sum:1 buckets:[2]",
+        "sum:1 buckets:[1] offset:1",
+        "sum:1 buckets:[1] counter_reset_hint:gauge",
+    ] {
+        let script = format!("{histogram} m\n  m {{{{{wrong}}}}}\n");
+        let commands = super::reader::read(&script).expect("a script");
+        assert_eq!(Runner::new(EvalOptions::default()).run(&commands).failures.len(), 1, "{wrong}");
+    }
     check("eval instant at 1m m\n  m 3\n", &["line 1: m: expected metric {__name__=\"m\"} not found"]);
     check("eval instant at 1m 1\n  expect fail\n  1\n", &["line 1: 1: expected a failure"]);
     check(
