@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::api::query_json;
 use crate::model::{Labels, METRIC_NAME, TimestampMs, format_float, is_legacy_label_name};
-use crate::promql::{Output, Value};
+use crate::promql::{InstantSample, Output, Value};
 
 /// How an answer looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -31,22 +31,28 @@ pub(super) fn write(format: Format, query: &str, answer: &Output) -> String {
 
 /// Source: Prometheus common `model`, the `String` methods of `Vector`, `Matrix`, `Scalar` and `String`.
 fn text(value: &Value) -> Vec<String> {
-    let point = |at, value| format!("{} @[{}]", format_float(value), seconds(at));
+    let timed = |at, value: String| format!("{value} @[{}]", seconds(at));
+    let point = |at, value| timed(at, format_float(value));
     match value {
         Value::Scalar { at, value } => vec![format!("scalar: {}", point(*at, *value))],
         Value::String { value, .. } => vec![value.clone()],
         Value::Vector(samples) => samples
             .iter()
-            .map(|sample| format!("{} => {}", series(&sample.labels), point(sample.at, sample.value)))
+            .map(|sample| format!("{} => {}", series(&sample.labels), timed(sample.at, written(sample))))
             .collect(),
         Value::Matrix(matrix) => matrix
             .iter()
             .flat_map(|one| {
                 let points = one.points.iter().map(|point_of| point(point_of.at, point_of.value));
-                std::iter::once(format!("{} =>", series(&one.labels))).chain(points)
+                let histograms = one.histograms.iter().map(|one| timed(one.at, one.histogram.to_string()));
+                std::iter::once(format!("{} =>", series(&one.labels))).chain(points).chain(histograms)
             })
             .collect(),
     }
+}
+
+fn written(sample: &InstantSample) -> String {
+    sample.histogram.as_ref().map_or_else(|| format_float(sample.value), ToString::to_string)
 }
 
 /// `name{label="value"}`; a name that cannot stand in front stands among the labels.
@@ -70,12 +76,14 @@ fn csv(value: &Value) -> Vec<String> {
         Value::Scalar { at, value } => vec![(&none, *at, format_float(*value).into())],
         Value::String { at, value } => vec![(&none, *at, value.into())],
         Value::Vector(samples) => {
-            samples.iter().map(|one| (&one.labels, one.at, format_float(one.value).into())).collect()
+            samples.iter().map(|one| (&one.labels, one.at, written(one).into())).collect()
         }
         Value::Matrix(matrix) => matrix
             .iter()
             .flat_map(|one| {
-                one.points.iter().map(|point| (&one.labels, point.at, format_float(point.value).into()))
+                let points = one.points.iter().map(|point| (point.at, format_float(point.value)));
+                let histograms = one.histograms.iter().map(|one| (one.at, one.histogram.to_string()));
+                points.chain(histograms).map(|(at, value)| (&one.labels, at, value.into()))
             })
             .collect(),
     };
@@ -102,8 +110,9 @@ fn quoted(field: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Point, Series};
-    use crate::promql::InstantSample;
+    use std::sync::Arc;
+
+    use crate::model::{FloatHistogram, HistogramPoint, Point, Series};
 
     fn answer(value: Value) -> Output {
         Output { value, annotations: Vec::new() }
@@ -125,6 +134,24 @@ mod tests {
         let points = [(0, 1.0), (60_000, 2.5)].map(|(at, value)| Point { at, value }).to_vec();
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
         answer(Value::Matrix(vec![Series::floats(labels, points)]))
+    }
+
+    #[test]
+    fn native_histograms_are_written_with_their_buckets() {
+        let histogram = Arc::new(FloatHistogram::empty(0, [].into()).with_buckets([(1, 2.0)], []));
+        let labels = Labels::from_pairs([("__name__", "h")]);
+        let histograms = vec![HistogramPoint { at: 1_500, histogram: Arc::clone(&histogram) }];
+        let matrix = Value::Matrix(vec![Series { histograms, ..Series::floats(labels.clone(), Vec::new()) }]);
+        let sample = InstantSample { labels, at: 1_500, value: 0.0, histogram: Some(histogram) };
+        let vector = Value::Vector(vec![sample]);
+        let check = |format: Format, value: &Value, expected: &str| {
+            assert_eq!(write(format, "h", &answer(value.clone())), expected);
+        };
+        let written = "{count:0, sum:0, (1,2]:2}";
+        check(Format::Text, &vector, &format!("h => {written} @[1.5]\n"));
+        check(Format::Text, &matrix, &format!("h =>\n{written} @[1.5]\n"));
+        check(Format::Csv, &vector, &format!("__name__,timestamp,value\nh,1.5,\"{written}\"\n"));
+        check(Format::Csv, &matrix, &format!("__name__,timestamp,value\nh,1.5,\"{written}\"\n"));
     }
 
     #[test]
