@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::model::{Labels, LineColumn, TimestampMs, format_float};
+use crate::model::{FloatHistogram, Labels, LineColumn, TimestampMs, format_float};
 use crate::promql::{Annotation, AnnotationKind, Output, Value};
 
 /// A response with a JSON text.
@@ -59,8 +59,13 @@ pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
             text.push_str(r#"vector","result":["#);
             for (index, sample) in samples.iter().take(limit).enumerate() {
                 push_metric(&mut text, index, &sample.labels);
-                text.push_str(r#","value":"#);
-                push_point(&mut text, sample.at, sample.value);
+                if let Some(histogram) = &sample.histogram {
+                    text.push_str(r#","histogram":"#);
+                    push_histogram(&mut text, sample.at, histogram);
+                } else {
+                    text.push_str(r#","value":"#);
+                    push_point(&mut text, sample.at, sample.value);
+                }
                 text.push('}');
             }
             text.push(']');
@@ -72,14 +77,17 @@ pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
             text.push_str(r#"matrix","result":["#);
             for (index, one) in series.iter().take(limit).enumerate() {
                 push_metric(&mut text, index, &one.labels);
-                text.push_str(r#","values":["#);
-                for (index, point) in one.points.iter().enumerate() {
-                    if index > 0 {
-                        text.push(',');
-                    }
-                    push_point(&mut text, point.at, point.value);
+                if !one.points.is_empty() || one.histograms.is_empty() {
+                    text.push_str(r#","values":"#);
+                    push_each(&mut text, &one.points, |text, point| push_point(text, point.at, point.value));
                 }
-                text.push_str("]}");
+                if !one.histograms.is_empty() {
+                    text.push_str(r#","histograms":"#);
+                    push_each(&mut text, &one.histograms, |text, point| {
+                        push_histogram(text, point.at, &point.histogram);
+                    });
+                }
+                text.push('}');
             }
             text.push(']');
             if series.len() > limit {
@@ -156,6 +164,50 @@ fn push_point(text: &mut String, at: TimestampMs, value: f64) {
     text.push_str("\"]");
 }
 
+/// `[1435781451.781,{"count":"3","sum":"5","buckets":[[0,"1","2","3"]]}]`: of each populated bucket which
+/// of its bounds belong to it (0: the upper one, 1: the lower one, 2: none, 3: both), the bounds and the
+/// count.
+fn push_histogram(text: &mut String, at: TimestampMs, histogram: &FloatHistogram) {
+    text.push('[');
+    push_time(text, at);
+    text.push_str(r#",{"count":""#);
+    push_value(text, histogram.count);
+    text.push_str(r#"","sum":""#);
+    push_value(text, histogram.sum);
+    text.push('"');
+    let buckets = histogram.buckets();
+    if !buckets.is_empty() {
+        text.push_str(r#","buckets":"#);
+        push_each(text, &buckets, |text, bucket| {
+            text.push_str(match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (false, true) => "[0",
+                (true, false) => "[1",
+                (false, false) => "[2",
+                (true, true) => "[3",
+            });
+            for value in [bucket.lower, bucket.upper, bucket.count] {
+                text.push_str(",\"");
+                push_value(text, value);
+                text.push('"');
+            }
+            text.push(']');
+        });
+    }
+    text.push_str("}]");
+}
+
+/// A list of what `push` writes of each item.
+fn push_each<T>(text: &mut String, items: &[T], push: impl Fn(&mut String, &T)) {
+    text.push('[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push(text, item);
+    }
+    text.push(']');
+}
+
 /// Seconds, with exactly three decimals unless the milliseconds are 0.
 fn push_time(text: &mut String, at: TimestampMs) {
     let sign = if at < 0 { "-" } else { "" };
@@ -190,6 +242,19 @@ pub(super) fn exponent_value(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn histograms_are_written_with_their_populated_buckets() {
+        let mut histogram = FloatHistogram::empty(0, [].into());
+        (histogram.count, histogram.sum) = (6.0, 5.5);
+        (histogram.zero_count, histogram.zero_threshold) = (1.0, 0.5);
+        let mut text = String::new();
+        push_histogram(&mut text, 1_500, &histogram.with_buckets([(1, 2.0), (2, 0.0)], [(1, 3.0)]));
+        assert_eq!(
+            text,
+            r#"[1.500,{"count":"6","sum":"5.5","buckets":[[1,"-2","-1","3"],[3,"-0.5","0.5","1"],[0,"1","2","2"]]}]"#
+        );
+    }
 
     #[test]
     fn times_and_values_are_written_as_prometheus_writes_them() {

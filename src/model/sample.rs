@@ -1,6 +1,6 @@
 //! Samples, points and the two NaNs that must not be confused.
 
-use super::Labels;
+use super::{HistogramPoint, Labels};
 
 /// An instant: milliseconds since the Unix epoch, as everywhere in Prometheus' storage.
 pub type TimestampMs = i64;
@@ -69,6 +69,23 @@ impl PartialEq for Sample {
     }
 }
 
+/// Since when a sample of a series counts, if whoever counted says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartTimestamp {
+    /// When the sample was taken.
+    pub at: TimestampMs,
+    /// Since when it counts.
+    pub start: TimestampMs,
+}
+
+impl StartTimestamp {
+    /// Since when the sample taken at an instant counts, found among those of its series.
+    pub fn of(all: &[Self], at: TimestampMs) -> Option<TimestampMs> {
+        let place = all.binary_search_by_key(&at, |one| one.at).ok()?;
+        Some(all[place].start)
+    }
+}
+
 /// A series with some of its points, in ascending order of time without duplicates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
@@ -76,6 +93,17 @@ pub struct Series {
     pub labels: Labels,
     /// Its points.
     pub points: Vec<Point>,
+    /// Its native histograms; no instant has both a point and a histogram.
+    pub histograms: Vec<HistogramPoint>,
+    /// Since when they count, in order of time, as far as that is known.
+    pub start_timestamps: Vec<StartTimestamp>,
+}
+
+impl Series {
+    /// A series of floats.
+    pub fn floats(labels: Labels, points: Vec<Point>) -> Self {
+        Self { labels, points, histograms: Vec::new(), start_timestamps: Vec::new() }
+    }
 }
 
 #[cfg(test)]

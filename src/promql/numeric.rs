@@ -2,40 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// A sum with its running error: Neumaier's variant of Kahan summation.
-/// Source: Prometheus `util/kahansum`.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct KahanSum {
-    pub(super) sum: f64,
-    pub(super) compensation: f64,
-}
-
-impl KahanSum {
-    pub(super) fn starting_at(value: f64) -> Self {
-        Self { sum: value, compensation: 0.0 }
-    }
-
-    #[must_use]
-    pub(super) fn plus(self, value: f64) -> Self {
-        let total = self.sum + value;
-        let compensation = if total.is_infinite() {
-            0.0
-        } else if self.sum.abs() >= value.abs() {
-            self.compensation + ((self.sum - total) + value)
-        } else {
-            self.compensation + ((value - total) + self.sum)
-        };
-        Self { sum: total, compensation }
-    }
-
-    pub(super) fn add(&mut self, value: f64) {
-        *self = self.plus(value);
-    }
-
-    pub(super) fn total(self) -> f64 {
-        self.sum + self.compensation
-    }
-}
+pub(super) use crate::model::KahanSum;
 
 /// The arithmetic mean. It sums up while the sum is finite and computes incrementally from where it is
 /// not, since that cannot overflow. Source: Prometheus `promql/functions.go`, `funcAvgOverTime`.
@@ -153,15 +120,6 @@ pub(super) fn format_g(value: f64, precision: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn compensated_sums_keep_small_terms() {
-        let mut sum = KahanSum::default();
-        for value in [1.0, 1e100, 1.0, -1e100] {
-            sum.add(value);
-        }
-        assert_eq!(sum.total(), 2.0);
-    }
 
     #[test]
     fn a_mean_survives_the_overflow_of_its_sum() {

@@ -8,7 +8,7 @@ use crate::model::{Matcher, Span, TimestampMs};
 use crate::storage::SelectHints;
 
 use super::ast::{
-    AggregateExpr, AtModifier, BinaryExpr, CallExpr, DurationExpr, Expr, ExprKind, MatrixSelector,
+    AggregateExpr, AtModifier, BinaryExpr, BinaryOp, CallExpr, DurationExpr, Expr, ExprKind, MatrixSelector,
     RangeModifier, SubqueryExpr, UnaryOp, VectorSelector,
 };
 use super::durations::{QueryWindow, duration_ms};
@@ -84,10 +84,13 @@ pub(super) struct Selector<'a> {
     pub(super) fetch: usize,
     pub(super) vector: &'a VectorSelector,
     pub(super) reference: Reference,
+    /// Whether only the counts and sums of native histograms matter.
+    pub(super) totals_only: bool,
 }
 
 /// A range selector or a subquery: windows of samples that end at each instant's reference.
 pub(super) struct Range<'a> {
+    pub(super) span: Span,
     pub(super) source: Source<'a>,
     pub(super) length_ms: i64,
     pub(super) reference: Reference,
@@ -127,6 +130,7 @@ impl<'a> Plan<'a> {
             query: QueryWindow { step_ms: range.step_ms, range_ms: range.end - range.start },
             default_subquery_step_ms: options.default_subquery_step_ms.max(1),
             fetches: Vec::new(),
+            reading: Reading::Anything,
         };
         let planned = planner.node(expr)?;
         let root = planned.constant_if_possible();
@@ -159,10 +163,33 @@ struct Planner {
     query: QueryWindow,
     default_subquery_step_ms: i64,
     fetches: Vec<Fetch>,
+    reading: Reading,
+}
+
+/// What the functions around a selector read of native histograms.
+/// Source: Prometheus `promql/engine.go`, `detectHistogramStatsDecoding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Whatever there is.
+    Anything,
+    /// Counts and sums.
+    Totals,
+    /// The buckets, or samples whose counter resets can only be told from them.
+    Buckets,
 }
 
 impl Planner {
     fn node<'a>(&mut self, expr: &'a Expr) -> Result<Planned<'a>, EvalError> {
+        let outer = self.reading;
+        if outer != Reading::Buckets {
+            self.reading = reading(expr).unwrap_or(outer);
+        }
+        let planned = self.any_node(expr);
+        self.reading = outer;
+        planned
+    }
+
+    fn any_node<'a>(&mut self, expr: &'a Expr) -> Result<Planned<'a>, EvalError> {
         let span = expr.span;
         let leaf = |kind| Planned { node: Node { span, kind }, constant: true, mark: false };
         Ok(match &expr.kind {
@@ -255,14 +282,14 @@ impl Planner {
         let reference = self.reference(vector.at, vector.offset.as_ref())?;
         let fetch = self.fetches.len();
         self.fetches.push(Fetch { matchers: vector.matchers.clone(), hints: None });
-        Ok(Selector { fetch, vector, reference })
+        Ok(Selector { fetch, vector, reference, totals_only: self.reading == Reading::Totals })
     }
 
     fn matrix<'a>(&mut self, span: Span, matrix: &'a MatrixSelector) -> Result<Planned<'a>, EvalError> {
         let selector = self.selector(&matrix.selector)?;
         let length_ms = duration_ms(&matrix.range, self.query, false)?;
         let reference = selector.reference;
-        let kind = Kind::Range(Range { source: Source::Selector(selector), length_ms, reference });
+        let kind = Kind::Range(Range { span, source: Source::Selector(selector), length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
@@ -274,7 +301,8 @@ impl Planner {
             None => self.default_subquery_step_ms,
         };
         let inner = Box::new(self.node(&subquery.expr)?.constant_if_possible());
-        let kind = Kind::Range(Range { source: Source::Subquery { inner, step_ms }, length_ms, reference });
+        let kind =
+            Kind::Range(Range { span, source: Source::Subquery { inner, step_ms }, length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
@@ -317,6 +345,22 @@ fn first_reference(node: &Node<'_>) -> Option<Reference> {
     }
 }
 
+/// What a node reads of the native histograms below it, if it decides that.
+fn reading(expr: &Expr) -> Option<Reading> {
+    match &expr.kind {
+        ExprKind::Subquery(_) => Some(Reading::Buckets),
+        ExprKind::Binary(binary) if matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) => {
+            Some(Reading::Buckets)
+        }
+        ExprKind::Call(call) => match call.function {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => Some(Reading::Totals),
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => Some(Reading::Buckets),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Finds the time range that each selector needs by walking the plan with the instants at which each
 /// part will be evaluated.
 struct Needs<'p> {
@@ -352,6 +396,12 @@ impl Needs<'_> {
                 let smoothed = selector.vector.modifier == Some(RangeModifier::Smoothed);
                 let after = if smoothed { self.lookback_ms } else { 0 };
                 self.need(selector.fetch, selector.reference, steps, self.lookback_ms, after);
+                if selector.totals_only
+                    && let Some(hints) = &mut self.fetches[selector.fetch].hints
+                {
+                    // Whether a counter was reset is told from the histogram before.
+                    hints.newest_only = false;
+                }
             }
             Kind::Range(range) => self.of_range(range, steps),
         }

@@ -63,7 +63,7 @@ pub async fn prefetch(
             }
             None => Vec::new(),
         };
-        data.samples += series.iter().map(|series| series.points.len()).sum::<usize>();
+        data.samples += series.iter().map(samples).sum::<usize>();
         if data.samples > options.max_samples {
             return Err(EvalError::TooManySamples("query execution"));
         }
@@ -73,6 +73,12 @@ pub async fn prefetch(
     }
     data.fetches = fetches;
     Ok(data)
+}
+
+/// How many samples a series has; histograms count by the memory that they take.
+fn samples(series: &Series) -> usize {
+    let histograms = series.histograms.iter().map(|point| point.histogram.size_in_samples());
+    series.points.len() + histograms.sum::<usize>()
 }
 
 /// Prometheus' text for a selection that fails during the evaluation.

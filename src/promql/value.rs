@@ -1,8 +1,9 @@
 //! What an evaluation is asked for and what it yields.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::model::{Labels, Series, Span, TimestampMs};
+use crate::model::{FloatHistogram, Labels, Series, Span, TimestampMs};
 
 /// The instants at which an expression is evaluated: `start`, `start + step`, … up to `end` inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +69,17 @@ pub struct InstantSample {
     pub labels: Labels,
     /// The evaluation's instant, or with `timestamp()`-like reading that of the sample.
     pub at: TimestampMs,
-    /// The value.
+    /// The value; 0 if it is a native histogram.
     pub value: f64,
+    /// The native histogram, if the sample is one.
+    pub histogram: Option<Arc<FloatHistogram>>,
+}
+
+impl InstantSample {
+    /// A sample that is a float.
+    pub fn float(labels: Labels, at: TimestampMs, value: f64) -> Self {
+        Self { labels, at, value, histogram: None }
+    }
 }
 
 /// The result of an evaluation.

@@ -143,7 +143,7 @@ mod tests {
     async fn small_and_large_evaluations_give_the_same_answer() {
         for series in [1, 5_000] {
             let output = count_down(&source(series, LocalConfig::default())).await.expect("a result");
-            let expected = InstantSample { labels: Labels::empty(), at: 60_000, value: series as f64 };
+            let expected = InstantSample::float(Labels::empty(), 60_000, series as f64);
             assert_eq!(output.value, Value::Vector(vec![expected]));
         }
     }
@@ -155,7 +155,7 @@ mod tests {
         let range = EvalRange { start: 0, end: 60_000, step_ms: 60_000 };
         let output = source.range(&expr, &range).await.expect("a result");
         let points = vec![Point { at: 0, value: 1.0 }, Point { at: 60_000, value: 0.0 }];
-        assert_eq!(output.value, Value::Matrix(vec![Series { labels: Labels::empty(), points }]));
+        assert_eq!(output.value, Value::Matrix(vec![Series::floats(Labels::empty(), points)]));
     }
 
     #[tokio::test]

@@ -212,7 +212,7 @@ fn read_data(data: Data) -> Option<(Value, usize)> {
                     continue;
                 };
                 let Point { at, value } = read_point(point)?;
-                vector.push(InstantSample { labels: Labels::from_pairs(&sample.metric), at, value });
+                vector.push(InstantSample::float(Labels::from_pairs(&sample.metric), at, value));
             }
             Value::Vector(vector)
         }
@@ -222,7 +222,7 @@ fn read_data(data: Data) -> Option<(Value, usize)> {
                 ignored += histograms.len();
                 let points = values.iter().map(read_point).collect::<Option<Vec<_>>>()?;
                 if !points.is_empty() {
-                    matrix.push(Series { labels: Labels::from_pairs(&metric), points });
+                    matrix.push(Series::floats(Labels::from_pairs(&metric), points));
                 }
             }
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -289,10 +289,7 @@ mod tests {
         let expr = parse("up == 1").expect("valid query");
         let output = source.instant(&expr, 1_500).await.expect("a result");
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
-        assert_eq!(
-            output.value,
-            Value::Vector(vec![InstantSample { labels, at: 1_500, value: f64::INFINITY }])
-        );
+        assert_eq!(output.value, Value::Vector(vec![InstantSample::float(labels, 1_500, f64::INFINITY)]));
         let messages: Vec<&str> = output.annotations.iter().map(|a| a.message.as_str()).collect();
         assert_eq!(
             messages,

@@ -160,7 +160,7 @@ impl QueryFn for Queries {
 pub(super) fn as_vector(answer: Result<Output, EvalError>) -> Result<Vec<InstantSample>, RuleError> {
     match answer?.value {
         Value::Vector(vector) => Ok(vector),
-        Value::Scalar { at, value } => Ok(vec![InstantSample { labels: Labels::empty(), at, value }]),
+        Value::Scalar { at, value } => Ok(vec![InstantSample::float(Labels::empty(), at, value)]),
         Value::String { .. } | Value::Matrix(_) => Err(RuleError::ResultType),
     }
 }

@@ -25,6 +25,9 @@ pub struct RecordingRule {
 impl RecordingRule {
     /// The samples to store for a result.
     pub fn samples(&self, at: TimestampMs, result: &[InstantSample]) -> Result<Vec<Sample>, RuleError> {
+        if result.iter().any(|element| element.histogram.is_some()) {
+            return Err(RuleError::HistogramResult);
+        }
         let samples: Vec<Sample> = result
             .iter()
             .map(|element| {
@@ -44,5 +47,30 @@ impl RecordingRule {
             return Err(RuleError::SeriesLimit { limit: self.limit, count: samples.len() });
         }
         Ok(samples)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::FloatHistogram;
+    use crate::promql::parse;
+
+    #[test]
+    fn native_histograms_are_refused() {
+        let rule = RecordingRule {
+            name: "job:up:sum".to_owned(),
+            expr: parse("up").expect("valid query"),
+            labels: BTreeMap::new(),
+            query_offset_ms: 0,
+            limit: 0,
+        };
+        let float = InstantSample::float(Labels::empty(), 0, 1.0);
+        assert_eq!(rule.samples(0, std::slice::from_ref(&float)).expect("a sample").len(), 1);
+        let histogram = Some(Arc::new(FloatHistogram::empty(0, [].into())));
+        let refused = rule.samples(0, &[InstantSample { histogram, ..float }]);
+        assert!(matches!(refused, Err(RuleError::HistogramResult)), "{refused:?}");
     }
 }

@@ -216,10 +216,9 @@ fn files(rules: &str) -> Vec<RuleFile> {
 }
 
 fn vector(elements: &[(&str, f64)]) -> Value {
-    let element = |(instance, value): &(&str, f64)| InstantSample {
-        labels: Labels::from_pairs([("__name__", "up"), ("instance", instance)]),
-        at: 0,
-        value: *value,
+    let element = |(instance, value): &(&str, f64)| {
+        let labels = Labels::from_pairs([("__name__", "up"), ("instance", instance)]);
+        InstantSample::float(labels, 0, *value)
     };
     Value::Vector(elements.iter().map(element).collect())
 }

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::model::{Labels, Matcher, Point, Series, TimestampMs};
+use crate::model::{
+    CounterReset, FloatHistogram, HistogramPoint, Labels, Matcher, Point, Series, StartTimestamp, TimestampMs,
+};
 
 use super::{AppendError, Appender, Queryable, RefSample, SelectError, SelectHints, SeriesRef};
 
@@ -43,6 +45,36 @@ impl MemoryStorage {
         }
     }
 
+    /// Adds native histograms to a series, which need not exist. They are in order of time and later than
+    /// all that the series has.
+    ///
+    /// As in Prometheus' chunks, what is known about counter resets is said anew: nothing of a histogram
+    /// that begins a chunk, "none" of the others. Source: Prometheus `tsdb/chunkenc/histogram_meta.go`,
+    /// `counterResetHint`.
+    pub fn load_histograms(&self, labels: &Labels, histograms: impl IntoIterator<Item = HistogramPoint>) {
+        let mut data = self.write();
+        let index = data.index(labels);
+        let series = &mut data.series[index];
+        for HistogramPoint { at, mut histogram } in histograms {
+            // A float in between ends a chunk.
+            let last_float = series.points.iter().rev().map(|point| point.at).find(|float_at| *float_at < at);
+            let previous = series.histograms.last().filter(|previous| Some(previous.at) > last_float);
+            if histogram.counter_reset != CounterReset::Gauge {
+                let continues = previous.is_some_and(|previous| continues(&previous.histogram, &histogram));
+                Arc::make_mut(&mut histogram).counter_reset =
+                    if continues { CounterReset::NotReset } else { CounterReset::Unknown };
+            }
+            series.histograms.push(HistogramPoint { at, histogram });
+        }
+    }
+
+    /// Says since when samples of a series count; in order of time and later than what was said before.
+    pub fn load_start_timestamps(&self, labels: &Labels, starts: impl IntoIterator<Item = StartTimestamp>) {
+        let mut data = self.write();
+        let index = data.index(labels);
+        data.series[index].start_timestamps.extend(starts);
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         *self.write() = Data::default();
@@ -70,7 +102,7 @@ impl MemoryStorage {
         matchers: &[Matcher],
         start: TimestampMs,
         end: TimestampMs,
-        read: impl Fn(&[Point]) -> T,
+        read: impl Fn(&Series, &[Point], &[HistogramPoint]) -> T,
     ) -> Vec<(Labels, T)> {
         let data = self.read();
         let mut found: Vec<(Labels, T)> = data
@@ -78,14 +110,34 @@ impl MemoryStorage {
             .iter()
             .filter(|series| matchers.iter().all(|m| m.matches(series.labels.get(m.name()))))
             .filter_map(|series| {
-                let from = series.points.partition_point(|point| point.at < start);
-                let to = series.points.partition_point(|point| point.at <= end);
-                (from < to).then(|| (series.labels.clone(), read(&series.points[from..to])))
+                let points = within(&series.points, |point| point.at, start, end);
+                let histograms = within(&series.histograms, |point| point.at, start, end);
+                let any = !points.is_empty() || !histograms.is_empty();
+                any.then(|| (series.labels.clone(), read(series, points, histograms)))
             })
             .collect();
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         found
     }
+}
+
+/// What lies between two instants, both inclusive.
+fn within<T>(all: &[T], at: impl Fn(&T) -> TimestampMs, start: TimestampMs, end: TimestampMs) -> &[T] {
+    let from = all.partition_point(|one| at(one) < start);
+    let to = all.partition_point(|one| at(one) <= end);
+    &all[from..to.max(from)]
+}
+
+/// Whether a histogram goes into the same chunk as the one before it.
+fn continues(previous: &FloatHistogram, next: &FloatHistogram) -> bool {
+    let known = matches!(next.counter_reset, CounterReset::Reset);
+    let unknown = next.clone().with_counter_reset(CounterReset::Unknown);
+    !known
+        && previous.counter_reset != CounterReset::Gauge
+        && previous.schema == next.schema
+        && previous.zero_threshold == next.zero_threshold
+        && previous.custom_values() == next.custom_values()
+        && !unknown.is_reset_after(previous)
 }
 
 impl Data {
@@ -94,7 +146,7 @@ impl Data {
             return *index;
         }
         let index = self.series.len();
-        self.series.push(Series { labels: labels.clone(), points: Vec::new() });
+        self.series.push(Series::floats(labels.clone(), Vec::new()));
         self.by_labels.insert(labels.clone(), index);
         index
     }
@@ -106,11 +158,15 @@ impl Queryable for MemoryStorage {
         matchers: &'a [Matcher],
         hints: &'a SelectHints,
     ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
-        let found = self.matching(matchers, hints.start, hints.end, |points| {
-            let newest = points.len() - 1;
-            if hints.newest_only { points[newest..].to_vec() } else { points.to_vec() }
+        // Of points and histograms together only the newest may matter: keeping that of each will do.
+        let kept = |count: usize| if hints.newest_only { count.saturating_sub(1) } else { 0 };
+        let found = self.matching(matchers, hints.start, hints.end, |series, points, histograms| Series {
+            labels: series.labels.clone(),
+            points: points[kept(points.len())..].to_vec(),
+            histograms: histograms[kept(histograms.len())..].to_vec(),
+            start_timestamps: series.start_timestamps.clone(),
         });
-        let series = found.into_iter().map(|(labels, points)| Series { labels, points }).collect();
+        let series = found.into_iter().map(|(_, series)| series).collect();
         ready(Ok(series)).boxed()
     }
 
@@ -120,7 +176,7 @@ impl Queryable for MemoryStorage {
         start: TimestampMs,
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
-        let found = self.matching(matchers, start, end, |_| ());
+        let found = self.matching(matchers, start, end, |_, _, _| ());
         ready(Ok(found.into_iter().map(|(labels, ())| labels).collect())).boxed()
     }
 }
@@ -184,6 +240,26 @@ mod tests {
         assert_eq!(now(storage.select(&matchers, &hints))[0].points, [Point { at: 3, value: 3.0 }]);
         assert!(now(storage.select(&matchers, &SelectHints::between(5, 9))).is_empty());
         assert_eq!(now(storage.series(&matchers, 0, 9)).len(), 2);
+    }
+
+    #[test]
+    fn only_the_first_histogram_of_a_chunk_may_come_after_a_counter_reset() {
+        use CounterReset::{Gauge, NotReset, Reset, Unknown};
+        let check = |counts: &[(f64, CounterReset)], expected: &[CounterReset]| {
+            let storage = MemoryStorage::new();
+            let histograms = counts.iter().enumerate().map(|(at, (count, counter_reset))| {
+                let mut histogram = FloatHistogram::empty(0, [].into()).with_counter_reset(*counter_reset);
+                histogram.count = *count;
+                HistogramPoint { at: at as i64, histogram: Arc::new(histogram) }
+            });
+            storage.load_histograms(&up("a"), histograms);
+            let found = now(storage.select(&[Matcher::equal("job", "a")], &SelectHints::between(0, 9)));
+            let known: Vec<_> = found[0].histograms.iter().map(|one| one.histogram.counter_reset).collect();
+            assert_eq!(known, expected, "{counts:?}");
+        };
+        check(&[(1.0, Unknown), (2.0, Unknown), (1.0, Unknown)], &[Unknown, NotReset, Unknown]);
+        check(&[(1.0, Unknown), (2.0, Reset), (3.0, NotReset)], &[Unknown, Unknown, NotReset]);
+        check(&[(1.0, Gauge), (2.0, Gauge), (3.0, Unknown)], &[Gauge, Gauge, Unknown]);
     }
 
     #[test]

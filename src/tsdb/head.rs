@@ -303,7 +303,7 @@ impl Head {
             index.postings().compare(index.pairs(one.id), index.pairs(other.id))
         });
         let name = |key: SeriesKey| index.postings().labels(index.pairs(key.id));
-        Ok(found.into_iter().map(|(key, points)| Series { labels: name(key), points }).collect())
+        Ok(found.into_iter().map(|(key, points)| Series::floats(name(key), points)).collect())
     }
 
     fn labels(&self, key: SeriesKey) -> Labels {

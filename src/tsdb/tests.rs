@@ -282,7 +282,7 @@ impl Model {
             if hints.newest_only {
                 points.drain(..points.len().saturating_sub(1));
             }
-            Series { labels: labels.clone(), points }
+            Series::floats(labels.clone(), points)
         });
         found.filter(|series| !series.points.is_empty()).collect()
     }

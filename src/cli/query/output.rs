@@ -110,10 +110,8 @@ mod tests {
     }
 
     fn vector() -> Output {
-        let sample = |pairs: &[(&str, &str)], value| InstantSample {
-            labels: Labels::from_pairs(pairs.iter().copied()),
-            at: 1_500,
-            value,
+        let sample = |pairs: &[(&str, &str)], value| {
+            InstantSample::float(Labels::from_pairs(pairs.iter().copied()), 1_500, value)
         };
         answer(Value::Vector(vec![
             sample(&[("__name__", "job:up:sum"), ("job", "a, \"b\"")], 1.0),
@@ -125,10 +123,8 @@ mod tests {
 
     fn matrix() -> Output {
         let points = [(0, 1.0), (60_000, 2.5)].map(|(at, value)| Point { at, value }).to_vec();
-        answer(Value::Matrix(vec![Series {
-            labels: Labels::from_pairs([("__name__", "up"), ("job", "a")]),
-            points,
-        }]))
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
+        answer(Value::Matrix(vec![Series::floats(labels, points)]))
     }
 
     #[test]

@@ -11,9 +11,11 @@ use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 
 use super::Evaluator;
+use super::annotations::Annotations;
 use super::error::failure;
 use super::grouping::{Groups, LabelKey, Members};
-use super::matrix::{Row, StepMatrix, absent, is_present};
+use super::matrix::{Cell, Cells, Row, StepMatrix, absent, is_present};
+use super::native::HistogramAggregate;
 
 impl Evaluator<'_> {
     pub(super) fn aggregate(
@@ -29,12 +31,27 @@ impl Evaluator<'_> {
         }
         let numbers = param.map(|param| self.scalar(param, steps)).transpose()?.unwrap_or_default();
         let param_span = param.map_or(span, |param| param.span);
-        let input = self.vector(input, steps)?;
+        let input_span = input.span;
+        let mut input = self.vector(input, steps)?;
+        if let Some(name) = name_if_of_floats(expr.op)
+            && input.has_histograms()
+        {
+            if input.any_histogram() {
+                self.annotations.histogram_ignored(name, input_span);
+            }
+            input.drop_histograms();
+        }
         let mut groups = Groups::new(key(&expr.grouping));
         let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
         let members = Members::new(&group_of, groups.len());
         let grouped = Grouped { input: &input, members: &members, labels: &groups.labels() };
         Ok(match expr.op {
+            AggregateOp::Sum if input.has_histograms() => {
+                grouped.fold_mixed::<Sum>(false, &mut self.annotations, input_span)
+            }
+            AggregateOp::Avg if input.has_histograms() => {
+                grouped.fold_mixed::<Average>(true, &mut self.annotations, input_span)
+            }
             AggregateOp::Sum => grouped.fold::<Sum>(),
             AggregateOp::Avg => grouped.fold::<Average>(),
             AggregateOp::Count => grouped.fold::<Count>(),
@@ -52,7 +69,7 @@ impl Evaluator<'_> {
                 grouped.quantiles(&numbers)
             }
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                self.select_samples(expr.op, &numbers, param_span, &input, &members)?
+                self.select_samples(expr.op, &numbers, span, param_span, &input, &members)?
             }
             AggregateOp::CountValues => return Err(failure("count_values has no number as its parameter")),
         })
@@ -103,12 +120,13 @@ impl Evaluator<'_> {
         let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
         let group_labels = groups.labels();
         let mut result = StepMatrix::new(steps.count);
-        let mut row_of: HashMap<(usize, u64), usize> = HashMap::new();
+        let mut row_of: HashMap<(usize, Counted), usize> = HashMap::new();
         for (row, group) in group_of.iter().enumerate() {
             self.tick(steps.count)?;
-            for (step, value) in input.row(row).iter().enumerate().filter(|(_, cell)| is_present(**cell)) {
-                let bits = if hides_value { 0 } else { distinct_bits(*value) };
-                let target = match row_of.entry((*group, bits)) {
+            let cells = input.cells_of(row);
+            for (step, cell) in (0..steps.count).filter_map(|step| Some((step, cells.get(step)?))) {
+                let counted = if hides_value { Counted::Any } else { Counted::of(&cell) };
+                let target = match row_of.entry((*group, counted)) {
                     Entry::Occupied(known) => *known.get(),
                     Entry::Vacant(new) => {
                         self.check_growth(&result)?;
@@ -116,9 +134,12 @@ impl Evaluator<'_> {
                         let labels = if hides_value {
                             labels.clone()
                         } else {
-                            labels.builder().set(label, &format_float(*value)).build()
+                            labels.builder().set(label, &written(&cell)).build()
                         };
-                        result.push_cells(Row { labels, drop_name: false }, &vec![absent(); steps.count]);
+                        result.push_cells(
+                            Row { labels, drop_name: false },
+                            Cells::floats(&vec![absent(); steps.count]),
+                        );
                         *new.insert(result.len() - 1)
                     }
                 };
@@ -130,9 +151,42 @@ impl Evaluator<'_> {
     }
 }
 
-/// Bits that are the same for values that are written the same.
-fn distinct_bits(value: f64) -> u64 {
-    if value.is_nan() { crate::model::NORMAL_NAN_BITS } else { value.to_bits() }
+/// What is counted as the same by `count_values`: what is written the same.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Counted {
+    Any,
+    /// The value's bits.
+    Float(u64),
+    Histogram(String),
+}
+
+impl Counted {
+    fn of(cell: &Cell) -> Self {
+        match cell {
+            Cell::Float(value) if value.is_nan() => Self::Float(crate::model::NORMAL_NAN_BITS),
+            Cell::Float(value) => Self::Float(value.to_bits()),
+            Cell::Histogram(histogram) => Self::Histogram(histogram.to_string()),
+        }
+    }
+}
+
+fn written(cell: &Cell) -> String {
+    match cell {
+        Cell::Float(value) => format_float(*value),
+        Cell::Histogram(histogram) => histogram.to_string(),
+    }
+}
+
+/// The name of an aggregation that does not see native histograms.
+fn name_if_of_floats(op: AggregateOp) -> Option<&'static str> {
+    Some(match op {
+        AggregateOp::Max => "max",
+        AggregateOp::Min => "min",
+        AggregateOp::Quantile => "quantile",
+        AggregateOp::Stddev => "stddev",
+        AggregateOp::Stdvar => "stdvar",
+        _ => return None,
+    })
 }
 
 fn key(grouping: &Grouping) -> LabelKey {
@@ -155,6 +209,18 @@ impl Grouped<'_> {
         states.resize_with(self.input.steps(), || None);
         self.each_group(|rows, cells| {
             for row in rows {
+                if self.input.has_histograms() {
+                    // Those that get here look at whether there is a sample, not at which.
+                    let cells = self.input.cells_of(*row);
+                    let present = states.iter_mut().enumerate().filter(|(step, _)| cells.is_present(*step));
+                    for (_, state) in present {
+                        match state {
+                            Some(state) => state.add(0.0),
+                            None => *state = Some(A::first(0.0)),
+                        }
+                    }
+                    continue;
+                }
                 for (state, value) in states.iter_mut().zip(self.input.row(*row)) {
                     if is_present(*value) {
                         match state {
@@ -170,6 +236,67 @@ impl Grouped<'_> {
                 }
             }
         })
+    }
+
+    /// The sum, or the mean, where there are native histograms. Floats and histograms have none together.
+    /// Source: Prometheus `promql/engine.go`, `aggregation`.
+    fn fold_mixed<A: Accumulator>(
+        &self,
+        mean: bool,
+        annotations: &mut Annotations,
+        span: Span,
+    ) -> StepMatrix {
+        let mut result = StepMatrix::with_capacity(self.input.steps(), self.labels.len());
+        for (rows, labels) in self.members.iter().zip(self.labels) {
+            let drop_name = rows.iter().any(|row| self.input.rows()[*row].drop_name);
+            let row = || Row { labels: labels.clone(), drop_name };
+            result.push_mixed(row, |mut cells| {
+                for step in 0..self.input.steps() {
+                    cells.set(step, self.fold_step::<A>(rows, step, mean, annotations, span));
+                }
+            });
+        }
+        result
+    }
+
+    fn fold_step<A: Accumulator>(
+        &self,
+        rows: &[usize],
+        step: usize,
+        mean: bool,
+        annotations: &mut Annotations,
+        span: Span,
+    ) -> Option<Cell> {
+        let (mut floats, mut histograms): (Option<A>, Option<HistogramAggregate>) = (None, None);
+        for row in rows {
+            match (self.input.cells_of(*row).get(step), &mut floats, &mut histograms) {
+                (None, ..) => {}
+                (Some(Cell::Float(value)), Some(state), _) => state.add(value),
+                (Some(Cell::Float(value)), None, _) => floats = Some(A::first(value)),
+                (Some(Cell::Histogram(histogram)), _, Some(state)) => {
+                    if state.add(&histogram).is_err() {
+                        let metric = self.input.rows()[*row].labels.metric_name();
+                        annotations.mixed_exponential_and_custom(metric, span);
+                        return None;
+                    }
+                }
+                (Some(Cell::Histogram(histogram)), _, None) => {
+                    histograms = Some(HistogramAggregate::starting_at(&histogram, mean));
+                }
+            }
+        }
+        match (floats, histograms) {
+            (Some(_), Some(_)) => {
+                annotations.mixed_aggregation(span);
+                None
+            }
+            (floats, None) => Some(Cell::Float(floats?.value())),
+            (None, Some(histograms)) => {
+                let (value, reconciled) = histograms.finish();
+                annotations.reconciled(reconciled, "aggregation", span);
+                Some(value.into())
+            }
+        }
     }
 
     fn quantiles(&self, quantiles: &[f64]) -> StepMatrix {

@@ -2,7 +2,9 @@
 //!
 //! The texts are those of Prometheus' `util/annotations`.
 
-use crate::model::{Span, TimestampMs, quote};
+use std::fmt::Write;
+
+use crate::model::{NanEffect, Reconciled, Span, TimestampMs, quote};
 use crate::promql::numeric::format_g;
 use crate::promql::value::{Annotation, AnnotationKind};
 
@@ -17,8 +19,17 @@ struct Entry {
     kind: AnnotationKind,
     text: String,
     span: Span,
-    /// Where buckets were not monotonic; it goes into the final text.
-    forced: Option<ForcedMonotonicity>,
+    detail: Detail,
+}
+
+/// What goes into the final text beside the text that tells annotations apart.
+#[derive(Debug)]
+enum Detail {
+    None,
+    /// Where buckets were not monotonic.
+    Forced(ForcedMonotonicity),
+    /// How often it arose.
+    Occurrences(usize),
 }
 
 /// Where the counts of a classic histogram's buckets had to be corrected.
@@ -44,24 +55,32 @@ impl ForcedMonotonicity {
 }
 
 impl Annotations {
-    fn add(&mut self, kind: AnnotationKind, text: String, span: Span, forced: Option<ForcedMonotonicity>) {
+    fn add(&mut self, kind: AnnotationKind, text: String, span: Span, detail: Detail) {
         let Some(known) = self.0.iter_mut().find(|entry| entry.text == text) else {
-            self.0.push(Entry { kind, text, span, forced });
+            self.0.push(Entry { kind, text, span, detail });
             return;
         };
         known.span = span;
-        match (&mut known.forced, &forced) {
-            (Some(known), Some(new)) => known.merge(new),
-            _ => known.forced = forced,
+        match (&mut known.detail, detail) {
+            (Detail::Forced(known), Detail::Forced(new)) => known.merge(&new),
+            (Detail::Occurrences(known), Detail::Occurrences(new)) => *known += new,
+            (known, detail) => *known = detail,
+        }
+    }
+
+    /// Takes over the remarks of another collection.
+    pub(super) fn append(&mut self, other: Self) {
+        for Entry { kind, text, span, detail } in other.0 {
+            self.add(kind, text, span, detail);
         }
     }
 
     fn warning(&mut self, text: &str, span: Span) {
-        self.add(AnnotationKind::Warning, format!("PromQL warning: {text}"), span, None);
+        self.add(AnnotationKind::Warning, format!("PromQL warning: {text}"), span, Detail::None);
     }
 
     fn info(&mut self, text: &str, span: Span) {
-        self.add(AnnotationKind::Info, format!("PromQL info: {text}"), span, None);
+        self.add(AnnotationKind::Info, format!("PromQL info: {text}"), span, Detail::None);
     }
 
     pub(super) fn invalid_quantile(&mut self, q: f64, span: Span) {
@@ -109,6 +128,88 @@ impl Annotations {
         );
     }
 
+    pub(super) fn mixed_floats_and_histograms(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        self.warning(&format!("encountered a mix of histograms and floats for metric name {metric}"), span);
+    }
+
+    pub(super) fn mixed_aggregation(&mut self, span: Span) {
+        self.warning("encountered a mix of histograms and floats for aggregation", span);
+    }
+
+    pub(super) fn mixed_classic_and_native(&mut self, metric: &str, span: Span) {
+        let name = for_metric(metric);
+        self.warning(&format!("vector contains a mix of classic and native histograms{name}"), span);
+    }
+
+    pub(super) fn mixed_exponential_and_custom(&mut self, metric: &str, span: Span) {
+        self.warning(
+            &format!(
+                "vector contains a mix of histograms with exponential and custom buckets schemas for metric \
+                 name {}",
+                quote(metric)
+            ),
+            span,
+        );
+    }
+
+    pub(super) fn histogram_not_counter(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        self.warning(&format!("this native histogram metric is not a counter: {metric}"), span);
+    }
+
+    pub(super) fn histogram_not_gauge(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        self.warning(&format!("this native histogram metric is not a gauge: {metric}"), span);
+    }
+
+    pub(super) fn incompatible_buckets(&mut self, operator: &str, span: Span) {
+        self.warning(&format!("incompatible bucket layout encountered for binary operator {operator}"), span);
+    }
+
+    pub(super) fn histograms_ignored_in_range(&mut self, metric: &str, span: Span) {
+        self.info(
+            &format!(
+                "ignored histograms in a range containing both floats and histograms for metric name {}",
+                quote(metric)
+            ),
+            span,
+        );
+    }
+
+    pub(super) fn histogram_ignored(&mut self, aggregation: &str, span: Span) {
+        self.info(&format!("ignored histogram in {aggregation} aggregation"), span);
+    }
+
+    /// What adding up (`addition`, `subtraction` or `aggregation`) had to make equal.
+    pub(super) fn reconciled(&mut self, reconciled: Reconciled, operation: &str, span: Span) {
+        if reconciled.counter_reset_collision {
+            self.warning(&format!("conflicting counter resets during histogram {operation}"), span);
+        }
+        if reconciled.custom_bounds {
+            self.info(&format!("mismatched custom buckets were reconciled during {operation}"), span);
+        }
+    }
+
+    pub(super) fn start_overlap(&mut self, metric: &str, span: Span) {
+        let metric = quote(metric);
+        let text = format!(
+            "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric \
+             {metric}"
+        );
+        self.add(AnnotationKind::Warning, text, span, Detail::Occurrences(1));
+    }
+
+    pub(super) fn nan_observations(&mut self, effect: NanEffect, metric: &str, span: Span) {
+        let (function, consequence) = match effect {
+            NanEffect::IsNan => ("histogram_quantile", "result is NaN"),
+            NanEffect::SkewsUpwards => ("histogram_quantile", "result is skewed higher"),
+            NanEffect::IsExcluded => ("histogram_fraction", "which are excluded from all fractions"),
+        };
+        let name = for_metric(metric);
+        self.info(&format!("input to {function} has NaN observations, {consequence}{name}"), span);
+    }
+
     pub(super) fn forced_monotonicity(&mut self, metric: &str, forced: ForcedMonotonicity, span: Span) {
         let name = for_metric(metric);
         self.add(
@@ -118,7 +219,7 @@ impl Annotations {
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){name}"
             ),
             span,
-            Some(forced),
+            Detail::Forced(forced),
         );
     }
 
@@ -126,10 +227,11 @@ impl Annotations {
     pub(super) fn finish(self) -> Vec<Annotation> {
         let annotation = |entry: Entry| {
             let mut message = entry.text;
-            if let Some(forced) = entry.forced {
-                use std::fmt::Write;
-                // Writing to a String cannot fail.
-                let _ = write!(
+            // Writing to a String cannot fail.
+            let _ = match entry.detail {
+                Detail::None | Detail::Occurrences(..2) => Ok(()),
+                Detail::Occurrences(count) => write!(message, " ({count} occurrences)"),
+                Detail::Forced(forced) => write!(
                     message,
                     ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
                     format_g(forced.min_bucket, None),
@@ -138,8 +240,8 @@ impl Annotations {
                     forced.samples,
                     rfc3339(forced.first_at),
                     rfc3339(forced.last_at),
-                );
-            }
+                ),
+            };
             Annotation { kind: entry.kind, message, span: entry.span }
         };
         self.0.into_iter().map(annotation).collect()

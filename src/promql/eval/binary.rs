@@ -7,7 +7,8 @@ use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 
 use super::error::failure;
-use super::matrix::{StepMatrix, absent};
+use super::matrix::{Cell, StepMatrix, absent, is_present};
+use super::native::operate;
 use super::{Evaluated, Evaluator};
 
 /// What an operator does with two floats.
@@ -16,7 +17,7 @@ pub(super) enum Operation {
     Arithmetic(fn(f64, f64) -> f64),
     Comparison(fn(&f64, &f64) -> bool),
     /// `</` and `>/`, which only native histograms know.
-    Trim(&'static str),
+    Trim,
 }
 
 /// `and`, `or` and `unless`.
@@ -43,8 +44,7 @@ impl Operation {
             BinaryOp::Greater => Self::Comparison(f64::gt),
             BinaryOp::LessOrEqual => Self::Comparison(f64::le),
             BinaryOp::GreaterOrEqual => Self::Comparison(f64::ge),
-            BinaryOp::TrimUpper => Self::Trim("</"),
-            BinaryOp::TrimLower => Self::Trim(">/"),
+            BinaryOp::TrimUpper | BinaryOp::TrimLower => Self::Trim,
             BinaryOp::And => return Err(SetOperation::And),
             BinaryOp::Or => return Err(SetOperation::Or),
             BinaryOp::Unless => return Err(SetOperation::Unless),
@@ -54,6 +54,10 @@ impl Operation {
     /// Whether the result no longer is what the metric's name says.
     pub(super) fn drops_name(self) -> bool {
         matches!(self, Self::Arithmetic(_))
+    }
+
+    pub(super) fn is_trim(self) -> bool {
+        matches!(self, Self::Trim)
     }
 
     /// The value of `left op right`; a comparison that does not hold has none, unless `bool` makes it 0.
@@ -69,7 +73,7 @@ impl Operation {
                     absent()
                 }
             }
-            Self::Trim(_) => absent(),
+            Self::Trim => absent(),
         }
     }
 }
@@ -121,6 +125,15 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
         let return_bool = expr.return_bool;
+        if vector.has_histograms() {
+            let annotations = &mut self.annotations;
+            vector.map_histograms(|step, histogram| {
+                let (histogram, scalar) = (Cell::from(histogram.clone()), Cell::Float(scalar[step]));
+                let (left, right) = if scalar_is_left { (scalar, histogram) } else { (histogram, scalar) };
+                operate(expr.op, &left, &right, return_bool, annotations, span)
+            });
+            vector.remove_empty_rows();
+        }
         match operation {
             Operation::Comparison(holds) if !return_bool => {
                 // The value that stays is the vector's, on whichever side it stands.
@@ -131,11 +144,12 @@ impl Evaluator<'_> {
                 });
                 vector.remove_empty_rows();
             }
-            Operation::Trim(sign) => {
-                if !vector.is_empty() {
-                    self.annotations.incompatible_types("float", sign, "float", span);
+            Operation::Trim => {
+                if vector.cells().iter().any(|cell| is_present(*cell)) {
+                    self.annotations.incompatible_types("float", &expr.op.to_string(), "float", span);
+                    vector.map(|_| absent());
+                    vector.remove_empty_rows();
                 }
-                return Ok(StepMatrix::new(steps.count));
             }
             _ if scalar_is_left => {
                 vector.map_by_step(|step, value| operation.apply(scalar[step], value, return_bool));

@@ -1,6 +1,6 @@
-//! Quantiles and fractions of classic histograms.
+//! Quantiles and fractions of histograms, classic and native ones.
 
-use crate::model::{BUCKET_LABEL, Labels, Span, TimestampMs, parse_float};
+use crate::model::{BUCKET_LABEL, Estimate, FloatHistogram, Labels, Span, TimestampMs, parse_float};
 use crate::promql::numeric::format_g;
 use crate::promql::plan::Node;
 use crate::promql::steps::Steps;
@@ -29,6 +29,29 @@ struct Histogram {
     labels: Labels,
     /// The upper bound and the row of each bucket, by upper bound.
     buckets: Vec<(f64, usize)>,
+    /// The row of the native histogram with the same labels.
+    native: Option<usize>,
+}
+
+/// The native histograms of a row.
+struct Native<'v> {
+    labels: Labels,
+    at_steps: Vec<Option<&'v FloatHistogram>>,
+}
+
+impl Native<'_> {
+    /// The same at some instants alone.
+    fn at_steps(&self, is_asked: impl Fn(usize) -> bool) -> Self {
+        let asked =
+            self.at_steps.iter().enumerate().map(|(step, histogram)| histogram.filter(|_| is_asked(step)));
+        Self { labels: self.labels.clone(), at_steps: asked.collect() }
+    }
+}
+
+/// The histograms of a vector.
+struct Found<'v> {
+    classic: Vec<Histogram>,
+    native: Vec<Native<'v>>,
 }
 
 impl Evaluator<'_> {
@@ -42,10 +65,16 @@ impl Evaluator<'_> {
         let quantiles = self.scalar(q, steps)?;
         let vector = self.vector(input, steps)?;
         self.remark_quantile(&quantiles, q.span);
-        let histograms = self.histograms(&vector, input.span);
-        let mut result = StepMatrix::with_capacity(steps.count, histograms.len());
+        let Found { classic: histograms, native } = self.histograms(&vector, input.span, steps);
+        let mut result = StepMatrix::with_capacity(steps.count, histograms.len() + native.len());
+        for native in &native {
+            let row = self.result_row(&native.labels);
+            self.estimates_of(native, input.span, &mut result, row, |step, histogram| {
+                histogram.quantile(quantiles[step])
+            });
+        }
         for histogram in &histograms {
-            let row = self.result_row(histogram);
+            let row = self.result_row(&histogram.labels);
             let asked = Asked { quantiles: &quantiles, only: None, span: input.span };
             self.quantiles_of(histogram, &vector, &asked, steps, &mut result, row)?;
         }
@@ -68,8 +97,9 @@ impl Evaluator<'_> {
             self.remark_quantile(&values, q.span);
             numbers.push(values);
         }
-        let histograms = self.histograms(&vector, input.span);
-        let mut result = StepMatrix::with_capacity(steps.count, histograms.len() * numbers.len());
+        let Found { classic: histograms, native } = self.histograms(&vector, input.span, steps);
+        let rows = (histograms.len() + native.len()) * numbers.len();
+        let mut result = StepMatrix::with_capacity(steps.count, rows);
         for values in &numbers {
             // A quantile may change from instant to instant; each has series of its own.
             let mut distinct = values.clone();
@@ -77,8 +107,16 @@ impl Evaluator<'_> {
             distinct.dedup_by_key(|q| q.to_bits());
             for q in distinct {
                 let asked = Asked { quantiles: values, only: Some(q), span: input.span };
+                for native in &native {
+                    let mut row = self.result_row(&native.labels);
+                    row.labels = row.labels.builder().set(label, &openmetrics_float(q)).build();
+                    let native = native.at_steps(|step| values[step].to_bits() == q.to_bits());
+                    self.estimates_of(&native, input.span, &mut result, row, |_, histogram| {
+                        histogram.quantile(q)
+                    });
+                }
                 for histogram in &histograms {
-                    let mut row = self.result_row(histogram);
+                    let mut row = self.result_row(&histogram.labels);
                     row.labels = row.labels.builder().set(label, &openmetrics_float(q)).build();
                     self.quantiles_of(histogram, &vector, &asked, steps, &mut result, row)?;
                 }
@@ -98,12 +136,18 @@ impl Evaluator<'_> {
         };
         let (lower, upper) = (self.scalar(lower, steps)?, self.scalar(upper, steps)?);
         let vector = self.vector(input, steps)?;
-        let histograms = self.histograms(&vector, input.span);
-        let mut result = StepMatrix::with_capacity(steps.count, histograms.len());
+        let Found { classic: histograms, native } = self.histograms(&vector, input.span, steps);
+        let mut result = StepMatrix::with_capacity(steps.count, histograms.len() + native.len());
+        for native in &native {
+            let row = self.result_row(&native.labels);
+            self.estimates_of(native, input.span, &mut result, row, |step, histogram| {
+                histogram.fraction(lower[step], upper[step])
+            });
+        }
         let mut buckets = Vec::new();
         for histogram in &histograms {
             self.tick(steps.count * histogram.buckets.len())?;
-            let row = self.result_row(histogram);
+            let row = self.result_row(&histogram.labels);
             result.push(
                 || row,
                 |cells| {
@@ -125,12 +169,43 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Puts the rows of each histogram together.
-    fn histograms(&mut self, vector: &StepMatrix, span: Span) -> Vec<Histogram> {
+    /// Puts the rows of each classic histogram together, and finds the native ones. Where both have the
+    /// same labels neither counts.
+    fn histograms<'v>(&mut self, vector: &'v StepMatrix, span: Span, steps: Steps) -> Found<'v> {
+        let mut classic = self.classic_histograms(vector, span);
+        let mut native: Vec<Native<'v>> = Vec::new();
+        if !vector.has_histograms() {
+            return Found { classic, native };
+        }
+        for (index, (row, cells)) in vector.iter_cells().enumerate() {
+            let mut at_steps: Vec<_> =
+                (0..steps.count).map(|step| cells.histogram(step).map(AsRef::as_ref)).collect();
+            if at_steps.iter().all(Option::is_none) {
+                continue;
+            }
+            if let Some(classic) = classic.iter_mut().find(|classic| classic.labels == row.labels) {
+                classic.native = Some(index);
+                for (step, histogram) in at_steps.iter_mut().enumerate() {
+                    if histogram.is_some() && classic.is_present(vector, step) {
+                        *histogram = None;
+                        self.annotations.mixed_classic_and_native(row.labels.metric_name(), span);
+                    }
+                }
+            }
+            native.push(Native { labels: row.labels.clone(), at_steps });
+        }
+        Found { classic, native }
+    }
+
+    /// Puts the rows of each classic histogram together.
+    fn classic_histograms(&mut self, vector: &StepMatrix, span: Span) -> Vec<Histogram> {
         let delayed = self.options.delayed_name_removal;
         let mut groups = Groups::new(LabelKey::except(BUCKET_LABEL));
         let mut histograms: Vec<Histogram> = Vec::new();
-        for (index, row) in vector.rows().iter().enumerate() {
+        for (index, (row, cells)) in vector.iter_cells().enumerate() {
+            if vector.has_histograms() && !cells.floats.iter().any(|cell| is_present(*cell)) {
+                continue;
+            }
             let bound = row.labels.get(BUCKET_LABEL);
             let Some(upper_bound) = parse_float(bound) else {
                 let name = if delayed { row.labels.metric_name() } else { "" };
@@ -139,7 +214,7 @@ impl Evaluator<'_> {
             };
             let group = groups.number(&row.labels);
             if group == histograms.len() {
-                histograms.push(Histogram { labels: Labels::empty(), buckets: Vec::new() });
+                histograms.push(Histogram { labels: Labels::empty(), buckets: Vec::new(), native: None });
             }
             histograms[group].buckets.push((upper_bound, index));
         }
@@ -186,12 +261,35 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    fn result_row(&self, histogram: &Histogram) -> Row {
-        let labels = if self.options.delayed_name_removal {
-            histogram.labels.clone()
-        } else {
-            without_metadata(&histogram.labels)
-        };
+    /// What `estimate` yields of a native histogram, as a row.
+    fn estimates_of(
+        &mut self,
+        native: &Native<'_>,
+        span: Span,
+        result: &mut StepMatrix,
+        row: Row,
+        estimate: impl Fn(usize, &FloatHistogram) -> Estimate,
+    ) {
+        let name = if self.options.delayed_name_removal { native.labels.metric_name() } else { "" };
+        let annotations = &mut self.annotations;
+        result.push(
+            || row,
+            |cells| {
+                for (step, (cell, histogram)) in cells.iter_mut().zip(&native.at_steps).enumerate() {
+                    let Some(histogram) = histogram else { continue };
+                    let Estimate { value, nan_effect } = estimate(step, histogram);
+                    *cell = value;
+                    if let Some(effect) = nan_effect {
+                        annotations.nan_observations(effect, name, span);
+                    }
+                }
+            },
+        );
+    }
+
+    fn result_row(&self, labels: &Labels) -> Row {
+        let labels =
+            if self.options.delayed_name_removal { labels.clone() } else { without_metadata(labels) };
         Row { labels, drop_name: true }
     }
 }
@@ -207,9 +305,17 @@ struct Asked<'q> {
 }
 
 impl Histogram {
+    /// Whether there is any bucket at an instant.
+    fn is_present(&self, vector: &StepMatrix, step: usize) -> bool {
+        self.buckets.iter().any(|(_, row)| is_present(vector.row(*row)[step]))
+    }
+
     /// Reads the buckets at an instant.
     fn read(&self, vector: &StepMatrix, step: usize, buckets: &mut Vec<Bucket>) {
         buckets.clear();
+        if self.native.is_some_and(|row| vector.cells_of(row).histogram(step).is_some()) {
+            return;
+        }
         buckets.extend(
             self.buckets
                 .iter()

@@ -7,15 +7,17 @@
 use std::collections::HashMap;
 
 use crate::model::{Labels, Span};
-use crate::promql::ast::{BinaryExpr, MatchCardinality, VectorMatching};
+use crate::promql::ast::{BinaryExpr, BinaryOp, MatchCardinality, VectorMatching};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 
 use super::Evaluator;
+use super::annotations::Annotations;
 use super::binary::{Operation, SetOperation};
 use super::error::failure;
 use super::grouping::{Groups, LabelKey, Members};
-use super::matrix::{Row, StepMatrix, absent, is_present, without_metadata};
+use super::matrix::{Cell, Cells, Row, StepMatrix, absent, is_present, without_metadata};
+use super::native::operate;
 
 /// Both sides with the groups of their rows.
 struct Sides {
@@ -48,15 +50,18 @@ fn key(matching: &VectorMatching) -> LabelKey {
 /// At which instants any row has a value.
 fn any_present(matrix: &StepMatrix) -> Vec<bool> {
     let mut any = vec![false; matrix.steps()];
-    for (_, cells) in matrix.iter() {
+    for (_, cells) in matrix.iter_cells() {
         mark_present(&mut any, cells);
     }
     any
 }
 
-fn mark_present(any: &mut [bool], cells: &[f64]) {
-    for (any, cell) in any.iter_mut().zip(cells) {
-        *any |= is_present(*cell);
+fn mark_present(any: &mut [bool], cells: Cells<'_>) {
+    for (any, float) in any.iter_mut().zip(cells.floats) {
+        *any |= is_present(*float);
+    }
+    for (any, histogram) in any.iter_mut().zip(cells.histograms) {
+        *any |= histogram.is_some();
     }
 }
 
@@ -78,14 +83,12 @@ impl Evaluator<'_> {
         if (left.is_empty() && right.is_empty()) || ((left.is_empty() || right.is_empty()) && no_fill) {
             return Ok(StepMatrix::new(steps.count));
         }
-        if let Operation::Trim(sign) = operation {
-            self.annotations.incompatible_types("float", sign, "float", span);
-            return Ok(StepMatrix::new(steps.count));
-        }
         let swapped = matching.cardinality == MatchCardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
         let sides = Sides::new(key(matching), &many, &one);
         let pairing = Pairing {
+            op: expr.op,
+            span,
             operation,
             return_bool: expr.return_bool,
             matching,
@@ -124,17 +127,15 @@ impl Evaluator<'_> {
             self.tick(steps.count)?;
             partner.fill(false);
             for other in members.of(*group) {
-                mark_present(&mut partner, others.row(*other));
+                mark_present(&mut partner, others.cells_of(*other));
             }
-            for (cell, partner) in asked.row_mut(row).iter_mut().zip(&partner) {
-                if *partner != wanted {
-                    *cell = absent();
-                }
+            for (step, _) in partner.iter().enumerate().filter(|(_, partner)| **partner != wanted) {
+                asked.remove(row, step);
             }
         }
         asked.remove_empty_rows();
         if operation == SetOperation::Or {
-            for (row, cells) in right.iter() {
+            for (row, cells) in right.iter_cells() {
                 left.push_cells(row.clone(), cells);
             }
             self.check_growth(&left)?;
@@ -146,6 +147,8 @@ impl Evaluator<'_> {
 
 /// A binary operation with everything that does not change from row to row.
 struct Pairing<'p> {
+    op: BinaryOp,
+    span: Span,
     operation: Operation,
     return_bool: bool,
     matching: &'p VectorMatching,
@@ -170,7 +173,7 @@ impl Pairing<'_> {
         let asked = any_present(self.many);
         for step in (0..self.many.steps()).filter(|step| always || asked[*step]) {
             for rows in &crowded {
-                let mut present = rows.iter().filter(|row| is_present(self.one.row(**row)[step]));
+                let mut present = rows.iter().filter(|row| self.one.cells_of(**row).is_present(step));
                 if let (Some(first), Some(second)) = (present.next(), present.next()) {
                     return Err(self.duplicate(*first, *second));
                 }
@@ -197,6 +200,7 @@ impl Pairing<'_> {
             result: StepMatrix::with_capacity(steps.count, self.many.len()),
             met: HashMap::new(),
             taken: HashMap::new(),
+            annotations: Annotations::default(),
         };
         let mut filled = Vec::new();
         for (row, group) in self.sides.many.iter().enumerate() {
@@ -206,15 +210,17 @@ impl Pairing<'_> {
             let others = self.sides.members_of_one.of(*group);
             for other in others {
                 let labels = || self.result_labels(many, &self.one.rows()[*other].labels);
-                self.pair(&mut pairs, row, self.one.row(*other), labels)?;
+                self.pair(&mut pairs, row, self.one.cells_of(*other), labels)?;
             }
             if let Some(fill) = self.matching.fill.right {
                 filled.clear();
                 filled.resize(steps.count, fill);
                 for other in others {
-                    remove_present(&mut filled, self.one.row(*other));
+                    remove_present(&mut filled, |step| self.one.cells_of(*other).is_present(step));
                 }
-                self.pair(&mut pairs, row, &filled, || self.result_labels(many, &self.key.of(many)))?;
+                self.pair(&mut pairs, row, Cells::floats(&filled), || {
+                    self.result_labels(many, &self.key.of(many))
+                })?;
             }
         }
         if let Some(fill) = self.matching.fill.left {
@@ -223,13 +229,14 @@ impl Pairing<'_> {
                 filled.clear();
                 filled.resize(steps.count, fill);
                 if let Some(met) = pairs.met.get(group) {
-                    remove_present(&mut filled, met);
+                    remove_present(&mut filled, |step| met[step]);
                 }
                 let one = &self.one.rows()[row].labels;
                 let labels = || self.result_labels(&self.key.of(one), one);
-                self.push(&mut pairs.result, &filled, self.one.row(row), labels);
+                self.push(&mut pairs, Cells::floats(&filled), self.one.cells_of(row), labels);
             }
         }
+        evaluator.annotations.append(pairs.annotations);
         Ok(pairs.result)
     }
 
@@ -238,39 +245,51 @@ impl Pairing<'_> {
         &self,
         pairs: &mut Pairs,
         row: usize,
-        partners: &[f64],
+        partners: Cells<'_>,
         labels: impl Fn() -> Labels,
     ) -> Result<(), EvalError> {
-        let cells = self.many.row(row);
+        let cells = self.many.cells_of(row);
         let group = self.sides.many[row];
         if self.sides.members_of_many.of(group).len() > 1 {
             pairs.claim(self.matching.cardinality, group, &labels, cells, partners)?;
         }
         if self.matching.fill.left.is_some() {
-            let met = pairs.met.entry(group).or_insert_with(|| vec![absent(); cells.len()]);
-            for (met, (cell, partner)) in met.iter_mut().zip(cells.iter().zip(partners)) {
-                if is_present(*cell) && is_present(*partner) {
-                    *met = *cell;
-                }
+            let met = pairs.met.entry(group).or_insert_with(|| vec![false; cells.floats.len()]);
+            for (step, met) in met.iter_mut().enumerate() {
+                *met |= cells.is_present(step) && partners.is_present(step);
             }
         }
-        self.push(&mut pairs.result, cells, partners, labels);
+        self.push(pairs, cells, partners, labels);
         Ok(())
     }
 
     /// Appends a pair's values wherever both have one.
-    fn push(&self, result: &mut StepMatrix, many: &[f64], one: &[f64], labels: impl FnOnce() -> Labels) {
-        result.push(
-            || Row { labels: labels(), drop_name: self.return_bool },
-            |cells| {
-                for (cell, (many, one)) in cells.iter_mut().zip(many.iter().zip(one)) {
-                    if is_present(*many) && is_present(*one) {
-                        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
-                        *cell = self.operation.apply(*left, *right, self.return_bool);
-                    }
+    fn push(&self, pairs: &mut Pairs, many: Cells<'_>, one: Cells<'_>, labels: impl FnOnce() -> Labels) {
+        let row = || Row { labels: labels(), drop_name: self.return_bool };
+        let annotations = &mut pairs.annotations;
+        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
+        if !many.histograms.is_empty() || !one.histograms.is_empty() || self.operation.is_trim() {
+            pairs.result.push_mixed(row, |mut cells| {
+                for step in 0..many.floats.len() {
+                    let (Some(left), Some(right)) = (left.get(step), right.get(step)) else { continue };
+                    let cell = match (&left, &right) {
+                        (Cell::Float(left), Cell::Float(right)) if !self.operation.is_trim() => {
+                            Some(Cell::Float(self.operation.apply(*left, *right, self.return_bool)))
+                        }
+                        _ => operate(self.op, &left, &right, self.return_bool, annotations, self.span),
+                    };
+                    cells.set(step, cell);
                 }
-            },
-        );
+            });
+            return;
+        }
+        pairs.result.push(row, |cells| {
+            for (cell, (left, right)) in cells.iter_mut().zip(left.floats.iter().zip(right.floats)) {
+                if is_present(*left) && is_present(*right) {
+                    *cell = self.operation.apply(*left, *right, self.return_bool);
+                }
+            }
+        });
     }
 
     /// The labels of a pair: those of the "many" side; one-to-one only those that were matched on.
@@ -295,9 +314,9 @@ impl Pairing<'_> {
 }
 
 /// Removes values where others are present.
-fn remove_present(cells: &mut [f64], others: &[f64]) {
-    for (cell, other) in cells.iter_mut().zip(others) {
-        if is_present(*other) {
+fn remove_present(cells: &mut [f64], is_present: impl Fn(usize) -> bool) {
+    for (step, cell) in cells.iter_mut().enumerate() {
+        if is_present(step) {
             *cell = absent();
         }
     }
@@ -307,10 +326,11 @@ fn remove_present(cells: &mut [f64], others: &[f64]) {
 struct Pairs {
     result: StepMatrix,
     /// Where each group of the "one" side found a partner, if those that did not are filled in for.
-    met: HashMap<usize, Vec<f64>>,
+    met: HashMap<usize, Vec<bool>>,
     /// Where groups with several "many" rows have a result: one-to-one there may be one at an instant,
     /// otherwise one with the same labels.
     taken: HashMap<(usize, Labels), Vec<bool>>,
+    annotations: Annotations,
 }
 
 impl Pairs {
@@ -320,14 +340,14 @@ impl Pairs {
         cardinality: MatchCardinality,
         group: usize,
         labels: impl FnOnce() -> Labels,
-        cells: &[f64],
-        partners: &[f64],
+        cells: Cells<'_>,
+        partners: Cells<'_>,
     ) -> Result<(), EvalError> {
         let one_to_one = cardinality == MatchCardinality::OneToOne;
         let labels = if one_to_one { Labels::empty() } else { labels() };
-        let taken = self.taken.entry((group, labels)).or_insert_with(|| vec![false; cells.len()]);
-        for (taken, (cell, partner)) in taken.iter_mut().zip(cells.iter().zip(partners)) {
-            if !is_present(*cell) || !is_present(*partner) {
+        let taken = self.taken.entry((group, labels)).or_insert_with(|| vec![false; cells.floats.len()]);
+        for (step, taken) in taken.iter_mut().enumerate() {
+            if !cells.is_present(step) || !partners.is_present(step) {
                 continue;
             }
             if *taken {

@@ -2,8 +2,9 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use crate::model::{Labels, METRIC_NAME, is_stale, stale_nan};
+use crate::model::{FloatHistogram, Labels, METRIC_NAME, is_stale, stale_nan};
 
 use super::error::same_labelset;
 use super::grouping::PassThrough;
@@ -28,26 +29,99 @@ pub(super) struct Row {
     pub(super) drop_name: bool,
 }
 
+/// The native histogram of a cell that holds one; its float is [`absent`] then.
+pub(super) type HistogramCell = Option<Arc<FloatHistogram>>;
+
+/// What a cell holds, or is to hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl From<FloatHistogram> for Cell {
+    fn from(histogram: FloatHistogram) -> Self {
+        Self::Histogram(Arc::new(histogram))
+    }
+}
+
+/// The cells of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cells<'m> {
+    pub(super) floats: &'m [f64],
+    /// Empty, or as many as floats.
+    pub(super) histograms: &'m [HistogramCell],
+}
+
+impl<'m> Cells<'m> {
+    /// Cells that hold floats alone.
+    pub(super) fn floats(floats: &'m [f64]) -> Self {
+        Self { floats, histograms: &[] }
+    }
+
+    pub(super) fn histogram(&self, step: usize) -> Option<&'m Arc<FloatHistogram>> {
+        self.histograms.get(step)?.as_ref()
+    }
+
+    pub(super) fn is_present(&self, step: usize) -> bool {
+        is_present(self.floats[step]) || self.histogram(step).is_some()
+    }
+
+    pub(super) fn get(&self, step: usize) -> Option<Cell> {
+        match self.histogram(step) {
+            Some(histogram) => Some(Cell::Histogram(Arc::clone(histogram))),
+            None => is_present(self.floats[step]).then(|| Cell::Float(self.floats[step])),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.floats.iter().any(|cell| is_present(*cell)) && self.histograms.iter().all(Option::is_none)
+    }
+}
+
+/// The cells of a row that is being filled.
+pub(super) struct CellsMut<'m> {
+    floats: &'m mut [f64],
+    histograms: &'m mut [HistogramCell],
+}
+
+impl CellsMut<'_> {
+    pub(super) fn set(&mut self, step: usize, cell: Option<Cell>) {
+        (self.floats[step], self.histograms[step]) = match cell {
+            None => (absent(), None),
+            Some(Cell::Float(value)) => (value, None),
+            Some(Cell::Histogram(histogram)) => (absent(), Some(histogram)),
+        };
+    }
+}
+
 /// Series as rows, instants as columns, all cells in one block of memory: operators are loops over
 /// adjacent floats, and an instant query needs one allocation, not one for each series.
 ///
-/// Native histograms will be a second block of the same shape beside `cells`.
+/// Native histograms are a second block of the same shape, which is there only if any cell holds one.
 #[derive(Debug)]
 pub(super) struct StepMatrix {
     steps: usize,
     rows: Vec<Row>,
     cells: Vec<f64>,
+    /// Empty, or as many as cells.
+    histograms: Vec<HistogramCell>,
 }
 
 impl StepMatrix {
     pub(super) fn new(steps: usize) -> Self {
-        Self { steps, rows: Vec::new(), cells: Vec::new() }
+        Self { steps, rows: Vec::new(), cells: Vec::new(), histograms: Vec::new() }
     }
 
     pub(super) fn with_capacity(steps: usize, rows: usize) -> Self {
         // Many rows may turn out to be empty: reserve for all of them only where that is little.
         let cells = if steps == 1 { rows } else { 0 };
-        Self { steps, rows: Vec::with_capacity(rows), cells: Vec::with_capacity(cells) }
+        Self {
+            steps,
+            rows: Vec::with_capacity(rows),
+            cells: Vec::with_capacity(cells),
+            histograms: Vec::new(),
+        }
     }
 
     pub(super) fn steps(&self) -> usize {
@@ -74,7 +148,60 @@ impl StepMatrix {
         &self.cells
     }
 
-    /// The cells of one row.
+    /// Whether any cell may hold a histogram.
+    pub(super) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// Whether any cell holds a histogram.
+    pub(super) fn any_histogram(&self) -> bool {
+        self.histograms.iter().any(Option::is_some)
+    }
+
+    /// The floats and the histograms of one row.
+    pub(super) fn cells_of(&self, index: usize) -> Cells<'_> {
+        let histograms = if self.has_histograms() {
+            &self.histograms[index * self.steps..(index + 1) * self.steps]
+        } else {
+            &[]
+        };
+        Cells { floats: self.row(index), histograms }
+    }
+
+    pub(super) fn iter_cells(&self) -> impl Iterator<Item = (&Row, Cells<'_>)> {
+        (0..self.len()).map(|index| (&self.rows[index], self.cells_of(index)))
+    }
+
+    /// Empties a cell.
+    pub(super) fn remove(&mut self, row: usize, step: usize) {
+        let index = row * self.steps + step;
+        self.cells[index] = absent();
+        if let Some(histogram) = self.histograms.get_mut(index) {
+            *histogram = None;
+        }
+    }
+
+    /// Empties the cells that hold histograms, and removes rows that held nothing else.
+    pub(super) fn drop_histograms(&mut self) {
+        if self.has_histograms() {
+            self.histograms = Vec::new();
+            self.remove_empty_rows();
+        }
+    }
+
+    /// Changes every histogram; a cell becomes empty where there is no result.
+    pub(super) fn map_histograms(&mut self, mut change: impl FnMut(usize, &FloatHistogram) -> Option<Cell>) {
+        for (index, (cell, histogram)) in self.cells.iter_mut().zip(&mut self.histograms).enumerate() {
+            let Some(old) = histogram.take() else { continue };
+            match change(index % self.steps.max(1), &old) {
+                Some(Cell::Float(value)) => *cell = value,
+                Some(Cell::Histogram(new)) => *histogram = Some(new),
+                None => {}
+            }
+        }
+    }
+
+    /// The floats of one row.
     pub(super) fn row(&self, index: usize) -> &[f64] {
         &self.cells[index * self.steps..(index + 1) * self.steps]
     }
@@ -87,7 +214,8 @@ impl StepMatrix {
         (0..self.len()).map(|index| (&self.rows[index], self.row(index)))
     }
 
-    /// Appends a row that `fill` fills, and drops it again if it has no value. Says whether it stayed.
+    /// Appends a row whose floats `fill` fills, and drops it again if it has no value. Says whether it
+    /// stayed.
     pub(super) fn push(&mut self, row: impl FnOnce() -> Row, fill: impl FnOnce(&mut [f64])) -> bool {
         let start = self.cells.len();
         self.cells.resize(start + self.steps, absent());
@@ -95,19 +223,45 @@ impl StepMatrix {
         let some = self.cells[start..].iter().any(|cell| is_present(*cell));
         if some {
             self.rows.push(row());
+            if self.has_histograms() {
+                self.histograms.resize(self.cells.len(), None);
+            }
         } else {
             self.cells.truncate(start);
         }
         some
     }
 
-    /// Appends a row with these cells.
-    pub(super) fn push_cells(&mut self, row: Row, cells: &[f64]) {
-        self.rows.push(row);
-        self.cells.extend_from_slice(cells);
+    /// [`push`](Self::push) with floats and histograms.
+    pub(super) fn push_mixed(&mut self, row: impl FnOnce() -> Row, fill: impl FnOnce(CellsMut<'_>)) -> bool {
+        let start = self.cells.len();
+        self.cells.resize(start + self.steps, absent());
+        self.histograms.resize(start + self.steps, None);
+        fill(CellsMut { floats: &mut self.cells[start..], histograms: &mut self.histograms[start..] });
+        let some = !Cells { floats: &self.cells[start..], histograms: &self.histograms[start..] }.is_empty();
+        if some {
+            self.rows.push(row());
+        } else {
+            self.cells.truncate(start);
+            self.histograms.truncate(start);
+        }
+        some
     }
 
-    /// Changes every value; nothing becomes absent.
+    /// Appends a row with these cells.
+    pub(super) fn push_cells(&mut self, row: Row, cells: Cells<'_>) {
+        if !cells.histograms.is_empty() {
+            self.histograms.resize(self.cells.len(), None);
+            self.histograms.extend_from_slice(cells.histograms);
+        }
+        self.rows.push(row);
+        self.cells.extend_from_slice(cells.floats);
+        if self.has_histograms() {
+            self.histograms.resize(self.cells.len(), None);
+        }
+    }
+
+    /// Changes every float; none becomes absent.
     pub(super) fn map(&mut self, change: impl Fn(f64) -> f64) {
         for cell in &mut self.cells {
             if is_present(*cell) {
@@ -116,7 +270,7 @@ impl StepMatrix {
         }
     }
 
-    /// Changes every value with the index of its instant; the result may be [`absent`].
+    /// Changes every float with the index of its instant; the result may be [`absent`].
     pub(super) fn map_by_step(&mut self, change: impl Fn(usize, f64) -> f64) {
         for cells in self.cells.chunks_exact_mut(self.steps.max(1)) {
             for (step, cell) in cells.iter_mut().enumerate() {
@@ -139,8 +293,7 @@ impl StepMatrix {
 
     /// Removes rows without a value.
     pub(super) fn remove_empty_rows(&mut self) {
-        let keep: Vec<bool> =
-            (0..self.len()).map(|index| self.row(index).iter().any(|cell| is_present(*cell))).collect();
+        let keep: Vec<bool> = (0..self.len()).map(|index| !self.cells_of(index).is_empty()).collect();
         self.retain(&keep);
     }
 
@@ -154,26 +307,34 @@ impl StepMatrix {
         for (index, keep) in keep.iter().enumerate() {
             if *keep {
                 self.cells.copy_within(index * steps..(index + 1) * steps, kept * steps);
+                if self.has_histograms() {
+                    for step in 0..steps {
+                        self.histograms.swap(index * steps + step, kept * steps + step);
+                    }
+                }
                 self.rows.swap(index, kept);
                 kept += 1;
             }
         }
         self.rows.truncate(kept);
         self.cells.truncate(kept * steps);
+        self.histograms.truncate(kept * steps);
     }
 
     /// Puts the rows into this order.
     pub(super) fn reorder(&mut self, order: &[usize]) {
         let mut reordered = Self::with_capacity(self.steps, self.len());
         for index in order {
-            reordered.push_cells(self.rows[*index].clone(), self.row(*index));
+            reordered.push_cells(self.rows[*index].clone(), self.cells_of(*index));
         }
         *self = reordered;
     }
 
-    /// How many values there are.
+    /// How many values there are; a histogram counts as the floats that take as much memory.
     pub(super) fn samples(&self) -> usize {
-        self.cells.iter().filter(|cell| is_present(**cell)).count()
+        let floats = self.cells.iter().filter(|cell| is_present(**cell)).count();
+        let histograms = self.histograms.iter().flatten();
+        floats + histograms.map(|histogram| histogram.size_in_samples()).sum::<usize>()
     }
 
     /// Whether two rows have the same labels.
@@ -213,8 +374,27 @@ impl StepMatrix {
                     *to = *from;
                 }
             }
+            if self.has_histograms() {
+                self.merge_histograms(target, source)?;
+            }
         }
         self.retain(&keep);
+        Ok(())
+    }
+
+    /// Moves a row's histograms to another row, whose floats are already those of both.
+    fn merge_histograms(&mut self, target: usize, source: usize) -> Result<(), EvalError> {
+        for step in 0..self.steps {
+            let (to, from) = (target * self.steps + step, source * self.steps + step);
+            let moved = self.histograms[from].take();
+            let values = [is_present(self.cells[to]), moved.is_some(), self.histograms[to].is_some()];
+            if values.iter().filter(|value| **value).count() > 1 {
+                return Err(same_labelset());
+            }
+            if moved.is_some() {
+                self.histograms[to] = moved;
+            }
+        }
         Ok(())
     }
 }
@@ -244,7 +424,7 @@ mod tests {
     fn matrix(rows: &[(&str, [f64; 2])]) -> StepMatrix {
         let mut matrix = StepMatrix::new(2);
         for (name, cells) in rows {
-            matrix.push_cells(row(name), cells);
+            matrix.push_cells(row(name), Cells::floats(cells));
         }
         matrix
     }
@@ -267,6 +447,24 @@ mod tests {
         assert_eq!(disjoint.row(1), [5.0, 6.0]);
         let mut overlapping = matrix(&[("x", [1.0, 1.0]), ("x", [absent(), 2.0])]);
         assert!(overlapping.merge_same_labelsets().is_err());
+    }
+
+    #[test]
+    fn histograms_move_with_their_rows() {
+        let histogram = || Cell::from(FloatHistogram::empty(0, Arc::default()));
+        let mut mixed = matrix(&[("x", [1.0, 2.0])]);
+        assert!(!mixed.has_histograms());
+        assert!(mixed.push_mixed(|| row("y"), |mut cells| cells.set(1, Some(histogram()))));
+        assert!(!mixed.push_mixed(|| row("z"), |_| {}));
+        mixed.push_cells(row("y"), Cells::floats(&[7.0, absent()]));
+        mixed.merge_same_labelsets().expect("no overlap");
+        mixed.retain(&[false, true]);
+        assert_eq!(mixed.cells_of(0).get(0), Some(Cell::Float(7.0)));
+        assert_eq!(mixed.cells_of(0).get(1), Some(histogram()));
+        mixed.drop_histograms();
+        assert_eq!((mixed.len(), mixed.samples()), (1, 1));
+        mixed.push_mixed(|| row("y"), |mut cells| cells.set(0, Some(histogram())));
+        assert!(mixed.merge_same_labelsets().is_err());
     }
 
     #[test]

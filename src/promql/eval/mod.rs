@@ -9,19 +9,23 @@ mod aggregate;
 mod annotations;
 mod binary;
 mod calendar;
+mod difference;
 mod error;
 mod function;
 mod grouping;
 mod histogram;
 mod matching;
 mod matrix;
+mod native;
 mod selector;
 #[cfg(test)]
 mod tests;
 mod topk;
 mod window;
 
-use crate::model::{Labels, Point, Series};
+use std::sync::Arc;
+
+use crate::model::{HistogramPoint, Labels, Point, Series};
 
 use super::ast::Expr;
 use super::options::EvalOptions;
@@ -32,7 +36,7 @@ use super::value::{EvalError, EvalRange, InstantSample, Output, Value, ValueType
 
 use annotations::Annotations;
 use error::{failure, too_many_samples};
-use matrix::{Row, StepMatrix, is_present, without_metadata};
+use matrix::{Cell, Cells, Row, StepMatrix, is_present, without_metadata};
 
 pub(super) use function::{Function, InfoSource};
 
@@ -124,7 +128,7 @@ impl Evaluator<'_> {
                 Evaluated::Vector(self.aggregate(expr, node.span, param.as_deref(), input, steps)?)
             }
             Kind::Call(call) => self.call(call, node.span, steps)?,
-            Kind::Instant(selector) => Evaluated::Vector(self.instant_selector(selector, steps)?),
+            Kind::Instant(selector) => Evaluated::Vector(self.instant_selector(selector, node.span, steps)?),
             // The parser lets range vectors stand only where a function takes one.
             Kind::Range(_) => return Err(failure("cannot do range evaluation of matrix selector")),
         };
@@ -159,6 +163,7 @@ impl Evaluator<'_> {
             }
             Evaluated::Vector(mut matrix) => {
                 matrix.map(|value| -value);
+                matrix.map_histograms(|_, histogram| Some(histogram.multiplied(-1.0).into()));
                 matrix.drop_names(self.options.delayed_name_removal);
                 if !self.options.delayed_name_removal {
                     matrix.merge_same_labelsets()?;
@@ -180,10 +185,21 @@ impl Evaluator<'_> {
             }
             Evaluated::Vector(matrix) => {
                 let mut repeated = StepMatrix::with_capacity(steps.count, matrix.len());
-                for (row, cells) in matrix.iter() {
+                for (row, cells) in matrix.iter_cells() {
                     self.tick(steps.count)?;
                     self.check_growth(&repeated)?;
-                    repeated.push(|| row.clone(), |all| all.fill(cells[0]));
+                    if let Some(Cell::Histogram(histogram)) = cells.get(0) {
+                        repeated.push_mixed(
+                            || row.clone(),
+                            |mut all| {
+                                for step in 0..steps.count {
+                                    all.set(step, Some(Cell::Histogram(Arc::clone(&histogram))));
+                                }
+                            },
+                        );
+                    } else {
+                        repeated.push(|| row.clone(), |all| all.fill(cells.floats[0]));
+                    }
                 }
                 Evaluated::Vector(repeated)
             }
@@ -235,7 +251,7 @@ impl Evaluator<'_> {
             }
             Evaluated::Scalar(numbers) => {
                 let mut matrix = StepMatrix::new(steps.count);
-                matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, &numbers);
+                matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, Cells::floats(&numbers));
                 Value::Matrix(series(&matrix, steps))
             }
             Evaluated::Vector(mut matrix) => {
@@ -258,26 +274,40 @@ impl Evaluator<'_> {
 }
 
 fn samples(matrix: &StepMatrix, steps: Steps) -> Vec<InstantSample> {
-    matrix
-        .iter()
-        .map(|(row, cells)| InstantSample { labels: row.labels.clone(), at: steps.start, value: cells[0] })
-        .collect()
+    let sample = |(row, cells): (&Row, Cells<'_>)| InstantSample {
+        labels: row.labels.clone(),
+        at: steps.start,
+        histogram: cells.histogram(0).cloned(),
+        value: if cells.histogram(0).is_some() { 0.0 } else { cells.floats[0] },
+    };
+    matrix.iter_cells().map(sample).collect()
 }
 
 fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {
     let mut series: Vec<Series> = matrix
-        .iter()
-        .map(|(row, cells)| Series {
-            labels: row.labels.clone(),
-            points: steps
-                .iter()
-                .zip(cells)
-                .filter(|(_, value)| is_present(**value))
-                .map(|(at, value)| Point { at, value: *value })
-                .collect(),
+        .iter_cells()
+        .map(|(row, cells)| {
+            let (points, histograms) = points_of(cells, steps);
+            Series { histograms, ..Series::floats(row.labels.clone(), points) }
         })
-        .filter(|series| !series.points.is_empty())
+        .filter(|series| !series.points.is_empty() || !series.histograms.is_empty())
         .collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     series
+}
+
+/// The values of a row with their times.
+fn points_of(cells: Cells<'_>, steps: Steps) -> (Vec<Point>, Vec<HistogramPoint>) {
+    let points = steps
+        .iter()
+        .zip(cells.floats)
+        .filter(|(_, value)| is_present(**value))
+        .map(|(at, value)| Point { at, value: *value })
+        .collect();
+    let histograms = steps
+        .iter()
+        .zip(cells.histograms)
+        .filter_map(|(at, cell)| Some(HistogramPoint { at, histogram: Arc::clone(cell.as_ref()?) }))
+        .collect();
+    (points, histograms)
 }

@@ -1,14 +1,20 @@
 //! Instant vectors from selectors, and range vectors that are results themselves.
 
-use crate::model::{Point, Series, TimestampMs, is_stale};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::model::{
+    CounterReset, FloatHistogram, HistogramPoint, Point, Series, Span, TimestampMs, is_stale,
+};
 use crate::promql::ast::RangeModifier;
 use crate::promql::plan::{Range, Selector, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 
+use super::difference::Difference;
 use super::error::failure;
-use super::matrix::{Row, StepMatrix, is_present, without_metadata};
-use super::window::{interpolate, real_points};
+use super::matrix::{Cell, Row, StepMatrix, is_present, without_metadata};
+use super::window::{Remarks, histograms_of, interpolate, real_points, totals_of};
 use super::{Evaluated, Evaluator};
 
 impl Evaluator<'_> {
@@ -16,12 +22,18 @@ impl Evaluator<'_> {
     pub(super) fn instant_selector(
         &mut self,
         selector: &Selector<'_>,
+        span: Span,
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
         if selector.vector.modifier == Some(RangeModifier::Smoothed) {
-            return self.smoothed_selector(selector, steps);
+            return self.smoothed_selector(selector, span, steps);
         }
-        self.newest_points(selector, steps, |point| point.value)
+        self.newest_points(
+            selector,
+            steps,
+            |_, histogram| Cell::Histogram(Arc::clone(histogram)),
+            |point| point.value,
+        )
     }
 
     /// What `read` finds in the newest point of each series at each instant.
@@ -29,10 +41,12 @@ impl Evaluator<'_> {
         &mut self,
         selector: &Selector<'_>,
         steps: Steps,
+        read_histogram: impl Fn(TimestampMs, &Arc<FloatHistogram>) -> Cell,
         read: impl Fn(&Point) -> f64,
     ) -> Result<StepMatrix, EvalError> {
         let series = self.data.series(selector.fetch);
-        self.newest_of(series, |at| selector.reference.at(at), steps, read)
+        let totals_only = selector.totals_only;
+        self.newest_of(series, |at| selector.reference.at(at), steps, totals_only, read_histogram, read)
     }
 
     pub(super) fn newest_of(
@@ -40,6 +54,8 @@ impl Evaluator<'_> {
         series: &[Series],
         reference: impl Fn(TimestampMs) -> TimestampMs,
         steps: Steps,
+        totals_only: bool,
+        read_histogram: impl Fn(TimestampMs, &Arc<FloatHistogram>) -> Cell,
         read: impl Fn(&Point) -> f64,
     ) -> Result<StepMatrix, EvalError> {
         let lookback_ms = self.options.lookback_delta_ms;
@@ -47,62 +63,96 @@ impl Evaluator<'_> {
         if steps.count == 0 {
             return Ok(matrix);
         }
-        for Series { labels, points } in series {
+        for Series { labels, points, histograms, .. } in series {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
-            matrix.push(
-                || Row { labels: labels.clone(), drop_name: false },
-                |cells| {
-                    let first = reference(steps.start);
-                    // How many points are not later than the reference.
-                    let mut seen = points.partition_point(|point| point.at <= first);
-                    for (at, cell) in steps.iter().zip(cells) {
+            let row = || Row { labels: labels.clone(), drop_name: false };
+            if !histograms.is_empty() {
+                let totals = if totals_only { totals_of(histograms) } else { Cow::Borrowed(&histograms[..]) };
+                let histograms = totals.as_ref();
+                matrix.push_mixed(row, |mut cells| {
+                    for (step, at) in steps.iter().enumerate() {
                         let at = reference(at);
-                        while points.get(seen).is_some_and(|point| point.at <= at) {
-                            seen += 1;
-                        }
-                        let Some(newest) = seen.checked_sub(1).map(|index| &points[index]) else { continue };
-                        if newest.at > at.saturating_sub(lookback_ms) && !is_stale(newest.value) {
-                            *cell = read(newest);
-                        }
+                        let after = at.saturating_sub(lookback_ms);
+                        let cell =
+                            newest_sample(points, histograms, after, at).and_then(|newest| match newest {
+                                Newest::Float(point) => {
+                                    (!is_stale(point.value)).then(|| Cell::Float(read(point)))
+                                }
+                                Newest::Histogram(HistogramPoint { at, histogram }) => {
+                                    (!histogram.is_stale()).then(|| read_histogram(*at, histogram))
+                                }
+                            });
+                        cells.set(step, cell);
                     }
-                },
-            );
+                });
+                continue;
+            }
+            matrix.push(row, |cells| {
+                let first = reference(steps.start);
+                // How many points are not later than the reference.
+                let mut seen = points.partition_point(|point| point.at <= first);
+                for (at, cell) in steps.iter().zip(cells) {
+                    let at = reference(at);
+                    while points.get(seen).is_some_and(|point| point.at <= at) {
+                        seen += 1;
+                    }
+                    let Some(newest) = seen.checked_sub(1).map(|index| &points[index]) else { continue };
+                    if newest.at > at.saturating_sub(lookback_ms) && !is_stale(newest.value) {
+                        *cell = read(newest);
+                    }
+                }
+            });
         }
         Ok(matrix)
     }
 
     /// `selector smoothed`: the value between the samples around each instant. A series without a later
     /// sample keeps its last value. Source: Prometheus `promql/engine.go`, `smoothSeries`.
-    fn smoothed_selector(&mut self, selector: &Selector<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
+    fn smoothed_selector(
+        &mut self,
+        selector: &Selector<'_>,
+        span: Span,
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
         let lookback_ms = self.options.lookback_delta_ms;
         let series = self.data.series(selector.fetch);
         let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
         let mut scratch = Vec::new();
-        for Series { labels, points } in series {
+        for Series { labels, points, histograms, .. } in series {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
             let points = real_points(points, &mut scratch);
-            matrix.push(
-                || Row { labels: labels.clone(), drop_name: false },
-                |cells| {
-                    for (at, cell) in steps.iter().zip(cells) {
+            let row = || Row { labels: labels.clone(), drop_name: false };
+            let histograms = histograms_of(histograms, selector.totals_only);
+            if !histograms.is_empty() {
+                let metric = labels.metric_name();
+                let mut remarks = Remarks { annotations: &mut self.annotations, metric, span };
+                matrix.push_mixed(row, |mut cells| {
+                    for (step, at) in steps.iter().enumerate() {
                         let at = selector.reference.at(at);
-                        let next = points.partition_point(|point| point.at < at);
-                        let after = points.get(next).filter(|point| point.at <= at + lookback_ms);
-                        let before = next
-                            .checked_sub(1)
-                            .map(|index| &points[index])
-                            .filter(|point| point.at > at - lookback_ms);
-                        match (before, after) {
-                            (_, Some(exact)) if exact.at == at => *cell = exact.value,
-                            (Some(before), Some(after)) => *cell = interpolate(before, after, at, false),
-                            (Some(before), None) => *cell = before.value,
-                            (None, _) => {}
-                        }
+                        cells.set(step, smoothed_sample(points, &histograms, at, lookback_ms, &mut remarks));
                     }
-                },
-            );
+                });
+                continue;
+            }
+            matrix.push(row, |cells| {
+                for (at, cell) in steps.iter().zip(cells) {
+                    let at = selector.reference.at(at);
+                    let next = points.partition_point(|point| point.at < at);
+                    let after = points.get(next).filter(|point| point.at <= at + lookback_ms);
+                    let before = next
+                        .checked_sub(1)
+                        .map(|index| &points[index])
+                        .filter(|point| point.at > at - lookback_ms);
+                    match (before, after) {
+                        (_, Some(exact)) if exact.at == at => *cell = exact.value,
+                        (Some(before), Some(after)) => *cell = interpolate(before, after, at, false),
+                        (Some(before), None) => *cell = before.value,
+                        (None, _) => {}
+                    }
+                }
+            });
         }
         Ok(matrix)
     }
@@ -118,8 +168,18 @@ impl Evaluator<'_> {
                 let fetched = self.data.series(selector.fetch);
                 let mut scratch = Vec::new();
                 let mut result = Vec::with_capacity(fetched.len());
-                for Series { labels, points } in fetched {
+                for Series { labels, points, histograms, .. } in fetched {
                     let points = real_points(points, &mut scratch);
+                    let histograms: Vec<HistogramPoint> = histograms_of(histograms, false)
+                        .iter()
+                        .filter(|point| point.at > start && point.at <= end)
+                        .cloned()
+                        .collect();
+                    if let Some(modifier) = range.modifier().filter(|_| !histograms.is_empty()) {
+                        let modifier =
+                            if modifier == RangeModifier::Smoothed { "smoothed" } else { "anchored" };
+                        return Err(failure(format!("{modifier} modifier is not supported with histograms")));
+                    }
                     let points = match range.modifier() {
                         None => points
                             .iter()
@@ -128,10 +188,11 @@ impl Evaluator<'_> {
                             .collect(),
                         Some(modifier) => bounded(points, start, end, modifier == RangeModifier::Smoothed),
                     };
-                    self.tick(points.len())?;
-                    self.hold(points.len())?;
-                    if !points.is_empty() {
-                        result.push(Series { labels: labels.clone(), points });
+                    let size: usize = histograms.iter().map(|point| point.histogram.size_in_samples()).sum();
+                    self.tick(points.len() + size)?;
+                    self.hold(points.len() + size)?;
+                    if !points.is_empty() || !histograms.is_empty() {
+                        result.push(Series { histograms, ..Series::floats(labels.clone(), points) });
                     }
                 }
                 result
@@ -157,6 +218,74 @@ impl Evaluator<'_> {
         };
         result.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(result)
+    }
+}
+
+/// The newest sample of a series with native histograms.
+enum Newest<'p> {
+    Float(&'p Point),
+    Histogram(&'p HistogramPoint),
+}
+
+/// The newest sample after the first and not after the second instant.
+fn newest_sample<'p>(
+    points: &'p [Point],
+    histograms: &'p [HistogramPoint],
+    after: TimestampMs,
+    until: TimestampMs,
+) -> Option<Newest<'p>> {
+    let float = points[..points.partition_point(|point| point.at <= until)].last();
+    let histogram = histograms[..histograms.partition_point(|point| point.at <= until)].last();
+    let (at, newest) = match (float, histogram) {
+        (Some(float), Some(histogram)) if float.at > histogram.at => (float.at, Newest::Float(float)),
+        (_, Some(histogram)) => (histogram.at, Newest::Histogram(histogram)),
+        (float, None) => (float?.at, Newest::Float(float?)),
+    };
+    (at > after).then_some(newest)
+}
+
+/// The sample at an instant of a series with native histograms that is smoothed.
+/// Source: Prometheus `promql/engine.go`, `smoothSeries`.
+fn smoothed_sample(
+    points: &[Point],
+    histograms: &[HistogramPoint],
+    at: TimestampMs,
+    lookback_ms: i64,
+    remarks: &mut Remarks<'_>,
+) -> Option<Cell> {
+    let is_near = |other: TimestampMs| other > at - lookback_ms && other <= at + lookback_ms;
+    let points: Vec<&Point> = points.iter().filter(|point| is_near(point.at)).collect();
+    let histograms: Vec<&HistogramPoint> = histograms.iter().filter(|point| is_near(point.at)).collect();
+    if !points.is_empty() && !histograms.is_empty() {
+        remarks.annotations.mixed_floats_and_histograms(remarks.metric, remarks.span);
+        return None;
+    }
+    let next = points.partition_point(|point| point.at < at);
+    let before = next.checked_sub(1).map(|index| points[index]);
+    match (before, points.get(next)) {
+        (_, Some(exact)) if exact.at == at => return Some(Cell::Float(exact.value)),
+        (Some(before), Some(after)) => return Some(Cell::Float(interpolate(before, after, at, false))),
+        (Some(before), None) => return Some(Cell::Float(before.value)),
+        (None, _) => {}
+    }
+    let next = histograms.partition_point(|point| point.at < at);
+    let before = next.checked_sub(1).map(|index| histograms[index]);
+    match (before, histograms.get(next)) {
+        (_, Some(exact)) if exact.at == at => Some(Cell::Histogram(Arc::clone(&exact.histogram))),
+        (Some(before), Some(after)) => {
+            if before.histogram.uses_custom_buckets() != after.histogram.uses_custom_buckets() {
+                remarks.annotations.mixed_exponential_and_custom(remarks.metric, remarks.span);
+                return None;
+            }
+            let counter =
+                [before, after].iter().any(|one| one.histogram.counter_reset != CounterReset::Gauge);
+            Difference { counter, remarks }.interpolated(before, after, at).map(Cell::from)
+        }
+        (Some(before), None) => {
+            let histogram = FloatHistogram::clone(&before.histogram);
+            Some(histogram.with_counter_reset(CounterReset::Unknown).into())
+        }
+        (None, _) => None,
     }
 }
 

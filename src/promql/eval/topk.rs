@@ -23,6 +23,7 @@ impl Evaluator<'_> {
         &mut self,
         op: AggregateOp,
         params: &[f64],
+        span: Span,
         param_span: Span,
         input: &StepMatrix,
         members: &Members,
@@ -59,6 +60,14 @@ impl Evaluator<'_> {
                 return Err(failure(format!("Scalar value {} overflows int64", format_g(max, None))));
             }
         }
+        let by_value = match op {
+            AggregateOp::Topk => Some("topk"),
+            AggregateOp::Bottomk => Some("bottomk"),
+            _ => None,
+        };
+        if let Some(name) = by_value.filter(|_| input.any_histogram()) {
+            self.annotations.histogram_ignored(name, span);
+        }
         let offsets: Vec<f64> = match op {
             AggregateOp::LimitRatio => input.rows().iter().map(|row| sample_offset(&row.labels)).collect(),
             _ => Vec::new(),
@@ -68,18 +77,16 @@ impl Evaluator<'_> {
         for (step, param) in params.iter().enumerate() {
             self.tick(input.len())?;
             for rows in members.iter() {
-                let present = rows
+                let floats = rows
                     .iter()
                     .map(|row| (*row, input.row(*row)[step]))
                     .filter(|(_, value)| is_present(*value));
+                let present = rows.iter().copied().filter(|row| input.cells_of(*row).is_present(step));
                 let chosen = match op {
-                    AggregateOp::Topk => best(present, *param as usize, false),
-                    AggregateOp::Bottomk => best(present, *param as usize, true),
-                    AggregateOp::Limitk => present.take(*param as usize).map(|(row, _)| row).collect(),
-                    _ => present
-                        .filter(|(row, _)| is_sampled(offsets[*row], param.clamp(-1.0, 1.0)))
-                        .map(|(row, _)| row)
-                        .collect(),
+                    AggregateOp::Topk => best(floats, *param as usize, false),
+                    AggregateOp::Bottomk => best(floats, *param as usize, true),
+                    AggregateOp::Limitk => present.take(*param as usize).collect(),
+                    _ => present.filter(|row| is_sampled(offsets[*row], param.clamp(-1.0, 1.0))).collect(),
                 };
                 for row in &chosen {
                     selected[row * steps + step] = true;
@@ -92,17 +99,28 @@ impl Evaluator<'_> {
         let mut result = StepMatrix::with_capacity(steps, input.len());
         if steps == 1 {
             for row in order {
-                result.push_cells(input.rows()[row].clone(), input.row(row));
+                result.push_cells(input.rows()[row].clone(), input.cells_of(row));
             }
             return Ok(result);
         }
-        for (index, (row, cells)) in input.iter().enumerate() {
+        for (index, (row, cells)) in input.iter_cells().enumerate() {
             self.check_growth(&result)?;
             let selected = &selected[index * steps..(index + 1) * steps];
+            if !cells.histograms.is_empty() {
+                result.push_mixed(
+                    || row.clone(),
+                    |mut chosen| {
+                        for (step, _) in selected.iter().enumerate().filter(|(_, selected)| **selected) {
+                            chosen.set(step, cells.get(step));
+                        }
+                    },
+                );
+                continue;
+            }
             result.push(
                 || row.clone(),
                 |chosen| {
-                    for ((chosen, value), selected) in chosen.iter_mut().zip(cells).zip(selected) {
+                    for ((chosen, value), selected) in chosen.iter_mut().zip(cells.floats).zip(selected) {
                         *chosen = if *selected { *value } else { absent() };
                     }
                 },

@@ -1,19 +1,25 @@
 //! Sliding a window over the points of each series.
 
-use crate::model::{Point, Series, TimestampMs, is_stale};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::model::{
+    CounterReset, FloatHistogram, HistogramPoint, Point, Series, Span, StartTimestamp, TimestampMs, is_stale,
+};
 use crate::promql::ast::RangeModifier;
 use crate::promql::plan::{Range, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 
-use super::Evaluator;
-use super::matrix::{Row, StepMatrix, is_present};
+use super::annotations::Annotations;
+use super::matrix::{Cell, Row, StepMatrix, is_present};
+use super::{Evaluator, points_of};
 
 /// The points of a series within `start < at <= end`; with `anchored` or `smoothed` also those of the
 /// lookback delta before (and after).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window<'p> {
-    /// Never empty.
+    /// Never empty, except where there are histograms.
     pub(super) points: &'p [Point],
     /// How many points of the series lie before.
     pub(super) skipped: usize,
@@ -38,6 +44,66 @@ impl<'p> Window<'p> {
     }
 }
 
+/// The samples of a series that has native histograms or start timestamps.
+struct Samples<'s> {
+    points: &'s [Point],
+    histograms: &'s [HistogramPoint],
+    start_timestamps: &'s [StartTimestamp],
+    /// The metric's name.
+    metric: &'s str,
+}
+
+/// A window of a series that has native histograms or start timestamps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MixedWindow<'p> {
+    /// Like a [`Window`], but there may be no points.
+    pub(super) floats: Window<'p>,
+    /// Its histograms; there is a point or a histogram.
+    pub(super) histograms: &'p [HistogramPoint],
+    /// Those of the whole series.
+    pub(super) start_timestamps: &'p [StartTimestamp],
+}
+
+impl MixedWindow<'_> {
+    /// Whether the counting began anew between two samples. A start at the very time of the earlier one
+    /// tells that only if that one has a start of its own before: else the counting was under way.
+    /// Source: Prometheus `promql/functions.go`, `isStartTimestampReset`.
+    pub(super) fn is_restarted(&self, before: TimestampMs, after: TimestampMs) -> bool {
+        let start = |at| StartTimestamp::of(self.start_timestamps, at);
+        match start(after) {
+            Some(started) if started >= after || started < before => false,
+            Some(started) if started > before => true,
+            Some(_) => start(before).is_some_and(|earlier| earlier < before),
+            None => false,
+        }
+    }
+
+    /// The start of the counting that the sample at an instant belongs to, if it lies within the window.
+    pub(super) fn start_within(&self, at: TimestampMs) -> Option<TimestampMs> {
+        let start = StartTimestamp::of(self.start_timestamps, at)?;
+        (start > self.floats.start && start < at).then_some(start)
+    }
+
+    /// Whether a sample counts from a time before the preceding sample, though not from that one's start.
+    /// Source: Prometheus `promql/functions.go`, `checkStartTimeOverlap`.
+    pub(super) fn has_overlap(&self, times: &[TimestampMs]) -> bool {
+        let start = |at| StartTimestamp::of(self.start_timestamps, at);
+        let overlaps = |pair: &[TimestampMs]| {
+            start(pair[1]).is_some_and(|started| started < pair[0] && Some(started) != start(pair[0]))
+        };
+        times.windows(2).any(overlaps)
+    }
+}
+
+/// Where functions put their remarks on a series with native histograms.
+pub(super) struct Remarks<'r> {
+    pub(super) annotations: &'r mut Annotations,
+    /// The metric's name.
+    pub(super) metric: &'r str,
+    /// Where the range vector stands.
+    pub(super) span: Span,
+}
+
 /// Computes a value from each window; any closure on windows is one.
 pub(super) trait WindowFunction {
     /// Prepares for the windows of the next series, of all whose points these are.
@@ -45,11 +111,46 @@ pub(super) trait WindowFunction {
 
     /// The value for a window, if it has one.
     fn window(&mut self, window: Window<'_>) -> Option<f64>;
+
+    /// The value for a window of a series that has native histograms. Functions of floats do not see them.
+    fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
+        if window.floats.points.is_empty() {
+            return None;
+        }
+        if !window.histograms.is_empty() {
+            remarks.annotations.histograms_ignored_in_range(remarks.metric, remarks.span);
+        }
+        self.window(window.floats).map(Cell::Float)
+    }
 }
 
 impl<F: FnMut(Window<'_>) -> Option<f64>> WindowFunction for F {
     fn window(&mut self, window: Window<'_>) -> Option<f64> {
         self(window)
+    }
+}
+
+/// A function of floats with what it does where there are native histograms.
+pub(super) struct WithHistograms<F, M> {
+    pub(super) floats: F,
+    pub(super) mixed: M,
+}
+
+impl<F, M> WindowFunction for WithHistograms<F, M>
+where
+    F: WindowFunction,
+    M: FnMut(MixedWindow<'_>, &mut Remarks<'_>) -> Option<Cell>,
+{
+    fn series(&mut self, points: &[Point]) {
+        self.floats.series(points);
+    }
+
+    fn window(&mut self, window: Window<'_>) -> Option<f64> {
+        self.floats.window(window)
+    }
+
+    fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
+        (self.mixed)(window, remarks)
     }
 }
 
@@ -66,12 +167,21 @@ impl Evaluator<'_> {
                 let series = self.data.series(selector.fetch);
                 let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
                 let mut scratch = Vec::new();
-                for Series { labels, points } in series {
+                for Series { labels, points, histograms, start_timestamps } in series {
                     let points = real_points(points, &mut scratch);
-                    self.slide(range, steps, points, &mut matrix, &mut function, || Row {
-                        labels: labels.clone(),
-                        drop_name: false,
-                    })?;
+                    let row = || Row { labels: labels.clone(), drop_name: false };
+                    let histograms = histograms_of(histograms, selector.totals_only);
+                    if histograms.is_empty() && start_timestamps.is_empty() {
+                        self.slide(range, steps, points, &mut matrix, &mut function, row)?;
+                    } else {
+                        let samples = Samples {
+                            points,
+                            histograms: &histograms,
+                            start_timestamps,
+                            metric: labels.metric_name(),
+                        };
+                        self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                    }
                 }
                 Ok(matrix)
             }
@@ -80,11 +190,24 @@ impl Evaluator<'_> {
                 let inner = self.vector(inner, grid)?;
                 let mut matrix = StepMatrix::with_capacity(steps.count, inner.len());
                 let mut points = Vec::new();
-                for (row, cells) in inner.iter() {
+                for (row, cells) in inner.iter_cells() {
+                    if cells.histograms.iter().any(Option::is_some) {
+                        let (points, mut histograms) = points_of(cells, grid);
+                        histograms.iter_mut().for_each(forget_counter_reset);
+                        let samples = Samples {
+                            points: &points,
+                            histograms: &histograms,
+                            start_timestamps: &[],
+                            metric: row.labels.metric_name(),
+                        };
+                        let row = || row.clone();
+                        self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                        continue;
+                    }
                     points.clear();
                     points.extend(
                         grid.iter()
-                            .zip(cells)
+                            .zip(cells.floats)
                             .filter(|(_, value)| is_present(**value))
                             .map(|(at, value)| Point { at, value: *value }),
                     );
@@ -141,6 +264,92 @@ impl Evaluator<'_> {
         });
         Ok(())
     }
+
+    /// [`slide`](Self::slide) for a series that has native histograms or start timestamps.
+    fn slide_mixed(
+        &mut self,
+        range: &Range<'_>,
+        steps: Steps,
+        samples: &Samples<'_>,
+        matrix: &mut StepMatrix,
+        function: &mut impl WindowFunction,
+        row: impl FnOnce() -> Row,
+    ) -> Result<(), EvalError> {
+        let Samples { points, histograms, start_timestamps, metric } = *samples;
+        self.tick(points.len() + histograms.len() + steps.count)?;
+        self.check_growth(matrix)?;
+        let lookback_ms = self.options.lookback_delta_ms;
+        let mut remarks = Remarks { annotations: &mut self.annotations, metric, span: range.span };
+        function.series(points);
+        matrix.push_mixed(row, |mut cells| {
+            for (step, at) in steps.iter().enumerate() {
+                let end = range.reference.at(at);
+                let start = end.saturating_sub(range.length_ms);
+                let (after, until) = bounds(range, at, lookback_ms);
+                let skipped = points.partition_point(|point| point.at <= after);
+                let to = points.partition_point(|point| point.at <= until).max(skipped);
+                let floats = Window { points: &points[skipped..to], skipped, start, end, at, step };
+                let from = histograms.partition_point(|point| point.at <= after);
+                let to = histograms.partition_point(|point| point.at <= until).max(from);
+                let window = MixedWindow { floats, histograms: &histograms[from..to], start_timestamps };
+                if !window.floats.points.is_empty() || !window.histograms.is_empty() {
+                    cells.set(step, function.mixed(window, &mut remarks));
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The ends of a window: points after the first one and not after the second one are in it.
+fn bounds(range: &Range<'_>, at: TimestampMs, lookback_ms: i64) -> (TimestampMs, TimestampMs) {
+    let (before, after) = match range.modifier() {
+        None => (0, 0),
+        Some(RangeModifier::Anchored) => (lookback_ms, 0),
+        Some(RangeModifier::Smoothed) => (lookback_ms, lookback_ms),
+    };
+    let end = range.reference.at(at);
+    (end.saturating_sub(range.length_ms).saturating_sub(before), end.saturating_add(after))
+}
+
+/// What is known about counter resets is about neighbours in the store; the samples of a subquery are
+/// others. Source: Prometheus `promql/engine.go`, `evalSubquery`.
+fn forget_counter_reset(point: &mut HistogramPoint) {
+    if matches!(point.histogram.counter_reset, CounterReset::Reset | CounterReset::NotReset) {
+        Arc::make_mut(&mut point.histogram).counter_reset = CounterReset::Unknown;
+    }
+}
+
+/// The histograms without staleness markers, and without buckets if only their totals matter.
+pub(super) fn histograms_of(histograms: &[HistogramPoint], totals_only: bool) -> Cow<'_, [HistogramPoint]> {
+    let is_real = |point: &&HistogramPoint| !point.histogram.is_stale();
+    let histograms = if totals_only { totals_of(histograms) } else { Cow::Borrowed(histograms) };
+    if histograms.iter().all(|point| is_real(&point)) {
+        return histograms;
+    }
+    histograms.iter().filter(is_real).cloned().collect()
+}
+
+/// The histograms without their buckets, but with what those tell about counter resets.
+/// Source: Prometheus `promql/histogram_stats_iterator.go`.
+pub(super) fn totals_of(histograms: &[HistogramPoint]) -> Cow<'_, [HistogramPoint]> {
+    let mut previous: Option<&FloatHistogram> = None;
+    let totals = histograms.iter().map(|HistogramPoint { at, histogram }| {
+        let mut totals = FloatHistogram::empty(histogram.schema, Arc::default());
+        (totals.count, totals.sum) = (histogram.count, histogram.sum);
+        totals.counter_reset = match (histogram.counter_reset, previous) {
+            (CounterReset::Unknown, Some(previous)) if histogram.is_reset_after(previous) => {
+                CounterReset::Reset
+            }
+            (CounterReset::Unknown, Some(_)) => CounterReset::NotReset,
+            (known, _) => known,
+        };
+        if !histogram.is_stale() {
+            previous = Some(histogram);
+        }
+        HistogramPoint { at: *at, histogram: Arc::new(totals) }
+    });
+    totals.collect()
 }
 
 /// The points without staleness markers: ranges do not see them.

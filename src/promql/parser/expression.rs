@@ -273,10 +273,22 @@ impl Parser<'_> {
         }
         let mut args = args.into_iter();
         let param = if op.has_param() { args.next() } else { None };
+        if let (AggregateOp::CountValues, Some(Expr { kind: ExprKind::String(_), span })) = (op, &param) {
+            self.check_value_label(*span);
+        }
         // Without an argument there is an error, and the tree is never seen.
         let expr = args.next().unwrap_or(Expr { kind: ExprKind::String(String::new()), span });
         let aggregate = AggregateExpr { op, param, expr, grouping };
         Box::new(Expr { kind: ExprKind::Aggregate(Box::new(aggregate)), span })
+    }
+
+    /// What is no UTF-8 can name no label: for that `count_values` has words of its own.
+    fn check_value_label(&mut self, span: Span) {
+        let text = self.text(span);
+        if literal::unquote(text).is_none() {
+            self.errors.retain(|error| error.span != span);
+            self.error(span, format!("invalid label name \"{}\"", &text[1..text.len() - 1]));
+        }
     }
 
     /// `by (…)` or `without (…)`, if one of them follows.

@@ -175,6 +175,7 @@ fn errors_have_prometheus_places_and_words() {
     check(r#""\400""#, "1:1: parse error: escape sequence is an invalid Unicode code point");
     check(r#""\"#, "1:1: parse error: escape sequence not terminated");
     check(r#"a{b="\xff"}"#, r#"1:5: parse error: string "\xff" is not valid UTF-8"#);
+    check(r#"count_values("\xff", a)"#, r#"1:14: parse error: invalid label name "\xff""#);
     // Tokens where they do not belong.
     check("*1", "1:1: parse error: unexpected <op:*>");
     check("-=", "1:2: parse error: unexpected \"=\"");

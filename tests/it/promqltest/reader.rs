@@ -2,10 +2,10 @@
 
 use regex::Regex;
 
-use valmis::model::{TimestampMs, parse_duration_ms, parse_float};
+use valmis::model::{Labels, TimestampMs, parse_duration_ms, parse_float};
 use valmis::promql::EvalRange;
 
-use super::series::{SeriesLine, parse_metric, parse_series};
+use super::series::{SeriesLine, parse_metric, parse_offsets, parse_series};
 
 /// A command of a script.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(crate) enum Command {
 pub(crate) struct Load {
     pub(crate) step_ms: i64,
     pub(crate) series: Vec<SeriesLine>,
-    /// Series with start timestamps (`metric@st`).
-    pub(crate) with_start_timestamps: Vec<valmis::model::Labels>,
+    /// Since when samples count, relative to their own times (`metric@st`), by place.
+    pub(crate) start_offsets: Vec<(Labels, Vec<Option<i64>>)>,
     /// `load_with_nhcb`: classic histograms are loaded as native ones too.
     pub(crate) with_nhcb: bool,
 }
@@ -111,13 +111,16 @@ fn read_load(head: &str, body: &[&str]) -> Result<Load, String> {
     let mut load = Load {
         step_ms: duration(step.trim())?,
         series: Vec::new(),
-        with_start_timestamps: Vec::new(),
+        start_offsets: Vec::new(),
         with_nhcb: command == "load_with_nhcb",
     };
     for line in body {
         let metric = line.split_whitespace().next().unwrap_or_default();
         match metric.strip_suffix("@st") {
-            Some(metric) => load.with_start_timestamps.push(parse_metric(metric)?),
+            Some(name) => {
+                let offsets = parse_offsets(&line[metric.len()..])?;
+                load.start_offsets.push((parse_metric(name)?, offsets));
+            }
             None => load.series.push(parse_series(line)?),
         }
     }

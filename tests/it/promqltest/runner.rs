@@ -2,16 +2,20 @@
 //! modifiers at other times, and as one step of a range query.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use valmis::model::{Labels, LineColumn, Matcher, Point, Series, TimestampMs, is_stale};
+use valmis::model::{
+    FloatHistogram, HistogramPoint, Labels, LineColumn, Point, Series, StartTimestamp, TimestampMs, is_stale,
+};
 use valmis::promql::{
     AnnotationKind, AtModifier, EvalOptions, EvalRange, Expr, ExprKind, Features, InstantSample, Output,
     Value, eval, parse_with, prefetch,
 };
 use valmis::storage::MemoryStorage;
 
+use super::histogram::converted;
 use super::reader::{Command, Eval, Expected, Load};
 use super::series::{SequenceValue, SeriesLine};
 
@@ -24,15 +28,11 @@ pub(crate) struct Report {
     pub(crate) passed: usize,
     /// Each failure with its line.
     pub(crate) failures: Vec<String>,
-    /// Statements that read or expect native histograms.
-    pub(crate) native_histogram: usize,
-    /// Statements that read series loaded with start timestamps.
-    pub(crate) start_timestamp: usize,
 }
 
 impl Report {
     pub(crate) fn statements(&self) -> usize {
-        self.passed + self.failures.len() + self.native_histogram + self.start_timestamp
+        self.passed + self.failures.len()
     }
 }
 
@@ -40,21 +40,12 @@ impl Report {
 pub(crate) struct Runner {
     storage: MemoryStorage,
     options: EvalOptions,
-    /// Series with native histograms, which the storage does not hold.
-    native_histograms: Vec<Labels>,
-    start_timestamps: Vec<Labels>,
     report: Report,
 }
 
 impl Runner {
     pub(crate) fn new(options: EvalOptions) -> Self {
-        Self {
-            storage: MemoryStorage::new(),
-            options,
-            native_histograms: Vec::new(),
-            start_timestamps: Vec::new(),
-            report: Report::default(),
-        }
+        Self { storage: MemoryStorage::new(), options, report: Report::default() }
     }
 
     pub(crate) fn run(mut self, commands: &[Command]) -> Report {
@@ -62,8 +53,6 @@ impl Runner {
             match command {
                 Command::Clear => {
                     self.storage.clear();
-                    self.native_histograms.clear();
-                    self.start_timestamps.clear();
                 }
                 Command::Load(load) => self.load(load),
                 Command::Eval(statement) => self.eval(statement),
@@ -73,40 +62,40 @@ impl Runner {
     }
 
     fn load(&mut self, load: &Load) {
-        self.start_timestamps.extend_from_slice(&load.with_start_timestamps);
-        for SeriesLine { labels, values } in &load.series {
-            if values.iter().any(|value| matches!(value, SequenceValue::Histogram)) {
-                self.native_histograms.push(labels.clone());
-            }
-            if load.with_nhcb
-                && let Some(name) = ["_bucket", "_count", "_sum"]
-                    .iter()
-                    .find_map(|suffix| labels.metric_name().strip_suffix(suffix))
-            {
-                self.native_histograms.push(labels.builder().set("__name__", name).remove("le").build());
-            }
-            let points = values.iter().enumerate().filter_map(|(index, value)| match value {
-                SequenceValue::Float(value) => Some(Point { at: index as i64 * load.step_ms, value: *value }),
-                SequenceValue::Omitted | SequenceValue::Histogram => None,
+        for (labels, offsets) in &load.start_offsets {
+            let starts = offsets.iter().enumerate().filter_map(|(index, offset)| {
+                let at = index as i64 * load.step_ms;
+                Some(StartTimestamp { at, start: at + (*offset)? })
             });
+            // As in Prometheus 0 is no start.
+            self.storage.load_start_timestamps(labels, starts.filter(|known| known.start != 0));
+        }
+        for SeriesLine { labels, values } in &load.series {
+            let (mut points, mut histograms) = (Vec::new(), Vec::new());
+            for (index, value) in values.iter().enumerate() {
+                let at = index as i64 * load.step_ms;
+                match value {
+                    SequenceValue::Omitted => {}
+                    SequenceValue::Float(value) => points.push(Point { at, value: *value }),
+                    SequenceValue::Histogram { histogram, .. } => {
+                        histograms.push(HistogramPoint { at, histogram: Arc::clone(histogram) });
+                    }
+                }
+            }
             self.storage.load(labels, points);
+            self.storage.load_histograms(labels, histograms);
+        }
+        if load.with_nhcb {
+            for (labels, histograms) in converted(&load.series, load.step_ms) {
+                self.storage.load_histograms(&labels, histograms);
+            }
         }
     }
 
     fn eval(&mut self, statement: &Eval) {
         let failed = |what: String| format!("line {}: {}: {what}", statement.line, statement.query);
         let result = match parse_with(&statement.query, Features::ALL) {
-            Ok(expr) => {
-                if expects_histogram(statement) || selects_any(&expr, &self.native_histograms) {
-                    self.report.native_histogram += 1;
-                    return;
-                }
-                if selects_any(&expr, &self.start_timestamps) {
-                    self.report.start_timestamp += 1;
-                    return;
-                }
-                self.check(statement, &expr)
-            }
+            Ok(expr) => self.check(statement, &expr),
             Err(errors) => match &statement.fail {
                 Some(text) if text.matches(&errors[0].message) => Ok(()),
                 _ => Err(errors[0].to_string()),
@@ -153,8 +142,13 @@ impl Runner {
         let samples: Vec<InstantSample> = series
             .iter()
             .filter_map(|series| {
+                let labels = series.labels.clone();
+                if let Some(point) = series.histograms.iter().find(|point| point.at == at) {
+                    let histogram = Some(Arc::clone(&point.histogram));
+                    return Some(InstantSample { labels, at, value: 0.0, histogram });
+                }
                 let point = series.points.iter().find(|point| point.at == at)?;
-                Some(InstantSample { labels: series.labels.clone(), at, value: point.value })
+                Some(InstantSample::float(labels, at, point.value))
             })
             .collect();
         let value = match output.value {
@@ -247,14 +241,19 @@ fn compare_vector(
 ) -> Result<(), String> {
     let places: HashMap<&Labels, usize> =
         expected.iter().enumerate().map(|(place, line)| (&line.labels, place)).collect();
-    for (position, InstantSample { labels, value, .. }) in samples.iter().enumerate() {
+    for (position, InstantSample { labels, value, histogram, .. }) in samples.iter().enumerate() {
         let place = *places.get(labels).ok_or_else(|| format!("unexpected metric {labels} with {value}"))?;
         if statement.ordered && place != position {
             return Err(format!("expected {labels} at position {place}, it is at {position}"));
         }
-        match expected[place].values.first() {
-            Some(SequenceValue::Float(expected)) => near(*expected, *value, labels)?,
-            other => return Err(format!("expected {other:?} for {labels}, got {value}")),
+        match (expected[place].values.first(), histogram) {
+            (Some(SequenceValue::Float(expected)), None) => near(*expected, *value, labels)?,
+            (Some(SequenceValue::Histogram { histogram, has_hint }), Some(found)) => {
+                same_histogram(histogram, found, *has_hint, labels)?;
+            }
+            (other, _) => {
+                return Err(format!("expected {other:?} for {labels}, got {value} {histogram:?}"));
+            }
         }
     }
     let missing = expected.iter().find(|line| !samples.iter().any(|sample| sample.labels == line.labels));
@@ -265,12 +264,12 @@ fn compare_matrix(range: &EvalRange, series: &[Series], expected: &[SeriesLine])
     if !series.is_sorted_by(|a, b| a.labels <= b.labels) {
         return Err("the matrix is not sorted by labels".to_owned());
     }
-    for Series { labels, points } in series {
+    for Series { labels, points, histograms, .. } in series {
         let line = expected.iter().find(|line| line.labels == *labels);
         let line = line.ok_or_else(|| format!("unexpected metric {labels} with {points:?}"))?;
         let values = line.values.iter().enumerate().filter_map(|(index, value)| match value {
             SequenceValue::Float(value) => Some((range.start + index as i64 * range.step_ms, *value)),
-            SequenceValue::Omitted | SequenceValue::Histogram => None,
+            SequenceValue::Omitted | SequenceValue::Histogram { .. } => None,
         });
         let values: Vec<_> = values.collect();
         if values.len() != points.len() {
@@ -282,9 +281,44 @@ fn compare_matrix(range: &EvalRange, series: &[Series], expected: &[SeriesLine])
             }
             near(value, point.value, labels).map_err(|what| format!("{what} at {at} of {points:?}"))?;
         }
+        let expected = line.values.iter().enumerate().filter_map(|(index, value)| match value {
+            SequenceValue::Histogram { histogram, has_hint } => {
+                Some((range.start + index as i64 * range.step_ms, histogram, *has_hint))
+            }
+            SequenceValue::Omitted | SequenceValue::Float(_) => None,
+        });
+        let expected: Vec<_> = expected.collect();
+        if !expected.iter().map(|(at, ..)| *at).eq(histograms.iter().map(|point| point.at)) {
+            return Err(format!("expected {} histograms for {labels}, got {histograms:?}", expected.len()));
+        }
+        for ((at, expected, has_hint), found) in expected.into_iter().zip(histograms) {
+            same_histogram(expected, &found.histogram, has_hint, labels)
+                .map_err(|what| format!("{what} at {at}"))?;
+        }
     }
     let missing = expected.iter().find(|line| !series.iter().any(|series| series.labels == line.labels));
     missing.map_or(Ok(()), |line| Err(format!("expected metric {} not found", line.labels)))
+}
+
+/// Source: `promqltest/test.go`, `compareNativeHistogram`.
+fn same_histogram(
+    expected: &FloatHistogram,
+    found: &FloatHistogram,
+    compare_hint: bool,
+    what: impl std::fmt::Display,
+) -> Result<(), String> {
+    let near = |(a, b): (&(i32, f64), &(i32, f64))| a.0 == b.0 && almost_equal(a.1, b.1);
+    let same_buckets = |a: &[(i32, f64)], b: &[(i32, f64)]| a.len() == b.len() && a.iter().zip(b).all(near);
+    let same = expected.schema == found.schema
+        && almost_equal(expected.count, found.count)
+        && almost_equal(expected.sum, found.sum)
+        && expected.zero_threshold == found.zero_threshold
+        && almost_equal(expected.zero_count, found.zero_count)
+        && expected.custom_values() == found.custom_values()
+        && same_buckets(expected.positive(), found.positive())
+        && same_buckets(expected.negative(), found.negative())
+        && (!compare_hint || expected.counter_reset == found.counter_reset);
+    if same { Ok(()) } else { Err(format!("expected {expected:?} for {what}, got {found:?}")) }
 }
 
 fn near(expected: f64, found: f64, what: impl std::fmt::Display) -> Result<(), String> {
@@ -308,32 +342,6 @@ fn almost_equal(a: f64, b: f64) -> bool {
         return difference < EPSILON * f64::MIN_POSITIVE;
     }
     difference / sum.min(f64::MAX) < EPSILON
-}
-
-fn expects_histogram(statement: &Eval) -> bool {
-    match &statement.expected {
-        Expected::Series(lines) => {
-            lines.iter().any(|line| line.values.iter().any(|value| matches!(value, SequenceValue::Histogram)))
-        }
-        Expected::Scalar(_) | Expected::String(_) => false,
-    }
-}
-
-/// Whether any selector of the expression matches one of the series.
-fn selects_any(expr: &Expr, series: &[Labels]) -> bool {
-    let mut found = false;
-    let mut expr = expr.clone();
-    visit(&mut expr, false, &mut |node, _| {
-        let matchers: &[Matcher] = match &node.kind {
-            ExprKind::Vector(vector) => &vector.matchers,
-            ExprKind::Matrix(matrix) => &matrix.selector.matchers,
-            _ => return,
-        };
-        found |= series
-            .iter()
-            .any(|labels| matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()))));
-    });
-    found
 }
 
 /// The query with all selectors pinned to the instant, to be asked at other instants: the result must
@@ -420,6 +428,18 @@ fn a_wrong_result_fails() {
         "load 1m\n  m 1 2\n\neval instant at 1m m\n  m 3\n",
         &["line 4: m: expected 3 for {__name__=\"m\"}, got 2"],
     );
+    let histogram = "load 1m\n  m {{sum:1 buckets:[1]}}x1\n\neval instant at 1m";
+    check(&format!("{histogram} m\n  m {{{{sum:1 buckets:[1]}}}}\n"), &[]);
+    for wrong in [
+        "sum:2 buckets:[1]",
+        "sum:1 buckets:[2]",
+        "sum:1 buckets:[1] offset:1",
+        "sum:1 buckets:[1] counter_reset_hint:gauge",
+    ] {
+        let script = format!("{histogram} m\n  m {{{{{wrong}}}}}\n");
+        let commands = super::reader::read(&script).expect("a script");
+        assert_eq!(Runner::new(EvalOptions::default()).run(&commands).failures.len(), 1, "{wrong}");
+    }
     check("eval instant at 1m m\n  m 3\n", &["line 1: m: expected metric {__name__=\"m\"} not found"]);
     check("eval instant at 1m 1\n  expect fail\n  1\n", &["line 1: 1: expected a failure"]);
     check(

@@ -1,7 +1,13 @@
 //! Series in promqltest's notation: `metric{label="value"} 0+10x5 _ stale {{…}}`.
 
-use valmis::model::{Labels, METRIC_NAME, MatchOp, parse_float, stale_nan};
+use std::sync::Arc;
+
+use valmis::model::{
+    FloatHistogram, Labels, METRIC_NAME, MatchOp, parse_duration_ms, parse_float, stale_nan,
+};
 use valmis::promql::parse_selector;
+
+use super::histogram::{Literal, parse_histogram};
 
 /// A series with its values at equal distances.
 #[derive(Debug, Clone)]
@@ -11,14 +17,18 @@ pub(crate) struct SeriesLine {
 }
 
 /// One place of a sequence.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum SequenceValue {
     /// `_`
     Omitted,
     /// A number, or the staleness marker.
     Float(f64),
-    /// `{{…}}`: that there is a native histogram, not which.
-    Histogram,
+    /// `{{…}}`
+    Histogram {
+        histogram: Arc<FloatHistogram>,
+        /// Whether it says what is known about counter resets.
+        has_hint: bool,
+    },
 }
 
 /// Reads a line.
@@ -66,10 +76,44 @@ fn parse_sequence(text: &str) -> Result<Vec<SequenceValue>, String> {
     while !rest.is_empty() {
         let end = if rest.starts_with("{{") { histogram_item_end(rest)? } else { word_end(rest) };
         let (item, after) = rest.split_at(end);
-        parse_item(item, &mut values).ok_or_else(|| format!("not a value: `{item}`"))?;
+        if item.starts_with("{{") {
+            parse_histograms(item, &mut values)?;
+        } else {
+            parse_item(item, &mut values).ok_or_else(|| format!("not a value: `{item}`"))?;
+        }
         rest = after.trim_start();
     }
     Ok(values)
+}
+
+/// Durations in milliseconds as `metric@st` lines have them: `-30s`, `-1mx15`, `-30s-1mx2`, `_`.
+pub(crate) fn parse_offsets(text: &str) -> Result<Vec<Option<i64>>, String> {
+    let mut offsets = Vec::new();
+    for item in text.split_whitespace() {
+        let wrong = || format!("not a duration: `{item}`");
+        let (expression, times) = match item.split_once('x') {
+            Some((expression, times)) => (expression, times.parse::<i64>().map_err(|_| wrong())?),
+            None => (item, i64::from(item == "_")),
+        };
+        if expression == "_" {
+            offsets.extend((0..times).map(|_| None));
+            continue;
+        }
+        let sign = expression.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-'));
+        let (first, delta) = expression.split_at(sign.map_or(expression.len(), |(at, _)| at));
+        let first = signed_duration(first).ok_or_else(wrong)?;
+        let delta = if delta.is_empty() { 0 } else { signed_duration(delta).ok_or_else(wrong)? };
+        offsets.extend((0..=times).map(|n| Some(first + n * delta)));
+    }
+    Ok(offsets)
+}
+
+fn signed_duration(text: &str) -> Option<i64> {
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(text) => (-1, text),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    parse_duration_ms(text).ok().map(|ms| sign * ms)
 }
 
 fn word_end(text: &str) -> usize {
@@ -91,15 +135,34 @@ fn histogram_item_end(text: &str) -> Result<usize, String> {
     Ok(end + word_end(&text[end..]))
 }
 
-fn parse_item(item: &str, values: &mut Vec<SequenceValue>) -> Option<()> {
-    if item.starts_with("{{") {
-        let times = match item.rsplit_once("}}")?.1 {
-            "" => 1,
-            repeat => repeat.strip_prefix('x')?.parse::<usize>().ok()? + 1,
-        };
-        values.extend(std::iter::repeat_n(SequenceValue::Histogram, times));
-        return Some(());
+/// `{{…}}`, `{{…}}xN`, `{{…}}+{{…}}xN` or `{{…}}-{{…}}xN`.
+fn parse_histograms(item: &str, values: &mut Vec<SequenceValue>) -> Result<(), String> {
+    let wrong = || format!("not a histogram: `{item}`");
+    let (literals, repeat) = item.rsplit_once("}}").ok_or_else(wrong)?;
+    let times = match repeat {
+        "" => 0,
+        repeat => repeat.strip_prefix('x').and_then(|times| times.parse::<usize>().ok()).ok_or_else(wrong)?,
+    };
+    let (first, delta) = match literals.split_once("}}") {
+        Some((first, delta)) => (parse_histogram(first)?, Some(delta)),
+        None => (parse_histogram(literals)?, None),
+    };
+    let delta = delta.map(|delta| Ok((delta.starts_with('-'), parse_histogram(&delta[1..])?)));
+    let delta: Option<(bool, Literal)> = delta.transpose().map_err(|error: String| error)?;
+    let has_hint = delta.as_ref().map_or(first.has_hint, |(_, delta)| delta.has_hint);
+    let mut histogram = first.histogram;
+    for _ in 0..=times {
+        values.push(SequenceValue::Histogram { histogram: Arc::new(histogram.clone()), has_hint });
+        if let Some((negative, delta)) = &delta {
+            let delta = &delta.histogram;
+            let next = if *negative { histogram.minus(delta) } else { histogram.plus(delta) };
+            histogram = next.map_err(|error| error.to_string())?.0;
+        }
     }
+    Ok(())
+}
+
+fn parse_item(item: &str, values: &mut Vec<SequenceValue>) -> Option<()> {
     if let Some(repeat) = item.strip_prefix('_') {
         let times = if repeat.is_empty() { 1 } else { repeat.strip_prefix('x')?.parse().ok()? };
         values.extend(std::iter::repeat_n(SequenceValue::Omitted, times));
@@ -144,6 +207,17 @@ fn number(text: &str) -> Option<f64> {
 }
 
 #[test]
+fn offsets_expand() {
+    let check = |text: &str, expected: &[Option<i64>]| {
+        assert_eq!(parse_offsets(text).as_deref(), Ok(expected), "{text}");
+    };
+    check("_ _x2 -30s", &[None, None, None, Some(-30_000)]);
+    check("-1mx1 +1ms", &[Some(-60_000), Some(-60_000), Some(1)]);
+    check("1s-1mx1 0", &[Some(1_000), Some(-59_000), Some(0)]);
+    assert!(parse_offsets("1").is_err());
+}
+
+#[test]
 fn sequences_expand() {
     let check = |text: &str, expected: &[f64]| {
         let line = parse_series(&format!("m{{a=\"b c\"}} {text}")).expect("a series");
@@ -153,7 +227,7 @@ fn sequences_expand() {
             .map(|value| match value {
                 SequenceValue::Omitted => -1.0,
                 SequenceValue::Float(value) => *value,
-                SequenceValue::Histogram => -2.0,
+                SequenceValue::Histogram { histogram, .. } => -histogram.sum,
             })
             .collect();
         assert_eq!(found, expected, "{text}");
@@ -162,5 +236,5 @@ fn sequences_expand() {
     check("0+10x2", &[0.0, 10.0, 20.0]);
     check("5-2x1 7x1", &[5.0, 3.0, 7.0, 7.0]);
     check("_ _x2 1e+2", &[-1.0, -1.0, -1.0, 100.0]);
-    check("{{schema:1 buckets:[1 2]}}x1 {{}}+{{sum:1}}x2 3", &[-2.0, -2.0, -2.0, -2.0, -2.0, 3.0]);
+    check("{{schema:1 sum:7}}x1 {{sum:2}}+{{sum:1}}x2 3", &[-7.0, -7.0, -2.0, -3.0, -4.0, 3.0]);
 }

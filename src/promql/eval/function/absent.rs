@@ -2,8 +2,7 @@
 
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::eval::Evaluator;
-use crate::promql::eval::matrix::{Row, StepMatrix, is_present};
-use crate::promql::eval::window::Window;
+use crate::promql::eval::matrix::{Row, StepMatrix};
 use crate::promql::plan::{Kind, Node, Range, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
@@ -28,7 +27,7 @@ impl Evaluator<'_> {
     ) -> Result<StepMatrix, EvalError> {
         let (_, range) = range_arg(args)?;
         check_modifier("absent_over_time", range)?;
-        let present = self.over_windows(range, steps, |_: Window<'_>| Some(1.0))?;
+        let present = self.presence(range, steps)?;
         let labels = match range {
             Range { source: Source::Selector(selector), .. } => certain_labels(&selector.vector.matchers),
             Range { source: Source::Subquery { .. }, .. } => Labels::empty(),
@@ -40,9 +39,9 @@ impl Evaluator<'_> {
 /// One series with the value 1 wherever a vector is empty.
 fn complement(vector: &StepMatrix, row: Row, steps: Steps) -> StepMatrix {
     let mut seen = vec![false; steps.count];
-    for (_, cells) in vector.iter() {
-        for (seen, cell) in seen.iter_mut().zip(cells) {
-            *seen |= is_present(*cell);
+    for (_, cells) in vector.iter_cells() {
+        for (step, seen) in seen.iter_mut().enumerate() {
+            *seen |= cells.is_present(step);
         }
     }
     let mut matrix = StepMatrix::new(steps.count);

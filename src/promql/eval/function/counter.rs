@@ -1,9 +1,24 @@
 //! How values change within a window: rates, differences, changes and resets.
 
-use crate::model::{Point, TimestampMs};
+use crate::model::{CounterReset, FloatHistogram, Point, TimestampMs};
 use crate::promql::ast::RangeModifier;
-use crate::promql::eval::window::{Extended, Window, WindowFunction};
+use crate::promql::eval::difference::Difference;
+use crate::promql::eval::matrix::Cell;
+use crate::promql::eval::window::{Extended, MixedWindow, Remarks, Window, WindowFunction};
 use crate::promql::plan::Range;
+
+/// What was seen within a window: counters, or the counts of histograms.
+struct Observed {
+    first_at: TimestampMs,
+    last_at: TimestampMs,
+    intervals: usize,
+    /// When the counting began, if that was within the window: there is nothing to extend then.
+    started_at: Option<TimestampMs>,
+    /// The first value.
+    first: f64,
+    /// The difference between the last and the first value, resets made up for.
+    difference: f64,
+}
 
 /// `rate`, `increase` and `delta`.
 ///
@@ -56,26 +71,41 @@ impl Rate {
             let resets = self.resets[from..].iter().take_while(|(place, _)| within.contains(place));
             difference = resets.fold(difference, |sum, (_, before)| sum + before);
         }
-        let seconds = |from: TimestampMs, to: TimestampMs| (to - from) as f64 / 1000.0;
-        let sampled = seconds(first.at, last.at);
-        let average = sampled / intervals as f64;
+        let observed = Observed {
+            first_at: first.at,
+            last_at: last.at,
+            intervals,
+            started_at: None,
+            first: first.value,
+            difference,
+        };
+        Some(difference * self.factor(window.start, window.end, &observed))
+    }
+
+    /// What a difference is multiplied with to be that of the whole window, or per second.
+    fn factor(&self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
+        let mut sampled = seconds(observed.first_at, observed.last_at);
+        let average = if observed.intervals == 0 { 0.0 } else { sampled / observed.intervals as f64 };
         // Samples come at their own pace: a boundary within 1.1 intervals may well have been reached.
         let threshold = average * 1.1;
-        let mut to_start = seconds(window.start, first.at);
+        let mut to_start = seconds(start, observed.first_at);
         if to_start >= threshold {
             to_start = average / 2.0;
         }
-        if self.counter {
+        if let Some(started_at) = observed.started_at {
+            sampled = seconds(started_at, observed.last_at);
+            to_start = 0.0;
+        } else if self.counter {
             // A counter is never negative: it cannot have begun before it was 0.
             let mut to_zero = to_start;
-            if difference > 0.0 && first.value >= 0.0 {
-                to_zero = sampled * (first.value / difference);
+            if observed.difference > 0.0 && observed.first >= 0.0 {
+                to_zero = sampled * (observed.first / observed.difference);
             }
             if to_zero < to_start {
                 to_start = to_zero;
             }
         }
-        let mut to_end = seconds(last.at, window.end);
+        let mut to_end = seconds(observed.last_at, end);
         if to_end >= threshold {
             to_end = average / 2.0;
         }
@@ -83,7 +113,7 @@ impl Rate {
         if self.per_second {
             factor /= self.range_seconds();
         }
-        Some(difference * factor)
+        factor
     }
 
     /// The difference between the values at both boundaries.
@@ -129,24 +159,182 @@ impl WindowFunction for Rate {
             Some(modifier) => self.extended(window, modifier == RangeModifier::Smoothed),
         }
     }
+
+    fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
+        let (floats, histograms) = (window.floats.points, window.histograms);
+        if !floats.is_empty() && !histograms.is_empty() {
+            remarks.annotations.mixed_floats_and_histograms(remarks.metric, remarks.span);
+            return None;
+        }
+        if histograms.is_empty() {
+            let counted = self.counter && self.modifier.is_none();
+            let value = if counted { self.counted(window, remarks) } else { self.window(window.floats) };
+            return value.map(Cell::Float);
+        }
+        let (start, end) = (window.floats.start, window.floats.end);
+        let increase = match self.modifier {
+            None => self.extrapolated_histogram(window, remarks)?,
+            Some(modifier) => {
+                let smoothed = modifier == RangeModifier::Smoothed;
+                let mut difference = Difference { counter: self.counter, remarks };
+                let increase = difference.between(histograms, start, end, smoothed)?;
+                if self.per_second { increase.divided(self.range_seconds()) } else { increase }
+            }
+        };
+        Some(increase.with_counter_reset(CounterReset::Gauge).into())
+    }
 }
 
-/// `irate`: from the last two points.
-pub(super) fn instant_rate(window: Window<'_>) -> Option<f64> {
-    let (before, last) = last_two(window)?;
-    let increase = if last.value < before.value { last.value } else { last.value - before.value };
-    Some(increase / ((last.at - before.at) as f64 / 1000.0))
+impl Rate {
+    /// The increase of a counter that may say when its counting began: what it counted before the first
+    /// sample belongs to the window if that was within it.
+    /// Source: Prometheus `promql/functions.go`, `extrapolatedRate`.
+    fn counted(&self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<f64> {
+        let points = window.floats.points;
+        let (first, last) = (window.floats.first(), window.floats.last());
+        let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
+        remark_overlap(window, &times, remarks);
+        let resets = points
+            .windows(2)
+            .filter(|pair| pair[1].value < pair[0].value || window.is_restarted(pair[0].at, pair[1].at));
+        let mut difference = resets.fold(last.value - first.value, |sum, pair| sum + pair[0].value);
+        let started_at = window.start_within(first.at);
+        if started_at.is_some() {
+            difference += first.value;
+        } else if points.len() == 1 {
+            return None;
+        }
+        let observed = Observed {
+            first_at: first.at,
+            last_at: last.at,
+            intervals: points.len() - 1,
+            started_at,
+            first: first.value,
+            difference,
+        };
+        Some(difference * self.factor(window.floats.start, window.floats.end, &observed))
+    }
+
+    /// The same of histograms, and what `delta` makes of them.
+    fn extrapolated_histogram(
+        &self,
+        window: MixedWindow<'_>,
+        remarks: &mut Remarks<'_>,
+    ) -> Option<FloatHistogram> {
+        let points = window.histograms;
+        let (first, last) = (points.first()?, points.last()?);
+        let started_at = if self.counter { window.start_within(first.at) } else { None };
+        if self.counter {
+            let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
+            remark_overlap(window, &times, remarks);
+        }
+        let mut difference = Difference { counter: self.counter, remarks };
+        let increase = match (points.len(), started_at) {
+            (1, None) => return None,
+            (1, Some(_)) => FloatHistogram::clone(&first.histogram),
+            (_, None) => difference.of(window)?,
+            (_, Some(_)) => {
+                let increase = difference.of(window)?;
+                difference.plus(&increase, &first.histogram)?
+            }
+        };
+        let observed = Observed {
+            first_at: first.at,
+            last_at: last.at,
+            intervals: points.len() - 1,
+            started_at,
+            first: first.histogram.count,
+            difference: increase.count,
+        };
+        Some(increase.multiplied(self.factor(window.floats.start, window.floats.end, &observed)))
+    }
 }
 
-/// `idelta`: from the last two points.
-pub(super) fn instant_delta(window: Window<'_>) -> Option<f64> {
-    let (before, last) = last_two(window)?;
-    Some(last.value - before.value)
+fn remark_overlap(window: MixedWindow<'_>, times: &[TimestampMs], remarks: &mut Remarks<'_>) {
+    if window.has_overlap(times) {
+        remarks.annotations.start_overlap(remarks.metric, remarks.span);
+    }
 }
 
-fn last_two(window: Window<'_>) -> Option<(&Point, &Point)> {
-    let [.., before, last] = window.points else { return None };
-    (before.at != last.at).then_some((before, last))
+/// `irate` and `idelta`: from the last two points.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InstantChange {
+    /// Per second, and a decrease is a reset.
+    pub(super) rate: bool,
+}
+
+impl InstantChange {
+    fn between(self, before: &Point, last: &Point, restarted: bool) -> Option<f64> {
+        if before.at == last.at {
+            return None;
+        }
+        let reset = self.rate && (last.value < before.value || restarted);
+        let change = if reset { last.value } else { last.value - before.value };
+        Some(if self.rate { change / seconds(before.at, last.at) } else { change })
+    }
+}
+
+fn seconds(from: TimestampMs, to: TimestampMs) -> f64 {
+    (to - from) as f64 / 1000.0
+}
+
+impl WindowFunction for InstantChange {
+    fn window(&mut self, window: Window<'_>) -> Option<f64> {
+        let [.., before, last] = window.points else { return None };
+        self.between(before, last, false)
+    }
+
+    /// Source: Prometheus `promql/functions.go`, `instantValue`.
+    fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
+        let samples = in_order(window);
+        let [.., (before_at, before), (last_at, last)] = samples[..] else { return None };
+        let (metric, span) = (remarks.metric, remarks.span);
+        let restarted = window.is_restarted(before_at, last_at);
+        match (before, last) {
+            (Sample::Float(before), Sample::Float(last)) => {
+                let point = |at, value| Point { at, value };
+                self.between(&point(before_at, before), &point(last_at, last), restarted).map(Cell::Float)
+            }
+            (Sample::Histogram(before), Sample::Histogram(last)) => {
+                let gauges = [before, last].map(|one| one.counter_reset == CounterReset::Gauge);
+                if self.rate && gauges.contains(&true) {
+                    remarks.annotations.histogram_not_counter(metric, span);
+                }
+                if !self.rate && gauges.contains(&false) {
+                    remarks.annotations.histogram_not_gauge(metric, span);
+                }
+                let mut change = if self.rate && (restarted || last.is_reset_after(before)) {
+                    last.clone()
+                } else {
+                    Difference { counter: self.rate, remarks }.minus(last, before)?
+                };
+                if self.rate {
+                    change = change.divided(seconds(before_at, last_at));
+                }
+                Some(change.with_counter_reset(CounterReset::Gauge).into())
+            }
+            _ => {
+                remarks.annotations.mixed_floats_and_histograms(metric, span);
+                None
+            }
+        }
+    }
+}
+
+/// A sample of a window with histograms.
+#[derive(Debug, Clone, Copy)]
+enum Sample<'w> {
+    Float(f64),
+    Histogram(&'w FloatHistogram),
+}
+
+/// The floats and the histograms of a window by time.
+fn in_order(window: MixedWindow<'_>) -> Vec<(TimestampMs, Sample<'_>)> {
+    let floats = window.floats.points.iter().map(|point| (point.at, Sample::Float(point.value)));
+    let histograms = window.histograms.iter().map(|point| (point.at, Sample::Histogram(&point.histogram)));
+    let mut samples: Vec<_> = floats.chain(histograms).collect();
+    samples.sort_by_key(|(at, _)| *at);
+    samples
 }
 
 /// `changes` and `resets`: how many neighbouring values satisfy a condition.
@@ -155,6 +343,10 @@ fn last_two(window: Window<'_>) -> Option<(&Point, &Point)> {
 #[derive(Debug)]
 pub(super) struct PairCount {
     condition: fn(f64, f64) -> bool,
+    /// The condition for histograms; between a float and a histogram it always holds.
+    histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
+    /// Whether the counting beginning anew is such a condition too.
+    restarts: bool,
     anchored: bool,
     /// The places of the later points of such pairs.
     places: Vec<usize>,
@@ -163,17 +355,23 @@ pub(super) struct PairCount {
 impl PairCount {
     /// How often the value changed. A NaN is no change from a NaN.
     pub(super) fn changes(range: &Range<'_>) -> Self {
-        Self::new(range, |before, after| before != after && !(before.is_nan() && after.is_nan()))
+        let differ = |before: f64, after: f64| before != after && !(before.is_nan() && after.is_nan());
+        Self::new(range, differ, |before, after| before != after, false)
     }
 
     /// How often the value decreased.
     pub(super) fn resets(range: &Range<'_>) -> Self {
-        Self::new(range, |before, after| after < before)
+        Self::new(range, |before, after| after < before, |before, after| after.is_reset_after(before), true)
     }
 
-    fn new(range: &Range<'_>, condition: fn(f64, f64) -> bool) -> Self {
+    fn new(
+        range: &Range<'_>,
+        condition: fn(f64, f64) -> bool,
+        histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
+        restarts: bool,
+    ) -> Self {
         let anchored = range.modifier() == Some(RangeModifier::Anchored);
-        Self { condition, anchored, places: Vec::new() }
+        Self { condition, histograms, restarts, anchored, places: Vec::new() }
     }
 }
 
@@ -201,5 +399,26 @@ impl WindowFunction for PairCount {
         let end = window.skipped + window.points.len();
         let count = |place: usize| self.places.partition_point(|pair| *pair < place);
         Some((count(end) - count(first + 1)) as f64)
+    }
+
+    fn mixed(&mut self, window: MixedWindow<'_>, _: &mut Remarks<'_>) -> Option<Cell> {
+        let samples = in_order(window);
+        let mut first = 0;
+        if self.anchored {
+            let before = samples.partition_point(|(at, _)| *at <= window.floats.start);
+            if before == samples.len() {
+                return None;
+            }
+            first = before.saturating_sub(1);
+        }
+        let holds = |pair: &&[(TimestampMs, Sample<'_>)]| {
+            let holds = match (pair[0].1, pair[1].1) {
+                (Sample::Float(before), Sample::Float(after)) => (self.condition)(before, after),
+                (Sample::Histogram(before), Sample::Histogram(after)) => (self.histograms)(before, after),
+                _ => true,
+            };
+            holds || (self.restarts && window.is_restarted(pair[0].0, pair[1].0))
+        };
+        Some(Cell::Float(samples[first..].windows(2).filter(holds).count() as f64))
     }
 }

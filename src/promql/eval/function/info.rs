@@ -1,13 +1,14 @@
 //! `info`: series with labels of the info series of their target.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::ast::{Expr, ExprKind};
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::error::failure;
 use crate::promql::eval::grouping::LabelKey;
-use crate::promql::eval::matrix::{Row, StepMatrix, absent, is_present};
+use crate::promql::eval::matrix::{Cell, Cells, Row, StepMatrix, is_present};
 use crate::promql::plan::{Call, Reference};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
@@ -84,7 +85,17 @@ impl Evaluator<'_> {
         let base = self.vector(arg(&call.args, 0)?, steps)?;
         let series = self.data.series(source.fetch);
         // The cells hold the times of the samples: of several info series the newest one counts.
-        let times = self.newest_of(series, |at| source.reference.at(at), steps, |point| point.at as f64)?;
+        let times = self.newest_of(
+            series,
+            |at| source.reference.at(at),
+            steps,
+            false,
+            |_, histogram| Cell::Histogram(Arc::clone(histogram)),
+            |point| point.at as f64,
+        )?;
+        if times.any_histogram() && !base.is_empty() {
+            return Err(failure("info sample should be float"));
+        }
         let key = LabelKey::on(&IDENTIFYING.map(str::to_owned));
         let mut targets: HashMap<Labels, ByName<'_>> = HashMap::new();
         for (index, row) in times.rows().iter().enumerate() {
@@ -92,7 +103,7 @@ impl Evaluator<'_> {
             by_name.entry(row.labels.metric_name()).or_default().push(index);
         }
         let mut result = StepMatrix::new(steps.count);
-        for (row, cells) in base.iter() {
+        for (row, cells) in base.iter_cells() {
             self.tick(steps.count)?;
             self.check_growth(&result)?;
             let target = key.of(&row.labels);
@@ -116,24 +127,33 @@ fn enrich(
     result: &mut StepMatrix,
     source: &InfoSource,
     row: &Row,
-    cells: &[f64],
+    cells: Cells<'_>,
     by_name: &ByName<'_>,
     times: &StepMatrix,
 ) -> Result<(), EvalError> {
-    let mut variants: BTreeMap<Vec<usize>, Vec<f64>> = BTreeMap::new();
-    for (step, value) in cells.iter().enumerate().filter(|(_, cell)| is_present(**cell)) {
+    let mut variants: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+    for step in (0..cells.floats.len()).filter(|step| cells.is_present(*step)) {
         let mut newest = Vec::new();
         for rows in by_name.values() {
             newest.extend(newest_at(rows, times, step)?);
         }
-        variants.entry(newest).or_insert_with(|| vec![absent(); cells.len()])[step] = *value;
+        variants.entry(newest).or_default().push(step);
     }
-    for (infos, cells) in variants {
+    for (infos, steps) in variants {
         if infos.is_empty() && !source.is_optional() {
             continue;
         }
         let labels = enriched_labels(source, &row.labels, &infos, times)?;
-        result.push_cells(Row { labels, drop_name: row.drop_name }, &cells);
+        let row = || Row { labels, drop_name: row.drop_name };
+        if cells.histograms.is_empty() {
+            result.push(row, |all| steps.iter().for_each(|step| all[*step] = cells.floats[*step]));
+        } else {
+            result.push_mixed(row, |mut all| {
+                for step in steps {
+                    all.set(step, cells.get(step));
+                }
+            });
+        }
     }
     Ok(())
 }

@@ -1,13 +1,26 @@
 //! Functions of single values.
 
+use crate::model::FloatHistogram;
 use crate::promql::eval::Evaluator;
-use crate::promql::eval::matrix::{StepMatrix, absent};
+use crate::promql::eval::matrix::{Cell, StepMatrix, absent};
 use crate::promql::numeric::{go_max, go_min};
 use crate::promql::plan::Node;
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 
 use super::{Function, arg};
+
+/// The function of this name, if it reads a number from each native histogram.
+pub(super) fn of_histogram(name: &str) -> Option<fn(&FloatHistogram) -> f64> {
+    Some(match name {
+        "histogram_avg" => |histogram| histogram.sum / histogram.count,
+        "histogram_count" => |histogram| histogram.count,
+        "histogram_stddev" => |histogram| histogram.variance().sqrt(),
+        "histogram_stdvar" => FloatHistogram::variance,
+        "histogram_sum" => |histogram| histogram.sum,
+        _ => return None,
+    })
+}
 
 /// The function of this name, if it changes each value by itself.
 pub(super) fn elementwise(name: &str) -> Option<fn(f64) -> f64> {
@@ -54,14 +67,14 @@ impl Evaluator<'_> {
         steps: Steps,
         function: fn(f64) -> f64,
     ) -> Result<StepMatrix, EvalError> {
-        let mut matrix = self.vector(arg(args, 0)?, steps)?;
+        let mut matrix = self.floats(arg(args, 0)?, steps)?;
         matrix.map(function);
         self.nameless(matrix, steps)
     }
 
     /// `round(v, to)`: to the nearest multiple, upwards from the middle.
     pub(super) fn round(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {
-        let mut matrix = self.vector(arg(args, 0)?, steps)?;
+        let mut matrix = self.floats(arg(args, 0)?, steps)?;
         let nearest = match args.get(1) {
             Some(nearest) => self.scalar(nearest, steps)?,
             None => vec![1.0; steps.count],
@@ -80,7 +93,7 @@ impl Evaluator<'_> {
         args: &[Node<'_>],
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
-        let mut matrix = self.vector(arg(args, 0)?, steps)?;
+        let mut matrix = self.floats(arg(args, 0)?, steps)?;
         let mut bound = |index: usize| self.scalar(arg(args, index)?, steps);
         let (min, max) = match function {
             Function::ClampMin => (bound(1)?, vec![f64::INFINITY; steps.count]),
@@ -90,6 +103,28 @@ impl Evaluator<'_> {
         matrix.map_by_step(|step, value| {
             if max[step] < min[step] { absent() } else { go_max(min[step], go_min(max[step], value)) }
         });
+        matrix.remove_empty_rows();
+        self.nameless(matrix, steps)
+    }
+
+    /// An instant vector without its native histograms, which functions of floats do not see.
+    pub(super) fn floats(&mut self, arg: &Node<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
+        let mut matrix = self.vector(arg, steps)?;
+        matrix.drop_histograms();
+        Ok(matrix)
+    }
+
+    /// `histogram_count` and its kind: a number that is read from each native histogram.
+    pub(super) fn of_histograms(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+        read: fn(&FloatHistogram) -> f64,
+    ) -> Result<StepMatrix, EvalError> {
+        let mut matrix = self.vector(arg(args, 0)?, steps)?;
+        matrix.map_by_step(|_, _| absent());
+        matrix.map_histograms(|_, histogram| Some(Cell::Float(read(histogram))));
+        matrix.drop_histograms();
         matrix.remove_empty_rows();
         self.nameless(matrix, steps)
     }

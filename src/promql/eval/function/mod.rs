@@ -10,7 +10,7 @@ mod regression;
 mod sort;
 mod time;
 
-use crate::model::{Labels, Span};
+use crate::model::{FloatHistogram, Labels, Span};
 use crate::promql::ast::RangeModifier;
 use crate::promql::plan::{Call, Kind, Node, Range};
 use crate::promql::steps::Steps;
@@ -18,7 +18,7 @@ use crate::promql::value::EvalError;
 
 use super::calendar::Civil;
 use super::error::{failure, same_labelset};
-use super::matrix::{Row, StepMatrix, absent, is_present};
+use super::matrix::{Cells, Row, StepMatrix, absent, is_present};
 use super::{Evaluated, Evaluator};
 
 pub(in crate::promql) use info::InfoSource;
@@ -68,9 +68,9 @@ pub(in crate::promql) enum Function {
     HistogramQuantiles,
     HistogramFraction,
     Info,
-    /// Yields nothing for floats: it reads native histograms, or what only storage with start
-    /// timestamps has.
-    NothingForFloats,
+    /// Reads a number from each native histogram.
+    OfHistogram(fn(&FloatHistogram) -> f64),
+    StartTimestamp,
 }
 
 impl Function {
@@ -78,6 +78,9 @@ impl Function {
     pub(in crate::promql) fn named(name: &str) -> Option<Self> {
         if let Some(function) = math::elementwise(name) {
             return Some(Self::Elementwise(function));
+        }
+        if let Some(function) = math::of_histogram(name) {
+            return Some(Self::OfHistogram(function));
         }
         if let Some(function) = time::calendar(name) {
             return Some(Self::Calendar(function));
@@ -94,8 +97,6 @@ impl Function {
             "clamp_min" => Self::ClampMin,
             "delta" => Self::Delta,
             "double_exponential_smoothing" => Self::DoubleExponentialSmoothing,
-            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar"
-            | "histogram_sum" | "start_timestamp" => Self::NothingForFloats,
             "histogram_fraction" => Self::HistogramFraction,
             "histogram_quantile" => Self::HistogramQuantile,
             "histogram_quantiles" => Self::HistogramQuantiles,
@@ -118,6 +119,7 @@ impl Function {
             "sort_desc" => Self::Sort { descending: true },
             "sort_by_label" => Self::SortByLabel { descending: false },
             "sort_by_label_desc" => Self::SortByLabel { descending: true },
+            "start_timestamp" => Self::StartTimestamp,
             "time" => Self::Time,
             "timestamp" => Self::Timestamp,
             "vector" => Self::Vector,
@@ -161,13 +163,11 @@ impl Evaluator<'_> {
             Function::Vector => {
                 let numbers = self.scalar(arg(args, 0)?, steps)?;
                 let mut matrix = StepMatrix::new(steps.count);
-                matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, &numbers);
+                matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, Cells::floats(&numbers));
                 matrix
             }
-            Function::NothingForFloats => {
-                self.vector(arg(args, 0)?, steps)?;
-                StepMatrix::new(steps.count)
-            }
+            Function::OfHistogram(function) => self.of_histograms(args, steps, function)?,
+            Function::StartTimestamp => self.start_timestamp(args, steps)?,
             Function::Scalar | Function::Time | Function::Pi | Function::MinOf | Function::MaxOf => {
                 return Ok(Evaluated::Scalar(self.scalar_function(call, steps)?));
             }
@@ -237,8 +237,12 @@ impl Evaluator<'_> {
                 matrix
             }
             Function::Delta => self.over_windows(range, steps, counter::Rate::gauge(range))?,
-            Function::InstantRate => self.over_windows(range, steps, counter::instant_rate)?,
-            Function::InstantDelta => self.over_windows(range, steps, counter::instant_delta)?,
+            Function::InstantRate => {
+                self.over_windows(range, steps, counter::InstantChange { rate: true })?
+            }
+            Function::InstantDelta => {
+                self.over_windows(range, steps, counter::InstantChange { rate: false })?
+            }
             Function::Changes => self.over_windows(range, steps, counter::PairCount::changes(range))?,
             Function::Resets => self.over_windows(range, steps, counter::PairCount::resets(range))?,
             Function::QuantileOverTime => self.quantile_over_time(range, &scalars[0], args[0].span, steps)?,

@@ -1,11 +1,13 @@
 //! Functions that sum up the points of a window.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::model::{Point, Span};
+use crate::model::{HistogramPoint, Point, Span, TimestampMs};
 use crate::promql::eval::Evaluator;
-use crate::promql::eval::matrix::StepMatrix;
-use crate::promql::eval::window::{Window, WindowFunction};
+use crate::promql::eval::matrix::{Cell, StepMatrix};
+use crate::promql::eval::native::HistogramAggregate;
+use crate::promql::eval::window::{MixedWindow, Remarks, Window, WindowFunction, WithHistograms};
 use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::Range;
 use crate::promql::steps::Steps;
@@ -71,29 +73,81 @@ impl Evaluator<'_> {
         let seconds = |point: &Point| point.at as f64 / 1000.0;
         // One loop for each function: the compiler then knows what it computes.
         match function {
-            OverTime::Avg => self.over_windows(range, steps, |w: Window<'_>| Some(mean(w))),
-            OverTime::Count => self.over_windows(range, steps, |w: Window<'_>| Some(w.points.len() as f64)),
+            OverTime::Avg => self.aggregate_over_time(range, steps, true),
+            OverTime::Count => {
+                let floats = |w: Window<'_>| Some(w.points.len() as f64);
+                let mixed = |w: MixedWindow<'_>, _: &mut Remarks<'_>| {
+                    Some(Cell::Float((w.floats.points.len() + w.histograms.len()) as f64))
+                };
+                self.over_windows(range, steps, WithHistograms { floats, mixed })
+            }
             OverTime::Deriv => self.over_windows(range, steps, super::regression::deriv),
-            OverTime::First => self.over_windows(range, steps, |w: Window<'_>| Some(w.first().value)),
-            OverTime::Last => self.over_windows(range, steps, |w: Window<'_>| Some(w.last().value)),
+            OverTime::First => {
+                let floats = |w: Window<'_>| Some(w.first().value);
+                let mixed = |w: MixedWindow<'_>, _: &mut Remarks<'_>| Some(first(w).1);
+                self.over_windows(range, steps, WithHistograms { floats, mixed })
+            }
+            OverTime::Last => {
+                let floats = |w: Window<'_>| Some(w.last().value);
+                let mixed = |w: MixedWindow<'_>, _: &mut Remarks<'_>| Some(last(w).1);
+                self.over_windows(range, steps, WithHistograms { floats, mixed })
+            }
             OverTime::Mad => {
                 let mut scratch = Vec::new();
                 self.over_windows(range, steps, |w: Window<'_>| Some(deviation(w, &mut scratch)))
             }
             OverTime::Max => self.extremes(range, steps, |new, best| new > best, |point| point.value),
             OverTime::Min => self.extremes(range, steps, |new, best| new < best, |point| point.value),
-            OverTime::Present => self.over_windows(range, steps, |_: Window<'_>| Some(1.0)),
+            OverTime::Present => self.presence(range, steps),
             OverTime::Stddev => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w).sqrt())),
             OverTime::Stdvar => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w))),
-            OverTime::Sum => self.over_windows(range, steps, |w: Window<'_>| Some(sum(w))),
+            OverTime::Sum => self.aggregate_over_time(range, steps, false),
             OverTime::TimestampOfFirst => {
-                self.over_windows(range, steps, |w: Window<'_>| Some(seconds(w.first())))
+                let floats = |w: Window<'_>| Some(seconds(w.first()));
+                let mixed =
+                    |w: MixedWindow<'_>, _: &mut Remarks<'_>| Some(Cell::Float(first(w).0 as f64 / 1000.0));
+                self.over_windows(range, steps, WithHistograms { floats, mixed })
             }
             OverTime::TimestampOfLast => {
-                self.over_windows(range, steps, |w: Window<'_>| Some(seconds(w.last())))
+                let floats = |w: Window<'_>| Some(seconds(w.last()));
+                let mixed =
+                    |w: MixedWindow<'_>, _: &mut Remarks<'_>| Some(Cell::Float(last(w).0 as f64 / 1000.0));
+                self.over_windows(range, steps, WithHistograms { floats, mixed })
             }
             OverTime::TimestampOfMax => self.extremes(range, steps, |new, best| new >= best, seconds),
             OverTime::TimestampOfMin => self.extremes(range, steps, |new, best| new <= best, seconds),
+        }
+    }
+
+    /// 1 for each window with a sample.
+    pub(super) fn presence(&mut self, range: &Range<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
+        let floats = |_: Window<'_>| Some(1.0);
+        let mixed = |_: MixedWindow<'_>, _: &mut Remarks<'_>| Some(Cell::Float(1.0));
+        self.over_windows(range, steps, WithHistograms { floats, mixed })
+    }
+
+    /// The sum, or the mean, of each window.
+    fn aggregate_over_time(
+        &mut self,
+        range: &Range<'_>,
+        steps: Steps,
+        is_mean: bool,
+    ) -> Result<StepMatrix, EvalError> {
+        let mixed = move |w: MixedWindow<'_>, remarks: &mut Remarks<'_>| match (w.floats.points, w.histograms)
+        {
+            (_, []) => Some(Cell::Float(if is_mean { mean(w.floats) } else { sum(w.floats) })),
+            ([], histograms) => aggregated(histograms, is_mean, remarks),
+            _ => {
+                remarks.annotations.mixed_floats_and_histograms(remarks.metric, remarks.span);
+                None
+            }
+        };
+        if is_mean {
+            let floats = |w: Window<'_>| Some(mean(w));
+            self.over_windows(range, steps, WithHistograms { floats, mixed })
+        } else {
+            let floats = |w: Window<'_>| Some(sum(w));
+            self.over_windows(range, steps, WithHistograms { floats, mixed })
         }
     }
 
@@ -134,6 +188,48 @@ impl Evaluator<'_> {
         }
         Ok(matrix)
     }
+}
+
+/// The sum, or the mean, of histograms.
+fn aggregated(histograms: &[HistogramPoint], is_mean: bool, remarks: &mut Remarks<'_>) -> Option<Cell> {
+    let (first, rest) = histograms.split_first()?;
+    let mut aggregate = HistogramAggregate::starting_at(&first.histogram, is_mean);
+    for point in rest {
+        if aggregate.add(&point.histogram).is_err() {
+            remarks.annotations.mixed_exponential_and_custom(remarks.metric, remarks.span);
+            return None;
+        }
+    }
+    let (value, reconciled) = aggregate.finish();
+    remarks.annotations.reconciled(reconciled, "aggregation", remarks.span);
+    Some(value.into())
+}
+
+/// The first sample with its time.
+fn first(window: MixedWindow<'_>) -> (TimestampMs, Cell) {
+    sooner_by(window.floats.points.first(), window.histograms.first(), |float, other| float < other)
+}
+
+/// The last sample with its time.
+fn last(window: MixedWindow<'_>) -> (TimestampMs, Cell) {
+    sooner_by(window.floats.points.last(), window.histograms.last(), |float, other| float > other)
+}
+
+/// The float if there is no histogram or its time compares `better`, else the histogram.
+fn sooner_by(
+    float: Option<&Point>,
+    histogram: Option<&HistogramPoint>,
+    better: fn(TimestampMs, TimestampMs) -> bool,
+) -> (TimestampMs, Cell) {
+    match (float, histogram) {
+        (Some(float), Some(histogram)) if !better(float.at, histogram.at) => histogram_cell(histogram),
+        (Some(float), _) => (float.at, Cell::Float(float.value)),
+        (None, histogram) => histogram_cell(histogram.expect("a window has a point or a histogram")),
+    }
+}
+
+fn histogram_cell(point: &HistogramPoint) -> (TimestampMs, Cell) {
+    (point.at, Cell::Histogram(Arc::clone(&point.histogram)))
 }
 
 fn mean(window: Window<'_>) -> f64 {

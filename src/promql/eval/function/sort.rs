@@ -20,13 +20,15 @@ impl Evaluator<'_> {
         steps: Steps,
         descending: bool,
     ) -> Result<StepMatrix, EvalError> {
-        self.sorted(args, span, steps, |matrix, a, b| {
+        let vector = self.floats(arg(args, 0)?, steps)?;
+        let sorted = self.sorted(vector, span, steps, |matrix, a, b| {
             let (a, b) = (matrix.cells()[a], matrix.cells()[b]);
             a.is_nan().cmp(&b.is_nan()).then_with(|| {
                 let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
                 if descending { order.reverse() } else { order }
             })
-        })
+        });
+        Ok(sorted)
     }
 
     /// By the values of labels, numbers in them by size; then by all labels.
@@ -38,29 +40,30 @@ impl Evaluator<'_> {
         descending: bool,
     ) -> Result<StepMatrix, EvalError> {
         let names = (1..args.len()).map(|index| text(args, index)).collect::<Result<Vec<_>, _>>()?;
-        self.sorted(args, span, steps, |matrix, a, b| {
+        let vector = self.vector(arg(args, 0)?, steps)?;
+        let sorted = self.sorted(vector, span, steps, |matrix, a, b| {
             let order = by_labels(&names, &matrix.rows()[a].labels, &matrix.rows()[b].labels);
             if descending { order.reverse() } else { order }
-        })
+        });
+        Ok(sorted)
     }
 
     fn sorted(
         &mut self,
-        args: &[Node<'_>],
+        mut matrix: StepMatrix,
         span: Span,
         steps: Steps,
         compare: impl Fn(&StepMatrix, usize, usize) -> Ordering,
-    ) -> Result<StepMatrix, EvalError> {
+    ) -> StepMatrix {
         if !steps.is_single() {
             self.annotations.sort_in_range_query(span);
         }
-        let mut matrix = self.vector(arg(args, 0)?, steps)?;
         if steps.count == 1 {
             let mut order: Vec<usize> = (0..matrix.len()).collect();
             order.sort_by(|a, b| compare(&matrix, *a, *b));
             matrix.reorder(&order);
         }
-        Ok(matrix)
+        matrix
     }
 }
 

@@ -1,9 +1,9 @@
 //! Functions of dates and timestamps.
 
-use crate::model::Labels;
+use crate::model::{Labels, StartTimestamp};
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::calendar::Civil;
-use crate::promql::eval::matrix::{Row, StepMatrix};
+use crate::promql::eval::matrix::{Cell, Cells, Row, StepMatrix};
 use crate::promql::plan::{Kind, Node};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
@@ -37,10 +37,10 @@ impl Evaluator<'_> {
         let Some(arg) = args.first() else {
             let mut matrix = StepMatrix::new(steps.count);
             let cells: Vec<f64> = steps.iter().map(|at| read(at / 1000)).collect();
-            matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, &cells);
+            matrix.push_cells(Row { labels: Labels::empty(), drop_name: false }, Cells::floats(&cells));
             return Ok(matrix);
         };
-        let mut matrix = self.vector(arg, steps)?;
+        let mut matrix = self.floats(arg, steps)?;
         matrix.map(|value| read(value as i64));
         self.nameless(matrix, steps)
     }
@@ -49,15 +49,54 @@ impl Evaluator<'_> {
     pub(super) fn timestamp(&mut self, args: &[Node<'_>], steps: Steps) -> Result<StepMatrix, EvalError> {
         let arg = arg(args, 0)?;
         let matrix = match &arg.kind {
-            Kind::Instant(selector) => {
-                self.newest_points(selector, steps, |point| point.at as f64 / 1000.0)?
-            }
+            Kind::Instant(selector) => self.newest_points(
+                selector,
+                steps,
+                |at, _| Cell::Float(at as f64 / 1000.0),
+                |point| point.at as f64 / 1000.0,
+            )?,
             _ => {
                 let mut matrix = self.vector(arg, steps)?;
                 matrix.map_by_step(|step, _| steps.at(step) as f64 / 1000.0);
+                matrix.map_histograms(|step, _| Some(Cell::Float(steps.at(step) as f64 / 1000.0)));
                 matrix
             }
         };
         self.nameless(matrix, steps)
+    }
+
+    /// `start_timestamp`: since when the samples of a selector count, 0 where that is not known; nothing of
+    /// series of which it never is.
+    pub(super) fn start_timestamp(
+        &mut self,
+        args: &[Node<'_>],
+        steps: Steps,
+    ) -> Result<StepMatrix, EvalError> {
+        let arg = arg(args, 0)?;
+        let mut result = StepMatrix::new(steps.count);
+        let Kind::Instant(selector) = &arg.kind else {
+            // Other results have no start; they are computed for their errors and remarks.
+            self.vector(arg, steps)?;
+            return Ok(result);
+        };
+        for series in self.data.series(selector.fetch) {
+            let starts = &series.start_timestamps;
+            if starts.is_empty() {
+                continue;
+            }
+            let start = |at| StartTimestamp::of(starts, at).unwrap_or_default() as f64 / 1000.0;
+            let found = self.newest_of(
+                std::slice::from_ref(series),
+                |at| selector.reference.at(at),
+                steps,
+                false,
+                |at, _| Cell::Float(start(at)),
+                |point| start(point.at),
+            )?;
+            for (row, cells) in found.iter_cells() {
+                result.push_cells(row.clone(), cells);
+            }
+        }
+        self.nameless(result, steps)
     }
 }

@@ -1,0 +1,51 @@
+//! Finding counter resets.
+
+use super::sum::common_bounds;
+use super::{CounterReset, FloatHistogram, HistogramSum};
+use crate::model::KahanSum;
+
+impl FloatHistogram {
+    /// Whether the counter was reset between the previous histogram of the series and this one: any count
+    /// is smaller, or the buckets became finer. What is said about it beforehand counts more than that.
+    /// Source: Prometheus `model/histogram/float_histogram.go`, `DetectReset`.
+    pub fn is_reset_after(&self, previous: &Self) -> bool {
+        match self.counter_reset {
+            CounterReset::Reset => return true,
+            CounterReset::NotReset => return false,
+            CounterReset::Unknown | CounterReset::Gauge => {}
+        }
+        if self.count < previous.count || self.uses_custom_buckets() != previous.uses_custom_buckets() {
+            return true;
+        }
+        let mut current = HistogramSum::starting_at(self);
+        let mut earlier = HistogramSum::starting_at(previous);
+        if self.uses_custom_buckets() {
+            if self.custom_values != previous.custom_values {
+                let common = common_bounds(&self.custom_values, &previous.custom_values);
+                current.keep_bounds(&common);
+                earlier.keep_bounds(&common);
+            }
+        } else {
+            if self.schema > previous.schema || self.zero_threshold < previous.zero_threshold {
+                return true;
+            }
+            if self.zero_threshold > previous.zero_threshold {
+                earlier.widen_zero_bucket(self.zero_threshold);
+            }
+            if earlier.zero_threshold() != self.zero_threshold || self.zero_count < earlier.zero_count() {
+                return true;
+            }
+            earlier.reduce_resolution(self.schema);
+        }
+        let [positive, negative] = current.counts();
+        let [positive_before, negative_before] = earlier.counts();
+        any_smaller(positive, positive_before) || any_smaller(negative, negative_before)
+    }
+}
+
+fn any_smaller(counts: &[(i32, KahanSum)], before: &[(i32, KahanSum)]) -> bool {
+    before.iter().any(|(index, count)| {
+        let now = counts.binary_search_by_key(index, |(index, _)| *index);
+        now.map_or(0.0, |place| counts[place].1.total()) < count.total()
+    })
+}

@@ -1,0 +1,173 @@
+//! How native histograms change within a window.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::model::{
+    CounterReset, FloatHistogram, HistogramPoint, IncompatibleBuckets, Reconciled, TimestampMs,
+};
+
+use super::window::{MixedWindow, Remarks};
+
+/// Differences between the histograms of a series, with remarks on what stood in their way.
+pub(super) struct Difference<'d, 'r> {
+    /// Whether the histograms count: a reset is then no decrease.
+    pub(super) counter: bool,
+    pub(super) remarks: &'d mut Remarks<'r>,
+}
+
+impl Difference<'_, '_> {
+    /// By how much the last histogram exceeds the first one, resets made up for.
+    /// Source: Prometheus `promql/functions.go`, `histogramRate`.
+    pub(super) fn of(&mut self, window: MixedWindow<'_>) -> Option<FloatHistogram> {
+        let points = window.histograms;
+        let [first_point, rest @ ..] = points else { return None };
+        let (second, last) = (&rest.first()?.histogram, &rest.last()?.histogram);
+        let first = &first_point.histogram;
+        // What came before a reset says nothing about the buckets after it.
+        let second_at = rest.first()?.at;
+        let starts_anew =
+            self.counter && (second.is_reset_after(first) || window.is_restarted(first_point.at, second_at));
+        let base = if starts_anew {
+            Cow::Owned(FloatHistogram::empty(second.schema, Arc::clone(second.custom_values())))
+        } else {
+            Cow::Borrowed(first.as_ref())
+        };
+        let between = if self.counter { &rest[..rest.len() - 1] } else { &[] };
+        let custom = base.uses_custom_buckets();
+        if last.uses_custom_buckets() != custom
+            || between.iter().any(|point| point.histogram.uses_custom_buckets() != custom)
+        {
+            return self.mixed_buckets();
+        }
+        let gauge = |histogram: &FloatHistogram| histogram.counter_reset == CounterReset::Gauge;
+        let (metric, span) = (self.remarks.metric, self.remarks.span);
+        if self.counter && points.iter().any(|point| gauge(&point.histogram)) {
+            self.remarks.annotations.histogram_not_counter(metric, span);
+        }
+        if !self.counter && [first, last].iter().any(|end| !gauge(end)) {
+            self.remarks.annotations.histogram_not_gauge(metric, span);
+        }
+        let mut difference = self.minus(last, &base)?;
+        if self.counter {
+            let (mut previous, mut previous_at) = (base.as_ref(), first_point.at);
+            for point in rest {
+                let restarted = window.is_restarted(previous_at, point.at);
+                if restarted || point.histogram.is_reset_after(previous) {
+                    difference = self.plus(&difference, previous)?;
+                }
+                (previous, previous_at) = (&point.histogram, point.at);
+            }
+        }
+        Some(difference)
+    }
+
+    /// The difference between the histograms at both boundaries of a window that is anchored or smoothed.
+    /// Source: Prometheus `promql/functions.go`, `extendedHistogramRate`.
+    pub(super) fn between(
+        &mut self,
+        points: &[HistogramPoint],
+        start: TimestampMs,
+        end: TimestampMs,
+        smoothed: bool,
+    ) -> Option<FloatHistogram> {
+        let newest = points.len().checked_sub(1)?;
+        let first = points[..newest].partition_point(|point| point.at <= start).saturating_sub(1);
+        let last = if smoothed { points[..newest].partition_point(|point| point.at < end) } else { newest };
+        if points[last].at <= start || (smoothed && points[first].at > end) {
+            return None;
+        }
+        let used = points.get(first..=last)?;
+        let gauge = |histogram: &FloatHistogram| histogram.counter_reset == CounterReset::Gauge;
+        let custom = points[first].histogram.uses_custom_buckets();
+        if used.iter().any(|point| point.histogram.uses_custom_buckets() != custom) {
+            return self.mixed_buckets();
+        }
+        let (metric, span) = (self.remarks.metric, self.remarks.span);
+        if self.counter && used.iter().any(|point| gauge(&point.histogram)) {
+            self.remarks.annotations.histogram_not_counter(metric, span);
+        }
+        let starts_between = smoothed && points[first].at < start;
+        let left = if starts_between {
+            self.interpolated(&points[first], points.get(first + 1)?, start)?
+        } else {
+            FloatHistogram::clone(&points[first].histogram)
+        };
+        let right = if smoothed && last > 0 && points[last].at > end {
+            self.interpolated(&points[last - 1], &points[last], end)?
+        } else {
+            FloatHistogram::clone(&points[last].histogram)
+        };
+        if !self.counter && [&left, &right].iter().any(|end| !gauge(end)) {
+            self.remarks.annotations.histogram_not_gauge(metric, span);
+        }
+        let mut difference = self.minus(&right, &left)?;
+        if self.counter {
+            let mut previous = &left;
+            let mut from = first + 1;
+            if starts_between && points[from].histogram.is_reset_after(&points[first].histogram) {
+                previous = &points[from].histogram;
+                from += 1;
+            }
+            if from <= last {
+                let inner = points[from..last].iter().map(|point| point.histogram.as_ref());
+                for histogram in inner.chain([&right]) {
+                    if histogram.is_reset_after(previous) {
+                        difference = self.plus(&difference, previous)?;
+                    }
+                    previous = histogram;
+                }
+            }
+        }
+        Some(difference)
+    }
+
+    /// The histogram at `at` between two others. If the counter was reset between them, it started from 0.
+    /// Source: Prometheus `promql/functions.go`, `interpolateHistograms`.
+    pub(super) fn interpolated(
+        &mut self,
+        before: &HistogramPoint,
+        after: &HistogramPoint,
+        at: TimestampMs,
+    ) -> Option<FloatHistogram> {
+        if at == before.at {
+            return Some(FloatHistogram::clone(&before.histogram));
+        }
+        if at == after.at {
+            return Some(FloatHistogram::clone(&after.histogram));
+        }
+        let share = (at - before.at) as f64 / (after.at - before.at) as f64;
+        let (before, after) = (&before.histogram, &after.histogram);
+        if self.counter && after.is_reset_after(before) {
+            return Some(after.multiplied(share));
+        }
+        let way = self.minus(after, before)?.multiplied(share);
+        self.plus(&way, before)
+    }
+
+    pub(super) fn minus(&mut self, a: &FloatHistogram, b: &FloatHistogram) -> Option<FloatHistogram> {
+        self.remarked(a.minus(b), "subtraction")
+    }
+
+    pub(super) fn plus(&mut self, a: &FloatHistogram, b: &FloatHistogram) -> Option<FloatHistogram> {
+        self.remarked(a.plus(b), "addition")
+    }
+
+    /// Counter resets that contradict each other are what a difference is made of: no remark on them.
+    fn remarked(
+        &mut self,
+        result: Result<(FloatHistogram, Reconciled), IncompatibleBuckets>,
+        operation: &str,
+    ) -> Option<FloatHistogram> {
+        let Ok((histogram, reconciled)) = result else { return self.mixed_buckets() };
+        let reconciled = Reconciled { counter_reset_collision: false, ..reconciled };
+        self.remarks.annotations.reconciled(reconciled, operation, self.remarks.span);
+        Some(histogram)
+    }
+
+    fn mixed_buckets(&mut self) -> Option<FloatHistogram> {
+        let (metric, span) = (self.remarks.metric, self.remarks.span);
+        self.remarks.annotations.mixed_exponential_and_custom(metric, span);
+        None
+    }
+}
