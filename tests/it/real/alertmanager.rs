@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::process::getuid;
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::process::Process;
 use super::webhook::Webhook;
 use super::{eventually, http};
+
+/// How the names of alerts begin that only [`Alertmanager::flush`] sends.
+pub(super) const CANARY: &str = "Canary";
 
 pub(crate) struct Alertmanager {
     folder: TempDir,
@@ -39,6 +43,7 @@ impl Alertmanager {
             return None;
         }
         let folder = TempDir::with_prefix("valmis-alertmanager-").unwrap();
+        install(folder.path());
         // JSON is YAML, too.
         let configuration = serde_json::json!({
             "route": {
@@ -62,7 +67,10 @@ impl Alertmanager {
         self.process.kill();
     }
 
-    pub(crate) async fn terminate(&mut self) {
+    /// Ends it in an orderly way, so that it remembers whom it has told what.
+    pub(crate) async fn terminate(&mut self, webhook: &Webhook) {
+        // It notes what it has told only after the receiver has answered.
+        self.flush(webhook).await;
         self.process.terminate().await;
     }
 
@@ -81,32 +89,39 @@ impl Alertmanager {
     /// Sends an alert of our own through it and waits until it comes out: whatever Alertmanager had to
     /// tell before has been told then.
     pub(crate) async fn flush(&self, webhook: &Webhook) {
-        let alert = serde_json::json!([{"labels": {"alertname": "Canary"}}]);
+        static SENT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{CANARY}{}", SENT.fetch_add(1, Ordering::SeqCst));
+        let alert = serde_json::json!([{"labels": {"alertname": name}}]);
         let url = format!("http://{}/api/v2/alerts", self.address);
         let answer = http().post(url).json(&alert).send().await.unwrap();
         assert!(answer.status().is_success(), "{answer:?}");
-        webhook.wait_for("firing", "Canary").await;
+        webhook.wait_for("firing", &name).await;
     }
 }
 
 const PROGRAM: &str = "bookworm/usr/bin/prometheus-alertmanager";
 
-/// Debian's Alertmanager reads its templates from `/usr/share`, where an unpacked one has not put them:
-/// then it gets to see the unpacked `/usr/share` in a mount namespace of its own.
-fn command() -> Command {
+/// Where Debian's Alertmanager looks for its templates, and a path relative to its working folder that
+/// is as long.
+const TEMPLATES: (&str, &str) = ("/usr/share/prometheus/alertmanager", ".////////////////////////templates");
+
+/// Debian's Alertmanager does not start without templates in `/usr/share`, where an unpacked one has not
+/// put them. A copy that looks for them in its working folder needs no rights to put anything there.
+fn install(folder: &Path) {
+    let (installed, own) = TEMPLATES;
+    // A shell writes it: a program that is open for writing here, and so for a moment in whatever another
+    // test starts, could not be run.
+    let script = "LC_ALL=C sed \"$1\" \"$0\" >alertmanager && chmod +x alertmanager";
     let program = super::cache().join(PROGRAM);
-    if Path::new("/usr/share/prometheus/alertmanager/default.tmpl").exists() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("unshare");
-    command.args(if getuid().is_root() { ["--mount"].as_slice() } else { &["--mount", "--map-root-user"] });
-    let script = "mount --bind \"$0\" /usr/share && exec \"$@\"";
-    command.args(["sh", "-c", script]).arg(super::cache().join("bookworm/usr/share")).arg(program);
-    command
+    let mut copy = Command::new("sh");
+    copy.current_dir(folder).args(["-c", script]).arg(program).arg(format!("s#{installed}#{own}#g"));
+    let status = copy.status();
+    assert!(status.unwrap().success());
+    symlink(super::cache().join("bookworm").join(&installed[1..]), folder.join("templates")).unwrap();
 }
 
 async fn run(folder: &Path, address: &str) -> (Process, SocketAddr) {
-    let mut command = command();
+    let mut command = Command::new(folder.join("alertmanager"));
     command.current_dir(folder).args([
         "--config.file=alertmanager.yml",
         "--storage.path=data",

@@ -10,6 +10,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
 
+use super::alertmanager::CANARY;
 use super::eventually;
 
 /// One alert of one notification.
@@ -27,7 +28,7 @@ impl Notification {
     }
 }
 
-/// Records what it receives. Alerts that are no news, such as the watchdog, are left out.
+/// Records what it receives.
 #[derive(Clone)]
 pub(crate) struct Webhook {
     pub(crate) address: SocketAddr,
@@ -69,10 +70,11 @@ impl Webhook {
         Self { address, received }
     }
 
-    /// Everything received, without the watchdog, which fires all the time and is no news.
+    /// Everything received that is news: the watchdog fires all the time, and canaries come from tests.
     pub(crate) fn all(&self) -> Vec<Notification> {
         let received = self.received.lock().unwrap();
-        received.iter().filter(|one| one.alert() != "Watchdog").cloned().collect()
+        let news = |one: &&Notification| one.alert() != "Watchdog" && !one.alert().starts_with(CANARY);
+        received.iter().filter(news).cloned().collect()
     }
 
     /// Everything received as `status name`, in order.
