@@ -241,7 +241,7 @@ fn wire_alert(alert: &AlertSnapshot) -> Alert {
     }
 }
 
-fn pairs(labels: &Labels) -> BTreeMap<String, String> {
+pub(super) fn pairs(labels: &Labels) -> BTreeMap<String, String> {
     labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
@@ -266,6 +266,6 @@ fn seconds(ms: i64) -> Seconds {
 }
 
 /// Go's zero time stands for "never".
-fn time_or_never(at: Option<TimestampMs>) -> String {
+pub(super) fn time_or_never(at: Option<TimestampMs>) -> String {
     at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339)
 }

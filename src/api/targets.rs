@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::Handles;
 use super::error::ApiError;
 use super::params::Params;
-use super::readiness::rfc3339;
 use super::respond::{Seconds, success};
-use crate::model::{Labels, format_duration_ms};
+use super::rules::{pairs, time_or_never};
+use crate::model::format_duration_ms;
 use crate::scrape::TargetState;
 
 #[derive(Serialize)]
@@ -56,7 +56,6 @@ pub(super) async fn targets(State(handles): State<Arc<Handles>>, params: Params)
 
 impl From<TargetState> for Target {
     fn from(state: TargetState) -> Self {
-        let pairs = |labels: &Labels| labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         let duration = |duration: std::time::Duration| {
             format_duration_ms(duration.as_millis().try_into().unwrap_or(i64::MAX))
         };
@@ -67,7 +66,7 @@ impl From<TargetState> for Target {
             scrape_url: state.scrape_url.clone(),
             global_url: state.global_url,
             last_error: state.last_error,
-            last_scrape: state.last_scrape.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339),
+            last_scrape: time_or_never(state.last_scrape),
             last_scrape_duration: Seconds(state.last_duration.as_secs_f64()),
             health: state.health.as_str(),
             scrape_interval: duration(state.interval),

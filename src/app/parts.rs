@@ -73,8 +73,7 @@ impl Parts {
         registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
         let state = open_state(folder, &mut registry).await?;
 
-        let query = LocalSource::new(tsdb.clone(), LocalConfig::default());
-        let query: Arc<LocalSource> = Arc::new(query);
+        let query = Arc::new(LocalSource::new(tsdb.clone(), LocalConfig::default()));
         let notifier_metrics = notifier::Metrics::register(&mut registry);
         let notifier = Notifier::start(state.clone(), clock.clone(), notifier_metrics)
             .await

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::HttpConfig;
 use super::cookies::CookieJar;
+use crate::client;
 use crate::model::Secret;
 
 /// The headers that a host other than the target's may see: they neither identify nor authorise.
@@ -99,7 +100,7 @@ impl Hop {
         let headers = request.headers_mut();
         let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
         headers.insert(HOST, HeaderValue::try_from(authority)?);
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("valmis/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         if let Some(encoding) = config.compression.accept_encoding() {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
