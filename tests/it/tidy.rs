@@ -29,6 +29,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
+    (
+        "ruletest",
+        &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
+    ),
     ("notifier", &["model", "client", "clock", "rules", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
