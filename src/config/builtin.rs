@@ -40,7 +40,12 @@ impl Default for StorageConfig {
 
 impl Default for RulesConfig {
     fn default() -> Self {
-        Self { builtin: true, files: Vec::new(), resend_delay: Duration::from_mins(1) }
+        Self {
+            builtin: true,
+            files: Vec::new(),
+            resend_delay: Duration::from_mins(1),
+            error_hold: Duration::from_hours(1),
+        }
     }
 }
 

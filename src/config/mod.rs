@@ -219,6 +219,8 @@ pub struct RulesConfig {
     pub files: Vec<String>,
     /// Distance between re-sendings of a firing alert.
     pub resend_delay: Duration,
+    /// How long firing alerts go on being sent while their rule cannot be evaluated.
+    pub error_hold: Duration,
 }
 
 /// What reading a configuration needs from outside.

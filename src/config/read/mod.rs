@@ -56,7 +56,11 @@ impl Context<'_> {
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
             .unwrap_or(default.rules.resend_delay);
-        let rules = RulesConfig { resend_delay, ..self.rules(fields.take("rules")) };
+        let error_hold = fields
+            .take("error_hold")
+            .and_then(|node| self.reader.duration("error_hold", node))
+            .unwrap_or(default.rules.error_hold);
+        let rules = RulesConfig { resend_delay, error_hold, ..self.rules(fields.take("rules")) };
         fields.finish(&mut self.reader);
         self.jobs(&apps, &scrapes);
         Config {
