@@ -19,6 +19,7 @@ pub mod yaml;
 pub mod exposition;
 pub mod probe;
 pub mod promql;
+pub mod relabel;
 pub mod template;
 pub mod tsdb;
 

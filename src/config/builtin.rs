@@ -63,6 +63,7 @@ impl Default for Config {
             certificates: Vec::new(),
             scrapes: Vec::new(),
             alertmanagers: Vec::new(),
+            alert_relabel: Vec::new(),
             rules: RulesConfig::default(),
         }
     }

@@ -18,6 +18,7 @@ use crate::diag::Diagnostic;
 use crate::model::Secret;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
+use crate::relabel;
 
 pub use builtin::builtin;
 pub use read::read;
@@ -47,6 +48,8 @@ pub struct Config {
     pub scrapes: Vec<ScrapeConfig>,
     /// Where alerts go.
     pub alertmanagers: Vec<AlertmanagerConfig>,
+    /// What is done to the labels of every alert before it is sent.
+    pub alert_relabel: Vec<relabel::Rule>,
     /// Which rules are evaluated.
     pub rules: RulesConfig,
 }
@@ -208,6 +211,8 @@ pub struct AlertmanagerConfig {
     pub auth: Option<HttpAuth>,
     /// TLS.
     pub tls: TlsConfig,
+    /// What is done to the labels of the alerts for this Alertmanager.
+    pub alert_relabel: Vec<relabel::Rule>,
 }
 
 /// Rules.

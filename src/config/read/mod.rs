@@ -3,6 +3,7 @@
 mod apps;
 mod connections;
 mod probes;
+mod relabel;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -52,6 +53,7 @@ impl Context<'_> {
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
+        let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
         let resend_delay = fields
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
@@ -75,6 +77,7 @@ impl Context<'_> {
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
+            alert_relabel,
             rules,
         }
     }
