@@ -12,7 +12,7 @@ use crate::rules;
 pub(super) fn files(config: &Config) -> Result<Vec<RuleFile>, Vec<Diagnostic>> {
     let Loaded { mut files, mut findings, .. } =
         if config.rules.builtin { bundled() } else { Loaded::default() };
-    let loaded = rulefmt::load(&config.rules.files, Features::default());
+    let loaded = rulefmt::load(&config.rules.files, config.features);
     files.extend(loaded.files);
     findings.extend(loaded.findings);
     let (errors, warnings): (Vec<_>, Vec<_>) =

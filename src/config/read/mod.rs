@@ -4,6 +4,7 @@ mod apps;
 mod connections;
 mod probes;
 mod relabel;
+mod queries;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -39,6 +40,8 @@ impl Context<'_> {
         let listen = fields.take("listen").and_then(|node| self.address(node)).unwrap_or(default.listen);
         let external_url = fields.take("external_url").and_then(|node| self.http_url("external_url", node));
         let storage = fields.take("storage").map_or(default.storage, |node| self.storage(node));
+        let query = fields.take("query").map_or(default.query, |node| self.query(node));
+        let features = fields.take("features").map_or(default.features, |node| self.features(node));
         let external_labels = fields
             .take("external_labels")
             .map(|node| self.labels("external_labels", node))
@@ -69,6 +72,8 @@ impl Context<'_> {
             listen,
             external_url,
             storage,
+            query,
+            features,
             external_labels,
             evaluation_interval,
             apps: self.unique("apps", apps, |app| app.name.clone()),
