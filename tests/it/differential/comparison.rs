@@ -99,7 +99,11 @@ pub(super) struct Agreement {
 
 /// Compares answers. `sorted` says whether both put the series of the result in order, so that the order
 /// counts and, where values are exact, the bytes too.
-pub(super) fn compare(prometheus: &Answer, valmis: &Answer, sorted: bool) -> Result<Agreement, Vec<Difference>> {
+pub(super) fn compare(
+    prometheus: &Answer,
+    valmis: &Answer,
+    sorted: bool,
+) -> Result<Agreement, Vec<Difference>> {
     let mut differences = Vec::new();
     let outcomes = [outcome(prometheus), outcome(valmis)];
     let with_status = prometheus.status.is_some() && valmis.status.is_some();
@@ -109,10 +113,8 @@ pub(super) fn compare(prometheus: &Answer, valmis: &Answer, sorted: bool) -> Res
             _ => outcome.to_owned(),
         };
         let [first, second] = &outcomes;
-        differences.push(Difference::Outcome {
-            prometheus: show(prometheus, first),
-            valmis: show(valmis, second),
-        });
+        differences
+            .push(Difference::Outcome { prometheus: show(prometheus, first), valmis: show(valmis, second) });
     }
     differences.extend(remarks(prometheus, valmis));
     let mut exact_values = true;
@@ -128,6 +130,7 @@ pub(super) fn compare(prometheus: &Answer, valmis: &Answer, sorted: bool) -> Res
         && sorted
         && exact_values
         && !same_bytes
+        && prometheus.json["error"] == valmis.json["error"]
         // In an unordered list of several remarks nothing follows from the order.
         && ["warnings", "infos"].iter().all(|list| prometheus.texts(list).len() < 2)
     {
@@ -146,8 +149,20 @@ fn outcome(answer: &Answer) -> String {
     if answer.is_success() {
         return "success".to_owned();
     }
-    let text = |field: &str| answer.json[field].as_str().unwrap_or_default().to_owned();
-    format!("{} {}: {}", text("status"), text("errorType"), text("error"))
+    let text = |field: &str| answer.json[field].as_str().unwrap_or_default();
+    let error = without_the_group(text("error"));
+    format!("{} {}: {error}", text("status"), text("errorType"))
+}
+
+/// Of several groups of series that do not match, Prometheus names any one.
+fn without_the_group(error: &str) -> String {
+    let parts = error.split_once("for the match group ");
+    let parts =
+        parts.and_then(|(head, rest)| Some((head, rest.split_once("} on the ")?.1.split_once(": [")?)));
+    match parts.and_then(|(head, (side, rest))| Some((head, side, rest.split_once("];")?.1))) {
+        Some((head, side, tail)) => format!("{head}for the match group … on the {side}: …;{tail}"),
+        None => error.to_owned(),
+    }
 }
 
 fn remarks(prometheus: &Answer, valmis: &Answer) -> Option<Difference> {
@@ -263,7 +278,9 @@ fn values_equal(one: &Value, other: &Value) -> bool {
         }
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| values_equal(value, other)))
+                && one
+                    .iter()
+                    .all(|(key, value)| other.get(key).is_some_and(|other| values_equal(value, other)))
         }
         _ => one == other,
     }
@@ -292,10 +309,8 @@ mod tests {
             };
             assert!(found.contains(expected), "{found}");
         };
-        let (a, b) = (
-            r#"{"metric":{"job":"a"},"value":[1,"0.1"]}"#,
-            r#"{"metric":{"job":"b"},"value":[1,"NaN"]}"#,
-        );
+        let (a, b) =
+            (r#"{"metric":{"job":"a"},"value":[1,"0.1"]}"#, r#"{"metric":{"job":"b"},"value":[1,"NaN"]}"#);
         let both = vector(&format!("{a},{b}"));
         let turned = vector(&format!("{b},{a}"));
         check(&both, &both, true, "exact_values: true, same_bytes: true");
@@ -309,8 +324,21 @@ mod tests {
         let blank = vector(&format!("{a}, {b}"));
         check(&both, &blank, true, "bytes");
         let failed = answer(r#"{"status":"error","errorType":"execution","error":"no"}"#);
-        check(&both, &failed, true, "outcome\n    prometheus: 200 success\n    valmis:     200 error execution: no");
+        check(
+            &both,
+            &failed,
+            true,
+            "outcome\n    prometheus: 200 success\n    valmis:     200 error execution: no",
+        );
         let warned = answer(&both.body.as_ref().unwrap().replace("]}}", r#"]},"warnings":["w"]}"#));
         check(&both, &warned, false, "remarks");
+        let error = |group: &str, side: &str| {
+            let text = format!(
+                r"found duplicate series for the match group {{a={group}}} on the {side} of the operation: [{{b={group}}}];no"
+            );
+            answer(&format!(r#"{{"status":"error","errorType":"execution","error":"{text}"}}"#))
+        };
+        check(&error("1", "left"), &error("2", "left"), false, "same_bytes: false");
+        check(&error("1", "left"), &error("1", "right"), false, "outcome");
     }
 }

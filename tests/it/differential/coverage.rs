@@ -16,8 +16,22 @@ const OPERATORS: [BinaryOp; 16] = {
         Sub, Unless,
     };
     [
-        Add, Sub, Mul, Div, Mod, Pow, Atan2, Equal, NotEqual, Less, Greater, LessOrEqual, GreaterOrEqual, And,
-        Or, Unless,
+        Add,
+        Sub,
+        Mul,
+        Div,
+        Mod,
+        Pow,
+        Atan2,
+        Equal,
+        NotEqual,
+        Less,
+        Greater,
+        LessOrEqual,
+        GreaterOrEqual,
+        And,
+        Or,
+        Unless,
     ]
 };
 
@@ -26,7 +40,22 @@ const AGGREGATIONS: [AggregateOp; 14] = {
         Avg, Bottomk, Count, CountValues, Group, LimitRatio, Limitk, Max, Min, Quantile, Stddev, Stdvar, Sum,
         Topk,
     };
-    [Sum, Avg, Count, Min, Max, Group, Stddev, Stdvar, Topk, Bottomk, CountValues, Quantile, Limitk, LimitRatio]
+    [
+        Sum,
+        Avg,
+        Count,
+        Min,
+        Max,
+        Group,
+        Stddev,
+        Stdvar,
+        Topk,
+        Bottomk,
+        CountValues,
+        Quantile,
+        Limitk,
+        LimitRatio,
+    ]
 };
 
 const OTHERS: &[&str] = &[

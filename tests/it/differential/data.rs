@@ -27,7 +27,8 @@ pub(super) enum Kind {
     Info,
     /// Seconds since the epoch, from 1965 to 2037.
     Epoch,
-    /// Values at the ends of what a float can be.
+    /// Values at the ends of what a float can be; subnormal numbers aside, of which releases of Go take
+    /// different logarithms.
     Extreme,
 }
 
@@ -71,7 +72,11 @@ pub(super) const METRICS: &[Metric] = &[
     metric("requests_total", Kind::Counter, &[JOBS, INSTANCES, ("code", &["200", "404", "500"])]),
     metric("errors_total", Kind::Counter, &[JOBS, PAIR]),
     metric("memory_bytes", Kind::Gauge, &[JOBS, INSTANCES]),
-    metric("temperature_celsius", Kind::Gauge, &[PAIR, ("zone", &["Zürich", "東京", "a\\b \"c\"\n"])]),
+    metric(
+        "temperature_celsius",
+        Kind::Gauge,
+        &[PAIR, ("zone", &["Zürich", "東京", "a\\b \"c\"\n", "<&>\u{2028}\u{1}"])],
+    ),
     metric("queue:depth:sum", Kind::Gauge, &[JOBS]),
     metric("busy_ratio", Kind::Ratio, &[JOBS, INSTANCES]),
     metric("up", Kind::Up, &[JOBS, INSTANCES]),
@@ -101,7 +106,8 @@ pub(super) fn metric_named(name: &str) -> &'static Metric {
     METRICS.iter().find(|metric| metric.name == name).expect("only names of the table are asked for")
 }
 
-/// All samples, series by series, each in order of time.
+/// All samples, series by series in the order of their labels, each in order of time. Prometheus finds
+/// series in the order in which they came, valmis in that of their labels: so both have the same one.
 pub(super) fn samples(seed: u64, start: TimestampMs) -> Vec<Sample> {
     let mut samples = Vec::new();
     for (number, metric) in METRICS.iter().enumerate() {
@@ -110,6 +116,7 @@ pub(super) fn samples(seed: u64, start: TimestampMs) -> Vec<Sample> {
             samples.extend(series(metric, index, &labels, random, start));
         }
     }
+    samples.sort_by(|one: &Sample, other| one.labels.cmp(&other.labels));
     samples
 }
 
@@ -249,7 +256,7 @@ impl Values {
                 self.last
             }
             Kind::Extreme => match self.index / 2 {
-                0 => random.pick(&[5e-324, -2.5e-310, 1e-300, 0.0, -0.0]),
+                0 => random.pick(&[2.5e-308, -1e-300, 1e-300, 0.0, -0.0]),
                 1 => random.pick(&[1.7e308, -1.6e308, 9e307, 1e16, 9_007_199_254_740_993.0]),
                 2 => random.between(-3..=3) as f64,
                 _ => random.pick(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e100, 1.0, -1e100, 0.1]),

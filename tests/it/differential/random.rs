@@ -8,10 +8,6 @@ use std::ops::RangeInclusive;
 pub(super) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// One whose numbers have nothing to do with those of another `stream` of the same seed.
     pub(super) fn stream(seed: u64, stream: u64) -> Self {
         let mut mixer = Self(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));

@@ -52,7 +52,8 @@ impl Sides {
         }
         let library = MemoryStorage::new();
         for run in samples.chunk_by(|one, next| one.labels == next.labels) {
-            library.load(&run[0].labels, run.iter().map(|sample| Point { at: sample.at, value: sample.value }));
+            library
+                .load(&run[0].labels, run.iter().map(|sample| Point { at: sample.at, value: sample.value }));
         }
         let version = prometheus.version().await;
         Self { prometheus, version, valmis, library, start }
@@ -138,9 +139,7 @@ fn success(query: &str, output: &Output) -> Value {
         promql::Value::Scalar { at, value } => json!({"resultType": "scalar", "result": point(*at, *value)}),
         promql::Value::String { at, value } => json!({"resultType": "string", "result": [time(*at), value]}),
         promql::Value::Vector(samples) => {
-            let one = |sample: &promql::InstantSample| {
-                json!({"metric": metric(&sample.labels), "value": point(sample.at, sample.value)})
-            };
+            let one = |sample: &promql::InstantSample| json!({"metric": metric(&sample.labels), "value": point(sample.at, sample.value)});
             json!({"resultType": "vector", "result": samples.iter().map(one).collect::<Vec<_>>()})
         }
         promql::Value::Matrix(series) => {
@@ -166,7 +165,11 @@ fn success(query: &str, output: &Output) -> Value {
 }
 
 fn metric(labels: &valmis::model::Labels) -> Value {
-    labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect::<serde_json::Map<_, _>>().into()
+    labels
+        .iter()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn failure(error: &EvalError) -> Value {

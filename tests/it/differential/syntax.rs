@@ -14,7 +14,9 @@ pub(super) fn children(expr: &Expr) -> Vec<&Expr> {
         ExprKind::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.expr]).collect(),
         ExprKind::Call(call) => call.args.iter().collect(),
         ExprKind::Subquery(subquery) => vec![&subquery.expr],
-        ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
+        ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => {
+            Vec::new()
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{eventually, http};
 use super::process::Process;
+use super::{eventually, http};
 
 pub(crate) struct Prometheus {
     /// Its folder goes away with it.
@@ -64,7 +64,11 @@ impl Prometheus {
         let prometheus = Self { _folder: folder, process, address };
         eventually("readiness of Prometheus", async || {
             let ready = http().get(format!("http://{address}/-/ready")).send().await;
-            if ready.is_ok_and(|answer| answer.status().is_success()) { Ok(()) } else { Err(prometheus.log()) }
+            if ready.is_ok_and(|answer| answer.status().is_success()) {
+                Ok(())
+            } else {
+                Err(prometheus.log())
+            }
         })
         .await;
         prometheus

@@ -110,7 +110,8 @@ impl Generator {
             return match self.random.below(10) {
                 0..2 => Vector::new(format!("{name}()"), &[]),
                 2..7 => self.selector_of_kind(Kind::Epoch).map(|text| format!("{name}({text})")),
-                _ => self.vector(depth - 1).map(|text| format!("{name}({text})")),
+                // What is no number of seconds becomes a date that depends on the processor.
+                _ => self.vector(depth - 1).map(|text| format!("{name}(({text}) > -1e11 < 1e11)")),
             };
         }
         let mut labels = Vec::new();
@@ -171,7 +172,8 @@ impl Generator {
             sources.push("__name__");
         }
         let sources: Vec<_> = sources.into_iter().map(|label| format!(", \"{label}\"")).collect();
-        let labels = if target == "joined" { [&vector.labels[..], &["joined"]].concat() } else { vector.labels };
+        let labels =
+            if target == "joined" { [&vector.labels[..], &["joined"]].concat() } else { vector.labels };
         let text = format!("label_join({}, \"{target}\", \"{separator}\"{})", vector.text, sources.concat());
         Vector::new(text, &labels)
     }
@@ -192,7 +194,8 @@ impl Generator {
             ("(", "broken"),
         ]);
         let target = self.random.pick(&["copied", "job", "instance", "__name__", source]);
-        let labels = if target == "copied" { [&vector.labels[..], &["copied"]].concat() } else { vector.labels };
+        let labels =
+            if target == "copied" { [&vector.labels[..], &["copied"]].concat() } else { vector.labels };
         let text = format!(
             "label_replace({}, {:?}, {replacement:?}, {:?}, {pattern:?})",
             vector.text, target, source

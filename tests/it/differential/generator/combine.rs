@@ -34,7 +34,9 @@ impl Generator {
         let (vector, scalar) = (self.operand(depth - 1), self.scalar(depth - 1));
         let word = self.word(symbol);
         let first = self.random.chance(30);
-        vector.map(|text| if first { format!("{scalar} {word} {text}") } else { format!("{text} {word} {scalar}") })
+        vector.map(
+            |text| if first { format!("{scalar} {word} {text}") } else { format!("{text} {word} {scalar}") },
+        )
     }
 
     /// Two operands over the same series.
@@ -88,8 +90,13 @@ impl Generator {
         let matching = if self.random.chance(75) {
             format!("on ({})", label_list(&on))
         } else {
-            let ignored: Vec<_> =
-                many.labels.iter().copied().filter(|label| !on.contains(label)).chain(include.clone()).collect();
+            let ignored: Vec<_> = many
+                .labels
+                .iter()
+                .copied()
+                .filter(|label| !on.contains(label))
+                .chain(include.clone())
+                .collect();
             format!("ignoring ({})", label_list(&ignored))
         };
         let word = self.word(symbol);
@@ -117,7 +124,9 @@ impl Generator {
                 2 => "1.9".to_owned(),
                 _ => self.random.between(1..=6).to_string(),
             }),
-            "limit_ratio" => Some(self.random.pick(&["0.5", "-0.5", "0.1", "1", "-1", "2", "0.75"]).to_owned()),
+            "limit_ratio" => {
+                Some(self.random.pick(&["0.5", "-0.5", "0.1", "1", "-1", "2", "0.75"]).to_owned())
+            }
             "quantile" if self.random.chance(15) => Some(self.scalar(depth - 1)),
             "quantile" => Some(self.share()),
             "count_values" => {

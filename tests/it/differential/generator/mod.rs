@@ -72,8 +72,20 @@ const OPERATORS: &[&str] =
     &["+", "-", "*", "/", "%", "^", "atan2", "==", "!=", "<", ">", "<=", ">=", "and", "or", "unless"];
 
 const AGGREGATIONS: &[&str] = &[
-    "sum", "avg", "count", "min", "max", "group", "stddev", "stdvar", "topk", "bottomk", "count_values",
-    "quantile", "limitk", "limit_ratio",
+    "sum",
+    "avg",
+    "count",
+    "min",
+    "max",
+    "group",
+    "stddev",
+    "stdvar",
+    "topk",
+    "bottomk",
+    "count_values",
+    "quantile",
+    "limitk",
+    "limit_ratio",
 ];
 
 const FORMS: &[Form] = &[
@@ -225,8 +237,7 @@ impl Generator {
 }
 
 fn returns_vector(function: &str) -> bool {
-    functions::lookup(function)
-        .is_some_and(|function| function.returns == valmis::promql::ValueType::Vector)
+    functions::lookup(function).is_some_and(|function| function.returns == valmis::promql::ValueType::Vector)
 }
 
 fn is_comparison(symbol: &str) -> bool {
