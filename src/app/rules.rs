@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::diag::{Diagnostic, Severity};
 use crate::model::Labels;
 use crate::promql::Features;
-use crate::rulefmt::{self, Loaded, RuleFile};
+use crate::rulefmt::{self, Loaded, RuleFile, SourceText};
 use crate::rules;
 
 /// The rules of all files, the bundled ones among them; or what is wrong with them.
@@ -31,7 +31,7 @@ pub(crate) fn bundled() -> Loaded {
         let (files, findings) = rulefmt::parse(&name, artifact.text, Features::default());
         loaded.files.extend(files);
         loaded.findings.extend(findings);
-        loaded.read += 1;
+        loaded.sources.push(SourceText { name, text: artifact.text.to_owned() });
     }
     loaded
 }

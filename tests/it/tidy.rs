@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("discovery", &["model", "clock"]),
     ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "relabel", "discovery"]),
     ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
+    ("lint", &["model", "diag", "yaml", "promql", "template", "rulefmt"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
     ("notifier", &["model", "client", "clock", "relabel", "rules", "state"]),
