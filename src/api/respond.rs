@@ -310,7 +310,8 @@ mod tests {
     #[test]
     fn scalars_and_strings_are_written_without_padding_and_exponents() {
         let check = |value, expected: &str| {
-            let text = query_json("", &Output { value, annotations: Vec::new() }, 0);
+            let text =
+                query_json("", &Output { value, annotations: Vec::new(), samples: None }, Extras::default());
             assert_eq!(text, format!(r#"{{"status":"success","data":{{"resultType":{expected}}}}}"#));
         };
         check(Value::Scalar { at: 1_050, value: 0.5 }, r#""scalar","result":[1.05,"0.5"]"#);

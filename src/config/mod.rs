@@ -18,8 +18,8 @@ use crate::diag::Diagnostic;
 use crate::model::Secret;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
-use crate::relabel;
 use crate::promql::Features;
+use crate::relabel;
 
 pub use builtin::builtin;
 pub use read::read;

@@ -19,6 +19,7 @@ mod postgres;
 mod promqltest;
 mod readiness;
 mod real;
+mod rule_tests;
 mod scraped;
 mod servers;
 mod tidy;

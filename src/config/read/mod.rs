@@ -3,8 +3,8 @@
 mod apps;
 mod connections;
 mod probes;
-mod relabel;
 mod queries;
+mod relabel;
 #[cfg(test)]
 mod tests;
 mod values;
