@@ -8,6 +8,7 @@ use crate::model::{LineColumn, MatchOp, Matcher, Span};
 use crate::promql::{BinaryOp, Expr, ExprKind, Output, Value, VectorSelector};
 use crate::rulefmt::{Rule, RuleKind};
 use crate::state::AlertState;
+use crate::yaml::compose::Placement;
 
 /// What tests have shown of all alerting rules, by file and place.
 #[derive(Debug, Clone, Default)]
@@ -27,8 +28,6 @@ pub struct RuleCoverage {
     pub alert: String,
     /// Where the rule begins.
     pub place: LineColumn,
-    /// Where its expression begins.
-    pub expr_place: LineColumn,
     /// Whether an alert was seen pending; none if alerts fire at once.
     pub pending: Option<bool>,
     /// Whether an alert was seen firing.
@@ -46,6 +45,8 @@ pub struct RuleCoverage {
 pub struct Branch {
     /// The operator.
     pub op: &'static str,
+    /// Where the operand begins.
+    pub place: LineColumn,
     /// The operand.
     pub text: String,
     /// Whether it ever had a result.
@@ -56,6 +57,8 @@ pub struct Branch {
 /// A value that a matcher lists.
 #[derive(Debug, Clone)]
 pub struct ListedValue {
+    /// Where the selector begins.
+    pub place: LineColumn,
     /// The label.
     pub label: String,
     /// The value.
@@ -158,7 +161,9 @@ impl RuleCoverage {
     fn new(file: &str, group: &str, rule: &Rule) -> Option<Self> {
         let RuleKind::Alerting { alert, hold_ms, .. } = &rule.kind else { return None };
         let mut values: Vec<ListedValue> = Vec::new();
-        for listed in selectors(&rule.expr).into_iter().flat_map(listed) {
+        for listed in
+            selectors(&rule.expr).into_iter().flat_map(|selector| listed(selector, &rule.places.expr))
+        {
             let same = |known: &ListedValue| known.label == listed.label && known.value == listed.value;
             if !values.iter().any(same) {
                 values.push(listed);
@@ -169,11 +174,10 @@ impl RuleCoverage {
             group: group.to_owned(),
             alert: alert.clone(),
             place: rule.place,
-            expr_place: rule.expr_place,
             pending: (*hold_ms > 0).then_some(false),
             firing: false,
             resolved: false,
-            branches: branches(&rule.expr),
+            branches: branches(&rule.expr, &rule.places.expr),
             values,
         })
     }
@@ -201,12 +205,12 @@ impl RuleCoverage {
             (!self.resolved).then(|| never("resolved")),
         ];
         let branches = self.branches.iter().filter(|branch| !branch.seen).map(|branch| {
-            let Branch { op, text, .. } = branch;
-            (self.expr_place, format!("alert `{alert}`: this side of `{op}` never had a result: `{text}`"))
+            let Branch { op, place, text, .. } = branch;
+            (*place, format!("alert `{alert}`: this side of `{op}` never had a result: `{text}`"))
         });
         let values = self.values.iter().filter(|listed| !listed.seen()).map(|listed| {
-            let ListedValue { label, value, .. } = listed;
-            (self.expr_place, format!("alert `{alert}` was never seen firing for `{label}=\"{value}\"`"))
+            let ListedValue { place, label, value, .. } = listed;
+            (*place, format!("alert `{alert}` was never seen firing for `{label}=\"{value}\"`"))
         });
         let gaps = states.into_iter().flatten().chain(branches).chain(values);
         gaps.map(|(place, what)| (self.file.as_str(), place, what)).collect()
@@ -214,7 +218,7 @@ impl RuleCoverage {
 }
 
 /// The operands of set operators; one that is a set operator itself has operands of its own.
-fn branches(expr: &Expr) -> Vec<Branch> {
+fn branches(expr: &Expr, placement: &Placement) -> Vec<Branch> {
     let operators = binaries(expr).into_iter().filter_map(|binary| {
         let op = match binary.op {
             BinaryOp::And => "and",
@@ -228,12 +232,18 @@ fn branches(expr: &Expr) -> Vec<Branch> {
         |expr: &Expr| matches!(&expr.kind, ExprKind::Binary(binary) if binary.op.is_set_operator());
     let operands = operators.flat_map(|(op, operands)| operands.map(|operand| (op, operand)));
     let own = operands.filter(|(_, operand)| !is_set_operator(operand));
-    own.map(|(op, operand)| Branch { op, text: operand.to_string(), seen: false, expr: operand.clone() })
-        .collect()
+    let branch = |(op, operand): (&'static str, &Expr)| Branch {
+        op,
+        place: placement.place(operand.span.start),
+        text: operand.to_string(),
+        seen: false,
+        expr: operand.clone(),
+    };
+    own.map(branch).collect()
 }
 
 /// The values that the matchers of a selector list, each with a selector of its own.
-fn listed(selector: &VectorSelector) -> Vec<ListedValue> {
+fn listed((selector, span): (&VectorSelector, Span), placement: &Placement) -> Vec<ListedValue> {
     let matchers = selector.matchers.iter().enumerate();
     matchers
         .flat_map(|(place, matcher)| {
@@ -243,9 +253,10 @@ fn listed(selector: &VectorSelector) -> Vec<ListedValue> {
                 let mut only = selector.clone();
                 only.matchers[place] = Matcher::equal(matcher.name(), value);
                 ListedValue {
+                    place: placement.place(span.start),
                     label: matcher.name().to_owned(),
                     value: value.clone(),
-                    selector: Expr { kind: ExprKind::Vector(only), span: Span::new(0, 0) },
+                    selector: Expr { kind: ExprKind::Vector(only), span },
                     carried: false,
                     fired: false,
                     selected: false,
@@ -260,10 +271,14 @@ mod tests {
     use super::*;
     use crate::promql::parse;
 
+    fn start() -> Placement {
+        Placement::starting_at(LineColumn { line: 1, column: 1 })
+    }
+
     #[test]
     fn operands_of_set_operators_are_branches() {
         let check = |query: &str, expected: &[(&str, &str)]| {
-            let found = branches(&parse(query).expect("valid"));
+            let found = branches(&parse(query).expect("valid"), &start());
             let found: Vec<_> = found.iter().map(|branch| (branch.op, branch.text.as_str())).collect();
             assert_eq!(found, expected, "{query}");
         };
@@ -277,7 +292,7 @@ mod tests {
     fn values_that_matchers_list_are_found() {
         let check = |query: &str, expected: &[&str]| {
             let expr = parse(query).expect("valid");
-            let found = selectors(&expr).into_iter().flat_map(listed);
+            let found = selectors(&expr).into_iter().flat_map(|selector| listed(selector, &start()));
             let found: Vec<_> = found.map(|listed| listed.selector.to_string()).collect();
             assert_eq!(found, expected, "{query}");
         };

@@ -27,7 +27,7 @@ pub struct Mutation {
 pub struct Mutant {
     /// The rule file.
     pub file: String,
-    /// Where what was changed stands: the rule, or its expression.
+    /// Where what was changed stands: the operator of a comparison, else the rule.
     pub place: LineColumn,
     /// The alerts' name.
     pub alert: String,
@@ -172,7 +172,7 @@ fn changes(rule: &Rule) -> Vec<Change> {
             edit_binary(&mut rule.expr, place, edit);
             edit(&mut edited);
             changes.push(Change {
-                place: rule.expr_place,
+                place: rule.places.expr.place(binary.op_span.start),
                 rule,
                 before: shown(binary.op, &binary.left, &binary.right),
                 after: shown(edited.op, &edited.left, &edited.right),

@@ -14,7 +14,7 @@ use super::series::{SequenceValue, SeriesLine};
 use crate::clock::{Clock, FixedClock};
 use crate::model::{HistogramPoint, Labels, Point, TimestampMs, format_duration_ms, stale_nan};
 use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Output};
-use crate::query::{LocalConfig, LocalSource, QuerySource};
+use crate::query::{Answer, LocalConfig, LocalSource, QueryOptions, QuerySource};
 use crate::rulefmt::RuleGroup;
 use crate::rules::{Alert, AlertSink, Config, Services, SteppedGroup};
 use crate::state::MemoryStore;
@@ -284,20 +284,17 @@ struct TestSource {
     failing: AtomicBool,
 }
 
-impl TestSource {
-    fn fault(&self) -> Option<EvalError> {
-        let failing = self.failing.load(Ordering::Relaxed);
-        failing.then(|| EvalError::Execution(SOURCE_ERROR.to_owned()))
-    }
-}
-
 impl QuerySource for TestSource {
-    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
-        self.fault().map_or_else(|| self.inner.instant(expr, at), |error| ready(Err(error)).boxed())
-    }
-
-    fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
-        self.fault().map_or_else(|| self.inner.range(expr, range), |error| ready(Err(error)).boxed())
+    fn query<'a>(
+        &'a self,
+        expr: &'a Expr,
+        range: &'a EvalRange,
+        options: &'a QueryOptions,
+    ) -> BoxFuture<'a, Result<Answer, EvalError>> {
+        if self.failing.load(Ordering::Relaxed) {
+            return ready(Err(EvalError::Execution(SOURCE_ERROR.to_owned()))).boxed();
+        }
+        self.inner.query(expr, range, options)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Walking expressions.
 
+use crate::model::Span;
 use crate::promql::{BinaryExpr, Expr, ExprKind, VectorSelector};
 
 /// The expressions that an expression consists of, in the order of the text.
@@ -55,11 +56,11 @@ pub(super) fn edit_binary(expr: &mut Expr, place: usize, edit: impl FnOnce(&mut 
     }
 }
 
-/// All selectors of series.
-pub(super) fn selectors(expr: &Expr) -> Vec<&VectorSelector> {
+/// All selectors of series, each with its place.
+pub(super) fn selectors(expr: &Expr) -> Vec<(&VectorSelector, Span)> {
     let own = match &expr.kind {
-        ExprKind::Vector(selector) => Some(selector),
-        ExprKind::Matrix(matrix) => Some(&matrix.selector),
+        ExprKind::Vector(selector) => Some((selector, expr.span)),
+        ExprKind::Matrix(matrix) => Some((&matrix.selector, matrix.selector_span)),
         _ => None,
     };
     own.into_iter().chain(children(expr).into_iter().flat_map(selectors)).collect()
@@ -90,7 +91,8 @@ mod tests {
             edit_binary(&mut expr.clone(), place, |binary| seen = Some(binary.op));
             assert_eq!(seen, Some(*op));
         }
-        let names: Vec<_> = selectors(&expr).iter().filter_map(|selector| selector.name.as_deref()).collect();
+        let selectors = selectors(&expr);
+        let names: Vec<_> = selectors.iter().filter_map(|(selector, _)| selector.name.as_deref()).collect();
         assert_eq!(names, ["a", "b", "c", "d"]);
     }
 }

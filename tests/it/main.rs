@@ -6,6 +6,7 @@ mod cli;
 mod conformance;
 mod corpora;
 mod dashboards;
+mod differential;
 mod every_alert;
 mod exposition;
 mod first_steps;
