@@ -72,8 +72,10 @@ pub(crate) fn query_json(query: &str, output: &Output, extras: Extras) -> String
     let limit = if limit == 0 { usize::MAX } else { limit };
     match &output.value {
         Value::Scalar { at, value } => {
-            text.push_str(r#"scalar","result":"#);
-            push_point(&mut text, *at, *value);
+            text.push_str(r#"scalar","result":["#);
+            push_time(&mut text, *at);
+            // A scalar has no exponent, other than the values of series.
+            write!(text, r#","{}"]"#, format_float(*value)).expect("writing to a String cannot fail");
         }
         Value::String { at, value } => {
             text.push_str(r#"string","result":["#);
