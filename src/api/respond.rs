@@ -73,13 +73,13 @@ pub(crate) fn query_json(query: &str, output: &Output, extras: Extras) -> String
     match &output.value {
         Value::Scalar { at, value } => {
             text.push_str(r#"scalar","result":["#);
-            push_time(&mut text, *at);
+            push_single_time(&mut text, *at);
             // A scalar has no exponent, other than the values of series.
             write!(text, r#","{}"]"#, format_float(*value)).expect("writing to a String cannot fail");
         }
         Value::String { at, value } => {
             text.push_str(r#"string","result":["#);
-            push_time(&mut text, *at);
+            push_single_time(&mut text, *at);
             text.push(',');
             push_text(&mut text, value);
             text.push(']');
@@ -263,6 +263,13 @@ fn push_time(text: &mut String, at: TimestampMs) {
     }
 }
 
+/// Seconds as the shortest decimal: what is no series is written by another part of Prometheus.
+/// Source: `promql/value.go`, `Scalar.MarshalJSON`.
+fn push_single_time(text: &mut String, at: TimestampMs) {
+    let seconds = serde_json::to_string(&Seconds(at as f64 / 1000.0)).expect("a number is always JSON");
+    text.push_str(&seconds);
+}
+
 /// Very small and very large numbers with an exponent of at least two digits, as Go writes them.
 fn push_value(text: &mut String, value: f64) {
     let size = value.abs();
@@ -299,6 +306,19 @@ mod tests {
             text,
             r#"[1.500,{"count":"6","sum":"5.5","buckets":[[1,"-2","-1","3"],[3,"-0.5","0.5","1"],[0,"1","2","2"]]}]"#
         );
+    }
+
+    #[test]
+    fn scalars_and_strings_are_written_without_padding_and_exponents() {
+        let check = |value, expected: &str| {
+            let text =
+                query_json("", &Output { value, annotations: Vec::new(), samples: None }, Extras::default());
+            assert_eq!(text, format!(r#"{{"status":"success","data":{{"resultType":{expected}}}}}"#));
+        };
+        check(Value::Scalar { at: 1_050, value: 0.5 }, r#""scalar","result":[1.05,"0.5"]"#);
+        check(Value::Scalar { at: 1_000, value: 1e21 }, r#""scalar","result":[1,"1000000000000000000000"]"#);
+        check(Value::Scalar { at: 0, value: 1e-7 }, r#""scalar","result":[0,"0.0000001"]"#);
+        check(Value::String { at: -1_500, value: "a".to_owned() }, r#""string","result":[-1.5,"a"]"#);
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl Parts {
         let notifications = notifier::Config {
             alertmanagers: config.alertmanagers.iter().map(alertmanager).collect(),
             external_labels: Labels::from_pairs(&config.external_labels),
+            alert_relabel: config.alert_relabel.clone(),
         };
         handles.scrapes.apply(scrapes::jobs(config, &self.url)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
@@ -312,5 +313,6 @@ fn alertmanager(configured: &crate::config::AlertmanagerConfig) -> notifier::Ale
         timeout: configured.timeout,
         auth: configured.auth.clone(),
         tls: configured.tls.clone(),
+        alert_relabel: configured.alert_relabel.clone(),
     }
 }

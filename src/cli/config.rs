@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::findings::{self, Format};
+use super::findings::{self, FailOn, Format};
 use super::{Exit, Output, environment};
 use crate::config;
 use crate::diag::Diagnostic;
@@ -42,6 +42,6 @@ pub(super) fn run(command: &Config, out: &mut Output) -> Result<Exit> {
         }
         found.extend(findings);
     }
-    findings::print(out, *format, &found, &summary.concat())?;
-    Ok(findings::exit(&found, *strict))
+    findings::print(out, *format, &found, &[], &summary.concat())?;
+    Ok(findings::exit(&found, FailOn::strict(*strict)))
 }

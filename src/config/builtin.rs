@@ -54,7 +54,12 @@ impl Default for QueryConfig {
 
 impl Default for RulesConfig {
     fn default() -> Self {
-        Self { builtin: true, files: Vec::new(), resend_delay: Duration::from_mins(1) }
+        Self {
+            builtin: true,
+            files: Vec::new(),
+            resend_delay: Duration::from_mins(1),
+            error_hold: Duration::from_hours(1),
+        }
     }
 }
 
@@ -74,6 +79,7 @@ impl Default for Config {
             certificates: Vec::new(),
             scrapes: Vec::new(),
             alertmanagers: Vec::new(),
+            alert_relabel: Vec::new(),
             rules: RulesConfig::default(),
         }
     }

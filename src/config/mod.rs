@@ -19,6 +19,7 @@ use crate::model::Secret;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
 use crate::promql::Features;
+use crate::relabel;
 
 pub use builtin::builtin;
 pub use read::read;
@@ -52,6 +53,8 @@ pub struct Config {
     pub scrapes: Vec<ScrapeConfig>,
     /// Where alerts go.
     pub alertmanagers: Vec<AlertmanagerConfig>,
+    /// What is done to the labels of every alert before it is sent.
+    pub alert_relabel: Vec<relabel::Rule>,
     /// Which rules are evaluated.
     pub rules: RulesConfig,
 }
@@ -226,6 +229,8 @@ pub struct AlertmanagerConfig {
     pub auth: Option<HttpAuth>,
     /// TLS.
     pub tls: TlsConfig,
+    /// What is done to the labels of the alerts for this Alertmanager.
+    pub alert_relabel: Vec<relabel::Rule>,
 }
 
 /// Rules.
@@ -237,6 +242,8 @@ pub struct RulesConfig {
     pub files: Vec<String>,
     /// Distance between re-sendings of a firing alert.
     pub resend_delay: Duration,
+    /// How long firing alerts go on being sent while their rule cannot be evaluated.
+    pub error_hold: Duration,
 }
 
 /// What reading a configuration needs from outside.

@@ -16,7 +16,7 @@ use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output,
 use crate::query::{self, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{AlertState, Changes, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule};
-use crate::storage::{AppendError, Appender, RefSample, SeriesRef};
+use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
 /// Follows the runtime's clock, which tests let jump.
 struct RuntimeClock(Instant);
@@ -113,6 +113,10 @@ impl Appender for Shared {
     }
 
     fn append(&self, _: &[RefSample]) -> Vec<(usize, AppendError)> {
+        panic!("rules append by labels")
+    }
+
+    fn append_histograms(&self, _: &[RefHistogram]) -> Vec<(usize, AppendError)> {
         panic!("rules append by labels")
     }
 

@@ -4,6 +4,7 @@ mod apps;
 mod connections;
 mod probes;
 mod queries;
+mod relabel;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -55,11 +56,16 @@ impl Context<'_> {
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
+        let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
         let resend_delay = fields
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
             .unwrap_or(default.rules.resend_delay);
-        let rules = RulesConfig { resend_delay, ..self.rules(fields.take("rules")) };
+        let error_hold = fields
+            .take("error_hold")
+            .and_then(|node| self.reader.duration("error_hold", node))
+            .unwrap_or(default.rules.error_hold);
+        let rules = RulesConfig { resend_delay, error_hold, ..self.rules(fields.take("rules")) };
         fields.finish(&mut self.reader);
         self.jobs(&apps, &scrapes);
         Config {
@@ -76,6 +82,7 @@ impl Context<'_> {
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
+            alert_relabel,
             rules,
         }
     }

@@ -104,7 +104,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, resend_delay, rules
+      hint: known keys: listen, external_url, storage, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, resend_delay, error_hold, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`
@@ -205,5 +205,24 @@ scrapes:
     valmis.yaml:24:22: target `h/metrics`: `h/metrics` is not a valid hostname
     valmis.yaml:26:14: `timeout` is longer than `interval`
       hint: a probe must end before the next one begins
+    ");
+}
+
+#[test]
+fn alerts_are_relabelled_with_prometheus_keys() {
+    let text = "alertmanagers:
+  - url: http://am:9093
+    alert_relabel_configs:
+      - {source_labels: [severity], regex: info, action: drop}
+alert_relabel_configs:
+  - regex: replica
+    action: labeldrop
+";
+    let config = read_text(text).expect("a good configuration");
+    assert_eq!((config.alert_relabel.len(), config.alertmanagers[0].alert_relabel.len()), (1, 1));
+    let text = "alert_relabel_configs:\n  - {action: lowercase}\n  - {regex: '(', target_label: a}\n";
+    insta::assert_snapshot!(findings(text), @r"
+    valmis.yaml:2:5: relabel configuration for lowercase action requires 'target_label' value
+    valmis.yaml:3:5: error parsing regexp: missing closing ): `(`
     ");
 }
