@@ -94,8 +94,8 @@ impl IntoResponse for ApiError {
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // nginx's code for a client that closed the connection, which Prometheus uses too.
             ErrorType::Canceled => StatusCode::from_u16(499).expect("a number below 1000 is a status"),
-            ErrorType::Timeout | ErrorType::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorType::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorType::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::Internal | ErrorType::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorType::NotFound => StatusCode::NOT_FOUND,
         };
         let body = Body { status: "error", error_type: self.kind, error: &self.message };

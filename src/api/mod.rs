@@ -144,7 +144,9 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/status/tsdb", get(cardinality::status))
         .route("/status/walreplay", get(status::wal_replay))
         .route("/write", post(write::write))
-        .fallback(any(status::not_found));
+        .route("/admin/tsdb/{what}", post(status::admin).put(status::admin))
+        .fallback(any(status::not_found))
+        .method_not_allowed_fallback(status::method_not_allowed);
     Router::new()
         .nest("/api/v1", v1)
         .route("/metrics", get(metrics::all))

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use super::error::ApiError;
 use super::{Handles, Lifecycle};
 use crate::exposition::remote_write::{DEFAULT_LIMIT, decode};
 
@@ -15,8 +14,9 @@ use crate::exposition::remote_write::{DEFAULT_LIMIT, decode};
 /// again; what was refused as out of order or a duplicate counts among that, as in Prometheus.
 pub(super) async fn write(State(handles): State<Arc<Handles>>, body: Bytes) -> Response {
     if !Lifecycle::is_set(&handles.lifecycle.remote_write_receiver) {
-        let message = "remote write receiver needs to be enabled with `storage.remote_write_receiver: true`";
-        return ApiError::unavailable(message).into_response();
+        let message =
+            "remote write receiver needs to be enabled with `storage.remote_write_receiver: true`\n";
+        return (StatusCode::NOT_FOUND, message).into_response();
     }
     let decoded = match decode(&body, DEFAULT_LIMIT) {
         Ok(decoded) => decoded,

@@ -64,6 +64,9 @@ impl LocalSource {
             .await
             .map_err(|_| EvalError::Timeout("query queue"))?
             .map_err(|_| EvalError::Canceled("query queue"))?;
+        if Instant::now() >= deadline {
+            return Err(EvalError::Timeout("query execution"));
+        }
         let asker = Asker::default();
         let mut options = EvalOptions {
             interrupt: asker.interrupt(deadline),

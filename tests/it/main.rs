@@ -1,5 +1,6 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod api;
 mod artifacts;
 mod certificate_files;
 mod cli;
