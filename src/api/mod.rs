@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get, post};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
@@ -101,7 +102,7 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/metadata", get(targets::metadata))
         .route("/status/buildinfo", get(status::build))
         .route("/status/runtimeinfo", get(status::runtime))
-        .route("/write", post(write::write))
+        .route("/write", post(write::write).layer(DefaultBodyLimit::max(write::BODY_LIMIT)))
         .fallback(any(status::not_found));
     Router::new()
         .nest("/api/v1", v1)

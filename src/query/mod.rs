@@ -3,6 +3,7 @@
 
 mod local;
 mod remote;
+mod remote_histogram;
 
 use futures_util::future::BoxFuture;
 
