@@ -141,11 +141,6 @@ impl Filter {
         self.kind.is_none_or(|wanted| wanted == kind)
             && (self.names.is_empty() || self.names.contains(&rule.info.name))
     }
-
-    /// Whether something is asked for, so that groups without such rules are left out.
-    fn narrows(&self) -> bool {
-        self.kind.is_some() || !self.names.is_empty()
-    }
 }
 
 pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
@@ -158,7 +153,8 @@ pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -
             .filter(|rule| filter.accepts_rule(rule))
             .map(|rule| wire_rule(rule, filter.exclude_alerts))
             .collect();
-        (!filter.narrows() || !rules.is_empty()).then(|| Group {
+        // A group without any such rule is left out, also one that has none at all.
+        (!rules.is_empty()).then(|| Group {
             name: group.name.clone(),
             file: group.file.clone(),
             rules,

@@ -119,6 +119,7 @@ impl Evaluator<'_> {
             Kind::Number(value) => Evaluated::Scalar(vec![*value; steps.count]),
             Kind::String(text) => Evaluated::String((*text).to_owned()),
             Kind::Negate(inner) => self.negate(inner, steps)?,
+            Kind::Same(inner) => self.node(inner, steps)?,
             Kind::Constant(inner) => {
                 let value = self.node(inner, steps.first())?;
                 self.repeat(value, steps)?
