@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::model::{Labels, Matcher, Point, Series};
     use crate::promql::{InstantSample, Value, parse};
-    use crate::storage::{MemoryStorage, SelectError, SelectHints};
+    use crate::storage::{Lifetime, MemoryStorage, Samples, SelectError, SelectHints, SeriesSet};
 
     fn source(series: usize, config: LocalConfig) -> LocalSource {
         let storage = MemoryStorage::new();
@@ -186,11 +186,19 @@ mod tests {
     struct Silent;
 
     impl Queryable for Silent {
-        fn select<'a>(
+        fn resolve<'a>(
             &'a self,
             _: &'a [Matcher],
+            _: Lifetime,
+        ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>> {
+            std::future::pending().boxed()
+        }
+
+        fn read<'a>(
+            &'a self,
+            _: &'a Arc<SeriesSet>,
             _: &'a SelectHints,
-        ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+        ) -> BoxFuture<'a, Result<Samples, SelectError>> {
             std::future::pending().boxed()
         }
 

@@ -235,9 +235,9 @@ impl Extract {
         self.chunks.push(ExtractedChunk { start, count, words_end: self.words.len() });
     }
 
-    /// Replaces `points` by those within the hinted range.
+    /// Appends the points within the hinted range to `points`.
     pub(super) fn decode(&self, hints: &SelectHints, points: &mut Vec<Point>) -> Result<(), CorruptChunk> {
-        points.clear();
+        let before = points.len();
         if let Some(newest) = self.newest {
             points.push(newest);
             return Ok(());
@@ -261,8 +261,8 @@ impl Extract {
                 return Err(CorruptChunk { start: chunk.start });
             }
         }
-        if hints.newest_only && points.len() > 1 {
-            points.drain(..points.len() - 1);
+        if hints.newest_only && points.len() > before + 1 {
+            points.drain(before..points.len() - 1);
         }
         Ok(())
     }
