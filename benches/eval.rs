@@ -147,7 +147,7 @@ impl Case {
     fn new(query: &str, range: EvalRange, storage: &MemoryStorage) -> Self {
         let expr = parse_with(query, Features::ALL).expect("a valid query");
         let options = EvalOptions::default();
-        let data = prefetch(&expr, &range, &options, storage)
+        let data = prefetch(&expr, &range, &options, storage, None)
             .now_or_never()
             .expect("memory is ready at once")
             .expect("memory cannot fail");

@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use valmis::clock::SystemClock;
 use valmis::model::Labels;
 use valmis::promql::{Features, Value, parse_with};
-use valmis::query::{LocalConfig, LocalSource, QuerySource};
+use valmis::query::{LocalConfig, LocalSource, PreparedQuery, QuerySource as _};
 use valmis::rules::{ActiveAlerts, AlertingRule, Candidate};
 use valmis::storage::{Appender as _, RefSample, SeriesRef};
 use valmis::tsdb::{Config, Tsdb};
@@ -65,7 +65,7 @@ async fn run(evaluations: usize) {
         fleet.append(&tsdb, round);
     }
     let source = LocalSource::new(Arc::clone(&tsdb) as _, LocalConfig::default());
-    let mut rules = rules();
+    let mut rules = rules(&source);
     let resident = resident_bytes();
     let (mut first, mut later) = (Duration::ZERO, Vec::with_capacity(evaluations));
     let mut alerts = 0;
@@ -75,7 +75,7 @@ async fn run(evaluations: usize) {
             fleet.append(&tsdb, round);
         }
         let began = cpu_time();
-        alerts = evaluate_all(&source, &mut rules, START + round * INTERVAL_MS).await;
+        alerts = evaluate_all(&mut rules, START + round * INTERVAL_MS).await;
         let took = cpu_time().saturating_sub(began);
         if evaluation == 0 {
             first = took;
@@ -100,13 +100,14 @@ async fn run(evaluations: usize) {
     println!("  resident memory: {:.1} MB before, {:.1} MB more after", mb(resident), mb(grown));
 }
 
-/// A rule and its alerts.
+/// A rule, its prepared condition and its alerts.
 struct Rule {
     rule: AlertingRule,
+    query: Arc<dyn PreparedQuery>,
     active: ActiveAlerts,
 }
 
-fn rules() -> Vec<Rule> {
+fn rules(source: &LocalSource) -> Vec<Rule> {
     let namespaces = (0..NAMESPACES).map(namespace);
     let conditions = namespaces.flat_map(|ns| CONDITIONS.map(|(name, text)| (name, text.replace("NS", &ns))));
     conditions
@@ -122,17 +123,18 @@ fn rules() -> Vec<Rule> {
                 limit: 0,
                 generator_url: String::new(),
             };
-            Rule { rule, active: ActiveAlerts::default() }
+            let query = source.prepare(&Arc::new(rule.expr.clone()));
+            Rule { rule, query, active: ActiveAlerts::default() }
         })
         .collect()
 }
 
 /// Evaluates all rules once; returns how many alerts are active.
 #[inline(never)]
-async fn evaluate_all(source: &LocalSource, rules: &mut [Rule], at: i64) -> usize {
+async fn evaluate_all(rules: &mut [Rule], at: i64) -> usize {
     let mut alerts = 0;
-    for Rule { rule, active } in rules {
-        let output = source.instant(&rule.expr, at).await.expect("a result");
+    for Rule { rule, query, active } in rules {
+        let output = query.instant(at).await.expect("a result");
         let Value::Vector(vector) = output.value else { panic!("a condition yields a vector") };
         let candidates = vector.into_iter().map(|sample| Candidate {
             labels: sample.labels.builder().set("alertname", &rule.name).remove("__name__").build(),

@@ -28,5 +28,5 @@ pub use ast::{
 pub use eval::eval;
 pub use options::{EvalOptions, Interrupt};
 pub use parser::{Features, MAX_DEPTH, ParseError, parse, parse_selector, parse_with};
-pub use prefetch::{Prefetched, Resolved, prefetch, prefetch_again};
+pub use prefetch::{Prefetched, Resolved, prefetch};
 pub use value::{Annotation, AnnotationKind, EvalError, EvalRange, InstantSample, Output, Value, ValueType};

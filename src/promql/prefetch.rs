@@ -98,29 +98,10 @@ impl Resolved {
 /// Fetches exactly what [`eval`](super::eval()) will need for the same arguments: offsets, `@`, ranges
 /// and subqueries decide which time ranges those are.
 ///
-/// More samples than `options.max_samples` are an error, since all of them are in memory at once.
+/// An expression that is evaluated again and again, with the same options and over the same store, keeps
+/// what it finds in `resolved`. More samples than `options.max_samples` are an error, since all of them
+/// are in memory at once.
 pub async fn prefetch(
-    expr: &Expr,
-    range: &EvalRange,
-    options: &EvalOptions,
-    queryable: &dyn Queryable,
-) -> Result<Prefetched, EvalError> {
-    fetch(expr, range, options, queryable, None).await
-}
-
-/// [`prefetch`] for an expression that is evaluated again and again with the same options, over the same
-/// store: what is resolved is kept in `resolved`.
-pub async fn prefetch_again(
-    expr: &Expr,
-    range: &EvalRange,
-    options: &EvalOptions,
-    queryable: &dyn Queryable,
-    resolved: &mut Resolved,
-) -> Result<Prefetched, EvalError> {
-    fetch(expr, range, options, queryable, Some(resolved)).await
-}
-
-async fn fetch(
     expr: &Expr,
     range: &EvalRange,
     options: &EvalOptions,

@@ -1,7 +1,7 @@
 //! Evaluation in this process, over a store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -10,10 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use crate::model::TimestampMs;
-use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Interrupt, Output, eval, prefetch};
+use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Interrupt, Output, Resolved, eval, prefetch};
 use crate::storage::Queryable;
 
-use super::QuerySource;
+use super::{PreparedQuery, QuerySource};
 
 /// Samples and results below which evaluating takes less than about a millisecond even without
 /// optimisation, so that another thread would cost more than it gives.
@@ -38,21 +38,41 @@ impl Default for LocalConfig {
 
 /// Answers expressions from a store. Computing never blocks the runtime, and it stops soon after its
 /// time is up or its asker is gone.
-pub struct LocalSource {
+pub struct LocalSource(Arc<Shared>);
+
+/// What a source shares with the queries that it prepared.
+struct Shared {
     queryable: Arc<dyn Queryable>,
     slots: Arc<Semaphore>,
     timeout: Duration,
     options: EvalOptions,
 }
 
+/// An expression with the series that it found last.
+struct LocalQuery {
+    source: Arc<Shared>,
+    expr: Arc<Expr>,
+    /// Absent while an evaluation has it.
+    resolved: Mutex<Option<Resolved>>,
+}
+
 impl LocalSource {
     /// A source over `queryable`.
     pub fn new(queryable: Arc<dyn Queryable>, config: LocalConfig) -> Self {
         let LocalConfig { concurrency, timeout, options } = config;
-        Self { queryable, slots: Arc::new(Semaphore::new(concurrency.max(1))), timeout, options }
+        let slots = Arc::new(Semaphore::new(concurrency.max(1)));
+        Self(Arc::new(Shared { queryable, slots, timeout, options }))
     }
+}
 
-    async fn evaluate(&self, expr: &Expr, range: &EvalRange) -> Result<Output, EvalError> {
+impl Shared {
+    /// The value of an expression; with `resolved` one that is asked for again and again.
+    async fn evaluate(
+        &self,
+        expr: &Arc<Expr>,
+        range: &EvalRange,
+        resolved: Option<&mut Resolved>,
+    ) -> Result<Output, EvalError> {
         let deadline = Instant::now() + self.timeout;
         let within = tokio::time::Instant::from_std(deadline);
         let slot = timeout_at(within, Arc::clone(&self.slots).acquire_owned())
@@ -61,14 +81,14 @@ impl LocalSource {
             .map_err(|_| EvalError::Canceled("query queue"))?;
         let asker = Asker::default();
         let options = EvalOptions { interrupt: asker.interrupt(deadline), ..self.options.clone() };
-        let data = timeout_at(within, prefetch(expr, range, &options, self.queryable.as_ref()))
+        let data = timeout_at(within, prefetch(expr, range, &options, self.queryable.as_ref(), resolved))
             .await
             .map_err(|_| EvalError::Timeout("expression evaluation"))??;
         let work = data.samples().saturating_add(data.series_count().saturating_mul(range.steps()));
         if work.saturating_add(range.steps()) < TRIVIAL_WORK {
             return eval(expr, range, &data, &options);
         }
-        let (expr, range) = (expr.clone(), *range);
+        let (expr, range) = (Arc::clone(expr), *range);
         let compute = tokio::task::spawn_blocking(move || {
             // A slot is free only when its thread is: also if nobody waits for the result any more.
             let _slot: OwnedSemaphorePermit = slot;
@@ -83,11 +103,39 @@ impl LocalSource {
 
 impl QuerySource for LocalSource {
     fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
-        async move { self.evaluate(expr, &EvalRange::instant(at)).await }.boxed()
+        let expr = Arc::new(expr.clone());
+        async move { self.0.evaluate(&expr, &EvalRange::instant(at), None).await }.boxed()
+    }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        let (source, expr) = (Arc::clone(&self.0), Arc::clone(expr));
+        Arc::new(LocalQuery { source, expr, resolved: Mutex::default() })
     }
 
     fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
-        self.evaluate(expr, range).boxed()
+        let expr = Arc::new(expr.clone());
+        async move { self.0.evaluate(&expr, range, None).await }.boxed()
+    }
+}
+
+impl LocalQuery {
+    fn resolved(&self) -> MutexGuard<'_, Option<Resolved>> {
+        // It is only ever replaced as a whole.
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PreparedQuery for LocalQuery {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        async move {
+            // Of an evaluation that is given up nothing is left: the next one begins anew.
+            let mut resolved = self.resolved().take().unwrap_or_default();
+            let range = EvalRange::instant(at);
+            let result = self.source.evaluate(&self.expr, &range, Some(&mut resolved)).await;
+            *self.resolved() = Some(resolved);
+            result
+        }
+        .boxed()
     }
 }
 
@@ -171,7 +219,7 @@ mod tests {
         let config =
             LocalConfig { concurrency: 1, timeout: Duration::from_millis(1), ..LocalConfig::default() };
         let source = source(1, config);
-        let _busy = Arc::clone(&source.slots).acquire_owned().await.expect("a slot");
+        let _busy = Arc::clone(&source.0.slots).acquire_owned().await.expect("a slot");
         assert_eq!(count_down(&source).await, Err(EvalError::Timeout("query queue")));
     }
 

@@ -1,5 +1,6 @@
 //! Evaluation by a server with Prometheus' HTTP API: Prometheus, Thanos, Mimir, `VictoriaMetrics`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,7 +12,7 @@ use url::Url;
 use crate::model::{Labels, Point, Series, TimestampMs, parse_float};
 use crate::promql::{Annotation, AnnotationKind, EvalError, EvalRange, Expr, InstantSample, Output, Value};
 
-use super::QuerySource;
+use super::{PreparedQuery, QuerySource};
 
 /// How large an answer may be: what does not fit would not fit into memory as a result either.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -21,7 +22,10 @@ const SHOWN_BYTES: usize = 200;
 
 /// Asks a server for the value of expressions.
 #[derive(Debug, Clone)]
-pub struct RemoteSource {
+pub struct RemoteSource(Arc<Remote>);
+
+#[derive(Debug)]
+struct Remote {
     client: Client,
     instant: Url,
     range: Url,
@@ -37,7 +41,14 @@ impl RemoteSource {
             url.set_path(&format!("{}/api/v1/{name}", base.path().trim_end_matches('/')));
             url
         };
-        Self { client, instant: endpoint("query"), range: endpoint("query_range"), timeout }
+        let (instant, range) = (endpoint("query"), endpoint("query_range"));
+        Self(Arc::new(Remote { client, instant, range, timeout }))
+    }
+}
+
+impl Remote {
+    async fn at(&self, expr: &Expr, at: TimestampMs) -> Result<Output, EvalError> {
+        self.ask(&self.instant, expr, &[("time", seconds(at))]).await
     }
 
     async fn ask(&self, url: &Url, expr: &Expr, times: &[(&str, String)]) -> Result<Output, EvalError> {
@@ -59,13 +70,29 @@ impl RemoteSource {
 
 impl QuerySource for RemoteSource {
     fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
-        async move { self.ask(&self.instant, expr, &[("time", seconds(at))]).await }.boxed()
+        self.0.at(expr, at).boxed()
+    }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(RemoteQuery { remote: Arc::clone(&self.0), expr: Arc::clone(expr) })
     }
 
     fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
         let times =
             [("start", seconds(range.start)), ("end", seconds(range.end)), ("step", seconds(range.step_ms))];
-        async move { self.ask(&self.range, expr, &times).await }.boxed()
+        async move { self.0.ask(&self.0.range, expr, &times).await }.boxed()
+    }
+}
+
+/// An expression to be asked for; nothing is kept here.
+struct RemoteQuery {
+    remote: Arc<Remote>,
+    expr: Arc<Expr>,
+}
+
+impl PreparedQuery for RemoteQuery {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        self.remote.at(&self.expr, at).boxed()
     }
 }
 

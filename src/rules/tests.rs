@@ -13,7 +13,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
-use crate::query::QuerySource;
+use crate::query::{PreparedQuery, QuerySource};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{AlertState, Changes, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule};
 use crate::storage::{AppendError, Appender, RefSample, SeriesRef};
@@ -87,6 +87,18 @@ impl World {
 #[derive(Clone)]
 struct Shared(Arc<World>);
 
+/// An expression that a rule asks for.
+struct Asked {
+    world: Shared,
+    expr: Arc<Expr>,
+}
+
+impl PreparedQuery for Asked {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        self.world.instant(&self.expr, at)
+    }
+}
+
 impl QuerySource for Shared {
     fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
         async move {
@@ -98,6 +110,10 @@ impl QuerySource for Shared {
             answer.result.map(|value| Output { value, annotations: Vec::new() })
         }
         .boxed()
+    }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(Asked { world: self.clone(), expr: expr.clone() })
     }
 
     fn range<'a>(&'a self, _: &'a Expr, _: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {

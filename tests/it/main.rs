@@ -15,6 +15,7 @@ mod isolation;
 mod lifecycle;
 mod paging;
 mod postgres;
+mod prepared;
 mod promqltest;
 mod readiness;
 mod real;
