@@ -15,6 +15,7 @@ mod helm;
 mod http_probe;
 mod isolation;
 mod lifecycle;
+mod lints;
 mod paging;
 mod postgres;
 mod prepared;
