@@ -18,6 +18,7 @@ mod matching;
 mod matrix;
 mod native;
 mod selector;
+mod sliding;
 #[cfg(test)]
 mod tests;
 mod topk;

@@ -421,8 +421,13 @@ impl<'p> Extended<'p> {
 
     /// The points strictly between start and end.
     pub(super) fn inner(&self) -> &'p [Point] {
+        &self.points[self.inner_places()]
+    }
+
+    /// The places of those points within the window.
+    pub(super) fn inner_places(&self) -> std::ops::Range<usize> {
         let from = self.first + usize::from(self.points[self.first].at <= self.start);
         let to = self.last + usize::from(self.points[self.last].at < self.end);
-        &self.points[from..to.max(from)]
+        from..to.max(from)
     }
 }
