@@ -31,6 +31,22 @@ pub(super) struct Rate {
     range_ms: i64,
     modifier: Option<RangeModifier>,
     resets: Resets,
+    extension: Extension,
+}
+
+/// How far the difference between the points of a window is extended. Samples mostly come at a steady
+/// pace: it is then the same for every window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extension {
+    /// From the start to the first point, which lies after it, to the last point and to the end in
+    /// milliseconds, and the number of points but one.
+    pace: (i64, i64, i64, usize),
+    /// Between the points, and to both boundaries as far as the difference is extended to them; seconds.
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
+    /// What a difference is multiplied with.
+    factor: f64,
 }
 
 /// The resets of a counter, and what they hide.
@@ -94,6 +110,7 @@ impl Rate {
             range_ms: range.length_ms,
             modifier: range.modifier(),
             resets: Resets::new(),
+            extension: Extension::default(),
         }
     }
 
@@ -131,37 +148,41 @@ impl Rate {
     }
 
     /// What a difference is multiplied with to be that of the whole window, or per second.
-    fn factor(&self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
-        let mut sampled = seconds(observed.first_at, observed.last_at);
-        let average = if observed.intervals == 0 { 0.0 } else { sampled / observed.intervals as f64 };
-        // Samples come at their own pace: a boundary within 1.1 intervals may well have been reached.
-        let threshold = average * 1.1;
-        let mut to_start = seconds(start, observed.first_at);
-        if to_start >= threshold {
-            to_start = average / 2.0;
+    fn factor(&mut self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
+        let Observed { first_at, last_at, intervals, started_at, first, difference } = *observed;
+        let pace = (first_at - start, last_at - first_at, end - last_at, intervals);
+        if pace != self.extension.pace {
+            self.extension = self.extended_at(pace);
         }
-        if let Some(started_at) = observed.started_at {
-            sampled = seconds(started_at, observed.last_at);
-            to_start = 0.0;
-        } else if self.counter {
-            // A counter is never negative: it cannot have begun before it was 0.
-            let mut to_zero = to_start;
-            if observed.difference > 0.0 && observed.first >= 0.0 {
-                to_zero = sampled * (observed.first / observed.difference);
-            }
+        let Extension { sampled, to_start, to_end, factor, .. } = self.extension;
+        if let Some(started_at) = started_at {
+            return self.scaled(seconds(started_at, last_at), 0.0, to_end);
+        }
+        // A counter is never negative: it cannot have begun before it was 0. Mostly that is far away.
+        let is_far = first * sampled > to_start * difference * 1.001;
+        if self.counter && difference > 0.0 && first >= 0.0 && !is_far {
+            let to_zero = sampled * (first / difference);
             if to_zero < to_start {
-                to_start = to_zero;
+                return self.scaled(sampled, to_zero, to_end);
             }
-        }
-        let mut to_end = seconds(observed.last_at, end);
-        if to_end >= threshold {
-            to_end = average / 2.0;
-        }
-        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-        if self.per_second {
-            factor /= self.range_seconds();
         }
         factor
+    }
+
+    fn extended_at(&self, pace: (i64, i64, i64, usize)) -> Extension {
+        let (before, between, after, intervals) = pace;
+        let sampled = seconds(0, between);
+        let average = if intervals == 0 { 0.0 } else { sampled / intervals as f64 };
+        // Samples come at their own pace: a boundary within 1.1 intervals may well have been reached.
+        let threshold = average * 1.1;
+        let reached = |distance: f64| if distance >= threshold { average / 2.0 } else { distance };
+        let (to_start, to_end) = (reached(seconds(0, before)), reached(seconds(0, after)));
+        Extension { pace, sampled, to_start, to_end, factor: self.scaled(sampled, to_start, to_end) }
+    }
+
+    fn scaled(&self, sampled: f64, to_start: f64, to_end: f64) -> f64 {
+        let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        if self.per_second { factor / self.range_seconds() } else { factor }
     }
 
     /// The difference between the values at both boundaries.
@@ -236,7 +257,7 @@ impl Rate {
     /// The increase of a counter that may say when its counting began: what it counted before the first
     /// sample belongs to the window if that was within it.
     /// Source: Prometheus `promql/functions.go`, `extrapolatedRate`.
-    fn counted(&self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<f64> {
+    fn counted(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<f64> {
         let points = window.floats.points;
         let (first, last) = (window.floats.first(), window.floats.last());
         let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
@@ -264,7 +285,7 @@ impl Rate {
 
     /// The same of histograms, and what `delta` makes of them.
     fn extrapolated_histogram(
-        &self,
+        &mut self,
         window: MixedWindow<'_>,
         remarks: &mut Remarks<'_>,
     ) -> Option<FloatHistogram> {
@@ -478,7 +499,14 @@ mod tests {
     use crate::promql::eval::sliding::tests::{check_windows, values};
 
     fn rate(modifier: Option<RangeModifier>) -> Rate {
-        Rate { counter: true, per_second: false, range_ms: 60_000, modifier, resets: Resets::new() }
+        Rate {
+            counter: true,
+            per_second: false,
+            range_ms: 60_000,
+            modifier,
+            resets: Resets::new(),
+            extension: Extension::default(),
+        }
     }
 
     /// What the values before resets add up to.

@@ -130,8 +130,9 @@ impl SlidingVariance {
     /// Whether the origin lies among the values, so that few digits cancel out.
     fn is_near(moments: Moments, count: f64) -> bool {
         let shift = moments.distances.total() / count;
-        // With NaN there is nothing to be gained.
-        !(shift * shift > 100.0 * moments.variance(count))
+        let is_far = shift * shift > 100.0 * moments.variance(count);
+        // Of NaN nothing is near, nor far.
+        !is_far
     }
 
     /// The variance of a window, if what is known about it is precise enough.
