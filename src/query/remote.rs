@@ -1,5 +1,6 @@
 //! Evaluation by a server with Prometheus' HTTP API: Prometheus, Thanos, Mimir, `VictoriaMetrics`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -8,10 +9,11 @@ use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use crate::model::{Labels, Point, Series, TimestampMs, parse_float};
+use crate::model::{HistogramPoint, Labels, Point, Series, TimestampMs, parse_float};
 use crate::promql::{Annotation, AnnotationKind, EvalError, EvalRange, Expr, InstantSample, Output, Value};
 
-use super::QuerySource;
+use super::remote_histogram::WireHistogram;
+use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings};
 
 /// How large an answer may be: what does not fit would not fit into memory as a result either.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -20,8 +22,15 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 const SHOWN_BYTES: usize = 200;
 
 /// Asks a server for the value of expressions.
+///
+/// Native histograms come as buckets with bounds, without their schema; how much of one can be told from
+/// them is said at [`WireHistogram::read`]. One whose buckets are those of no schema, nor custom ones, is
+/// left out of the result, with a warning that says so.
 #[derive(Debug, Clone)]
-pub struct RemoteSource {
+pub struct RemoteSource(Arc<Remote>);
+
+#[derive(Debug)]
+struct Remote {
     client: Client,
     instant: Url,
     range: Url,
@@ -37,20 +46,33 @@ impl RemoteSource {
             url.set_path(&format!("{}/api/v1/{name}", base.path().trim_end_matches('/')));
             url
         };
-        Self { client, instant: endpoint("query"), range: endpoint("query_range"), timeout }
+        let (instant, range) = (endpoint("query"), endpoint("query_range"));
+        Self(Arc::new(Remote { client, instant, range, timeout }))
     }
+}
 
-    async fn ask(&self, url: &Url, expr: &Expr, times: &[(&str, String)]) -> Result<Output, EvalError> {
-        let mut form =
-            vec![("query", expr.to_string()), ("timeout", format!("{}ms", self.timeout.as_millis()))];
-        form.extend_from_slice(times);
+impl Remote {
+    async fn ask(&self, expr: &Expr, range: &EvalRange, options: &QueryOptions) -> Result<Output, EvalError> {
+        let timeout = options.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
+        let ms = |duration: Duration| format!("{}ms", duration.as_millis());
+        let mut form = vec![("query", expr.to_string()), ("timeout", ms(timeout))];
+        form.extend(options.lookback_delta.map(|lookback| ("lookback_delta", ms(lookback))));
+        let url = if range.step_ms == 0 {
+            form.push(("time", seconds(range.start)));
+            &self.instant
+        } else {
+            form.push(("start", seconds(range.start)));
+            form.push(("end", seconds(range.end)));
+            form.push(("step", seconds(range.step_ms)));
+            &self.range
+        };
         let exchange = async {
             let response = self.client.post(url.clone()).form(&form).send().await;
             let response = response.map_err(|error| transport_error(url, &error))?;
             let status = response.status();
             Ok((status, body(url, response).await?))
         };
-        let (status, body) = tokio::time::timeout(self.timeout, exchange)
+        let (status, body) = tokio::time::timeout(timeout, exchange)
             .await
             .map_err(|_| EvalError::Timeout("remote evaluation"))??;
         read_answer(url, status, &body, expr)
@@ -58,14 +80,38 @@ impl RemoteSource {
 }
 
 impl QuerySource for RemoteSource {
-    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
-        async move { self.ask(&self.instant, expr, &[("time", seconds(at))]).await }.boxed()
+    /// The remote server's samples are not counted.
+    fn query<'a>(
+        &'a self,
+        expr: &'a Expr,
+        range: &'a EvalRange,
+        options: &'a QueryOptions,
+    ) -> BoxFuture<'a, Result<Answer, EvalError>> {
+        async move {
+            let output = self.0.ask(expr, range, options).await?;
+            Ok(Answer { output, timings: Timings::default() })
+        }
+        .boxed()
     }
 
-    fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
-        let times =
-            [("start", seconds(range.start)), ("end", seconds(range.end)), ("step", seconds(range.step_ms))];
-        async move { self.ask(&self.range, expr, &times).await }.boxed()
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(RemoteQuery { remote: Arc::clone(&self.0), expr: Arc::clone(expr) })
+    }
+}
+
+/// An expression to be asked for; nothing is kept here.
+struct RemoteQuery {
+    remote: Arc<Remote>,
+    expr: Arc<Expr>,
+}
+
+impl PreparedQuery for RemoteQuery {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        async move {
+            let range = EvalRange::instant(at);
+            self.remote.ask(&self.expr, &range, &QueryOptions::default()).await
+        }
+        .boxed()
     }
 }
 
@@ -108,7 +154,7 @@ fn shown(url: &Url) -> String {
 
 /// The API's envelope.
 #[derive(Deserialize)]
-struct Answer {
+struct Envelope {
     status: String,
     data: Option<Data>,
     #[serde(rename = "errorType", default)]
@@ -141,6 +187,7 @@ struct WireSample {
     metric: WireLabels,
     /// Absent if the sample is a native histogram.
     value: Option<WirePoint>,
+    histogram: Option<WireHistogramPoint>,
 }
 
 #[derive(Deserialize)]
@@ -149,15 +196,19 @@ struct WireSeries {
     #[serde(default)]
     values: Vec<WirePoint>,
     #[serde(default)]
-    histograms: Vec<serde::de::IgnoredAny>,
+    histograms: Vec<WireHistogramPoint>,
 }
 
+/// Seconds since the epoch and a native histogram.
+#[derive(Deserialize)]
+struct WireHistogramPoint(f64, WireHistogram);
+
 fn read_answer(url: &Url, status: StatusCode, body: &[u8], expr: &Expr) -> Result<Output, EvalError> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| {
+    let answer: Envelope = serde_json::from_slice(body).map_err(|error| {
         let start = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]);
         EvalError::Storage(format!("`{}` answered {status} with no result ({error}): {start:?}", shown(url)))
     })?;
-    let Answer { warnings, infos, .. } = &answer;
+    let Envelope { warnings, infos, .. } = &answer;
     let annotation = |kind, text: &String| Annotation {
         kind,
         message: without_place(text).to_owned(),
@@ -180,12 +231,12 @@ fn read_answer(url: &Url, status: StatusCode, body: &[u8], expr: &Expr) -> Resul
         let text = format!("PromQL warning: {ignored} native histograms in the answer were left out");
         annotations.push(annotation(AnnotationKind::Warning, &text));
     }
-    Ok(Output { value, annotations })
+    Ok(Output { value, annotations, samples: None })
 }
 
 /// The error of this process that means the same.
-fn remote_error(answer: &Answer) -> EvalError {
-    let Answer { error_type, error, .. } = answer;
+fn remote_error(answer: &Envelope) -> EvalError {
+    let Envelope { error_type, error, .. } = answer;
     match error_type.as_str() {
         "timeout" => EvalError::Timeout("remote evaluation"),
         "canceled" => EvalError::Canceled("remote evaluation"),
@@ -195,7 +246,7 @@ fn remote_error(answer: &Answer) -> EvalError {
     }
 }
 
-/// The value and how many native histograms it would have; none if a number cannot be read.
+/// The value and how many native histograms are left out of it; none if a number cannot be read.
 fn read_data(data: Data) -> Option<(Value, usize)> {
     let mut ignored = 0;
     let value = match data {
@@ -206,23 +257,32 @@ fn read_data(data: Data) -> Option<(Value, usize)> {
         Data::String((at, value)) => Value::String { at: milliseconds(at), value },
         Data::Vector(samples) => {
             let mut vector = Vec::with_capacity(samples.len());
-            for sample in samples {
-                let Some(point) = &sample.value else {
-                    ignored += 1;
+            for WireSample { metric, value, histogram } in samples {
+                let labels = Labels::from_pairs(&metric);
+                if let Some(point) = &value {
+                    let Point { at, value } = read_point(point)?;
+                    vector.push(InstantSample::float(labels, at, value));
                     continue;
-                };
-                let Point { at, value } = read_point(point)?;
-                vector.push(InstantSample::float(Labels::from_pairs(&sample.metric), at, value));
+                }
+                match histogram.as_ref().and_then(read_histogram) {
+                    Some(HistogramPoint { at, histogram }) => {
+                        let histogram = Some(histogram);
+                        vector.push(InstantSample { histogram, ..InstantSample::float(labels, at, 0.0) });
+                    }
+                    None => ignored += 1,
+                }
             }
             Value::Vector(vector)
         }
         Data::Matrix(series) => {
             let mut matrix = Vec::with_capacity(series.len());
             for WireSeries { metric, values, histograms } in series {
-                ignored += histograms.len();
                 let points = values.iter().map(read_point).collect::<Option<Vec<_>>>()?;
-                if !points.is_empty() {
-                    matrix.push(Series::floats(Labels::from_pairs(&metric), points));
+                let read: Vec<_> = histograms.iter().filter_map(read_histogram).collect();
+                ignored += histograms.len() - read.len();
+                if !points.is_empty() || !read.is_empty() {
+                    let floats = Series::floats(Labels::from_pairs(&metric), points);
+                    matrix.push(Series { histograms: read, ..floats });
                 }
             }
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -234,6 +294,10 @@ fn read_data(data: Data) -> Option<(Value, usize)> {
 
 fn read_point(WirePoint(at, value): &WirePoint) -> Option<Point> {
     Some(Point { at: milliseconds(*at), value: parse_float(value)? })
+}
+
+fn read_histogram(WireHistogramPoint(at, wire): &WireHistogramPoint) -> Option<HistogramPoint> {
+    Some(HistogramPoint { at: milliseconds(*at), histogram: Arc::new(wire.read()?) })
 }
 
 fn milliseconds(seconds: f64) -> TimestampMs {
@@ -255,6 +319,7 @@ mod tests {
     use axum::routing::post;
 
     use super::*;
+    use crate::model::FloatHistogram;
     use crate::promql::parse;
 
     type Request = std::collections::BTreeMap<String, String>;
@@ -282,14 +347,22 @@ mod tests {
             200,
             r#"{"status":"success","data":{"resultType":"vector","result":[
                 {"metric":{"__name__":"up","job":"a"},"value":[1.5,"+Inf"]},
-                {"metric":{"job":"b"},"histogram":[1.5,{}]}]},
+                {"metric":{"job":"b"},"histogram":[1.5,{"count":"3","sum":"2.5","buckets":[[0,"1","2","3"]]}]},
+                {"metric":{"job":"c"},"histogram":[1.5,{"count":"3","sum":"2.5","buckets":[[2,"1","2","3"]]}]}]},
                "warnings":["PromQL warning: odd (1:7)"],"infos":["PromQL info: odder"]}"#,
         ))
         .await;
         let expr = parse("up == 1").expect("valid query");
         let output = source.instant(&expr, 1_500).await.expect("a result");
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
-        assert_eq!(output.value, Value::Vector(vec![InstantSample::float(labels, 1_500, f64::INFINITY)]));
+        let mut histogram = FloatHistogram::empty(0, [].into()).with_buckets([(1, 3.0)], []);
+        (histogram.count, histogram.sum) = (3.0, 2.5);
+        let native = InstantSample {
+            histogram: Some(Arc::new(histogram)),
+            ..InstantSample::float(Labels::from_pairs([("job", "b")]), 1_500, 0.0)
+        };
+        let float = InstantSample::float(labels, 1_500, f64::INFINITY);
+        assert_eq!(output.value, Value::Vector(vec![float, native]));
         let messages: Vec<&str> = output.annotations.iter().map(|a| a.message.as_str()).collect();
         assert_eq!(
             messages,
@@ -310,7 +383,8 @@ mod tests {
         let (source, mut requests) = server((
             200,
             r#"{"status":"success","data":{"resultType":"matrix","result":[
-                {"metric":{},"values":[[0,"1"],[60,"NaN"]]}]}}"#,
+                {"metric":{},"values":[[0,"1"],[60,"NaN"]],
+                 "histograms":[[120,{"count":"0","sum":"0"}]]}]}}"#,
         ))
         .await;
         let expr = parse("sum(up)").expect("valid query");
@@ -318,7 +392,7 @@ mod tests {
         let Value::Matrix(series) = source.range(&expr, &range).await.expect("a result").value else {
             panic!("not a matrix");
         };
-        assert_eq!(series[0].points.len(), 2);
+        assert_eq!((series[0].points.len(), series[0].histograms.len()), (2, 1));
         assert!(series[0].points[1].value.is_nan());
         let request = requests.recv().await.expect("a request");
         assert_eq!((request["start"].as_str(), request["end"].as_str()), ("0.000", "60.000"));

@@ -1,6 +1,6 @@
 //! A rule of a running group: what it is, what it knows, and what one evaluation does to that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::config::Config;
 use super::expand::Texts;
 use super::recording::RecordingRule;
 use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapshot};
-use crate::model::{Labels, TimestampMs};
-use crate::promql::Expr;
+use crate::model::{ALERT_NAME, Labels, TimestampMs};
+use crate::query::{PreparedQuery, QuerySource};
 use crate::rulefmt::{self, RuleKind};
 use crate::state::{AlertState, RuleChanges, RuleKey};
 
@@ -20,15 +20,6 @@ use crate::state::{AlertState, RuleChanges, RuleKey};
 pub(super) enum Definition {
     Recording(RecordingRule),
     Alerting(Box<AlertingRule>, Arc<Texts>),
-}
-
-impl Definition {
-    pub(super) fn expr(&self) -> &Expr {
-        match self {
-            Self::Recording(rule) => &rule.expr,
-            Self::Alerting(rule, _) => &rule.expr,
-        }
-    }
 }
 
 /// The group's part in its rules.
@@ -41,9 +32,10 @@ pub(super) struct GroupSettings<'a> {
 }
 
 /// A rule with its state.
-#[derive(Debug)]
 pub(super) struct RunningRule {
     pub(super) definition: Arc<Definition>,
+    /// Its expression, with what is kept from one evaluation to the next.
+    pub(super) query: Arc<dyn PreparedQuery>,
     pub(super) info: Arc<RuleInfo>,
     pub(super) key: Arc<RuleKey>,
     pub(super) active: ActiveAlerts,
@@ -62,6 +54,7 @@ impl RunningRule {
         ordinal: u32,
         group: &GroupSettings<'_>,
         config: &Config,
+        source: &dyn QuerySource,
     ) -> Self {
         let query = rule.expr.to_string();
         let info = RuleInfo {
@@ -95,6 +88,8 @@ impl RunningRule {
                     resend_delay_ms: config.resend_delay_ms,
                     query_offset_ms: group.query_offset_ms,
                     limit: group.limit,
+                    error_hold_ms: config.error_hold_ms,
+                    common_labels: common_labels(alert, &rule.labels),
                     generator_url: generator_url(&config.external_url, &query),
                 }),
                 Arc::new(Texts::new(alert, &rule.labels, annotations)),
@@ -109,6 +104,7 @@ impl RunningRule {
         };
         Self {
             definition: Arc::new(definition),
+            query: source.prepare(&Arc::new(rule.expr.clone())),
             info: Arc::new(info),
             key: Arc::new(key),
             active: ActiveAlerts::default(),
@@ -168,4 +164,11 @@ impl RunningRule {
                 .collect(),
         }
     }
+}
+
+/// `alertname`, and the labels of a rule that are the same in all of its alerts.
+fn common_labels(alert: &str, labels: &BTreeMap<String, String>) -> Labels {
+    let plain = labels.iter().filter(|(_, text)| !text.contains("{{"));
+    let name = (ALERT_NAME, alert);
+    Labels::from_pairs(plain.map(|(name, text)| (name.as_str(), text.as_str())).chain([name]))
 }

@@ -13,10 +13,10 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
-use crate::query::QuerySource;
+use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{AlertState, Changes, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule};
-use crate::storage::{AppendError, Appender, RefSample, SeriesRef};
+use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
 /// Follows the runtime's clock, which tests let jump.
 struct RuntimeClock(Instant);
@@ -87,21 +87,39 @@ impl World {
 #[derive(Clone)]
 struct Shared(Arc<World>);
 
+/// An expression that a rule asks for.
+struct Asked {
+    world: Shared,
+    expr: Arc<Expr>,
+}
+
+impl PreparedQuery for Asked {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        self.world.instant(&self.expr, at)
+    }
+}
+
 impl QuerySource for Shared {
-    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
+    fn query<'a>(
+        &'a self,
+        expr: &'a Expr,
+        range: &'a EvalRange,
+        _: &'a QueryOptions,
+    ) -> BoxFuture<'a, Result<query::Answer, EvalError>> {
         async move {
             let query = expr.to_string();
-            self.0.asked.lock().unwrap().push((query.clone(), at));
+            self.0.asked.lock().unwrap().push((query.clone(), range.start));
             let answer = self.0.answers.lock().unwrap().get(&query).cloned();
             let answer = answer.unwrap_or_else(|| panic!("no answer for {query}"));
             sleep(answer.takes).await;
-            answer.result.map(|value| Output { value, annotations: Vec::new() })
+            let output = Output { value: answer.result?, annotations: Vec::new(), samples: None };
+            Ok(query::Answer { output, timings: Timings::default() })
         }
         .boxed()
     }
 
-    fn range<'a>(&'a self, _: &'a Expr, _: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
-        panic!("rules ask for instants only")
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(Asked { world: self.clone(), expr: expr.clone() })
     }
 }
 
@@ -111,6 +129,10 @@ impl Appender for Shared {
     }
 
     fn append(&self, _: &[RefSample]) -> Vec<(usize, AppendError)> {
+        panic!("rules append by labels")
+    }
+
+    fn append_histograms(&self, _: &[RefHistogram]) -> Vec<(usize, AppendError)> {
         panic!("rules append by labels")
     }
 

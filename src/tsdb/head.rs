@@ -10,14 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use arc_swap::ArcSwap;
 
-use crate::model::{Labels, Matcher, Point, Series, TimestampMs};
-use crate::storage::{AppendError, RefSample, SelectError, SelectHints, SeriesRef};
+use crate::model::{Labels, Matcher, TimestampMs};
+use crate::storage::{AppendError, SeriesRef};
 
+use super::batch::{BatchItem, CountersByKind};
 use super::index::{Index, SeriesKey};
 use super::memory::Balance;
+use super::read::Kept;
 use super::record::{BatchWriter, Segment};
 use super::select::resolve;
-use super::series::{AppendRules, Extract, SeriesData, Tally};
+use super::series::{AppendRules, SeriesData, Tally};
 
 /// How many series share a lock.
 const PAGE_SIZE: usize = 256;
@@ -52,6 +54,17 @@ fn new_page() -> Arc<Page> {
     Arc::new(Mutex::new((0..PAGE_SIZE).map(|_| free()).collect()))
 }
 
+/// [`Head::with_slot`] for who asks for many series.
+pub(super) fn with_slot_of<R>(
+    pages: &[Arc<Page>],
+    key: SeriesKey,
+    act: impl FnOnce(&mut Slot) -> R,
+) -> Option<R> {
+    let mut page = lock(pages.get(key.id as usize / PAGE_SIZE)?);
+    let slot = &mut page[key.id as usize % PAGE_SIZE];
+    slot.holds(key).then(|| act(slot))
+}
+
 /// Locks, whatever a thread that panicked left behind: every change below is complete before
 /// anything that could panic.
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,12 +74,9 @@ pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What happened so far, for metrics.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) appended: AtomicU64,
+    pub(super) samples: CountersByKind,
     /// Samples that were read at the start.
     pub(super) restored: AtomicU64,
-    pub(super) out_of_order: AtomicU64,
-    pub(super) out_of_bounds: AtomicU64,
-    pub(super) duplicates: AtomicU64,
     pub(super) points_removed: AtomicU64,
     pub(super) series_created: AtomicU64,
     pub(super) series_removed: AtomicU64,
@@ -91,7 +101,8 @@ pub(super) struct Head {
     index: RwLock<Index>,
     pages: ArcSwap<Vec<Arc<Page>>>,
     pub(super) counters: Counters,
-    memory: AtomicI64,
+    memory: Arc<AtomicI64>,
+    pub(super) kept: Kept,
     min_time: AtomicI64,
     max_time: AtomicI64,
 }
@@ -103,7 +114,8 @@ impl Head {
             index: RwLock::default(),
             pages: ArcSwap::default(),
             counters: Counters::default(),
-            memory: AtomicI64::new(0),
+            memory: Arc::default(),
+            kept: Kept::default(),
             min_time: AtomicI64::new(TimestampMs::MAX),
             max_time: AtomicI64::new(TimestampMs::MIN),
         }
@@ -193,22 +205,24 @@ impl Head {
 
     /// Gives the data of a series to `act`, unless it is gone.
     pub(super) fn with_slot<R>(&self, key: SeriesKey, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
-        let pages = self.pages.load();
-        let mut page = lock(pages.get(key.id as usize / PAGE_SIZE)?);
-        let slot = &mut page[key.id as usize % PAGE_SIZE];
-        slot.holds(key).then(|| act(slot))
+        with_slot_of(&self.pages.load(), key, act)
+    }
+
+    /// The counter of [`Self::memory`] for what outlives a call.
+    pub(super) fn memory_counter(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.memory)
     }
 
     /// Appends; samples that were stored are also given to `log`.
-    pub(super) fn append(
+    pub(super) fn append<T: BatchItem>(
         &self,
-        batch: &[RefSample],
+        batch: &[T],
         min_valid: TimestampMs,
         mut log: Option<&mut BatchWriter>,
     ) -> Vec<(usize, AppendError)> {
         let rules = AppendRules { min_valid, max_span_ms: self.limits.max_span_ms, evict: self.is_full() };
         let pages = self.pages.load();
-        let page_of = |sample: &RefSample| SeriesKey::from(sample.series).id as usize / PAGE_SIZE;
+        let page_of = |sample: &T| SeriesKey::from(sample.series()).id as usize / PAGE_SIZE;
         let (mut refused, mut tally) = (Vec::new(), Tally::default());
         let (mut oldest, mut newest) = (TimestampMs::MAX, TimestampMs::MIN);
         let mut index = 0;
@@ -222,8 +236,8 @@ impl Head {
                     };
                     match outcome {
                         Ok(true) => {
-                            oldest = oldest.min(sample.at);
-                            newest = newest.max(sample.at);
+                            oldest = oldest.min(sample.at());
+                            newest = newest.max(sample.at());
                         }
                         Ok(false) => {}
                         Err(error) => refused.push((index, error)),
@@ -237,11 +251,12 @@ impl Head {
             self.max_time.fetch_max(newest, Ordering::Relaxed);
         }
         self.record(&tally);
+        let counters = T::counters(&self.counters.samples);
         for (_, error) in &refused {
             let counter = match error {
-                AppendError::OutOfOrder => &self.counters.out_of_order,
-                AppendError::OutOfBounds => &self.counters.out_of_bounds,
-                AppendError::Duplicate => &self.counters.duplicates,
+                AppendError::OutOfOrder => &counters.out_of_order,
+                AppendError::OutOfBounds => &counters.out_of_bounds,
+                AppendError::Duplicate => &counters.duplicates,
                 _ => continue,
             };
             counter.fetch_add(1, Ordering::Relaxed);
@@ -259,7 +274,8 @@ impl Head {
     pub(super) fn record(&self, tally: &Tally) {
         self.charge(tally.memory);
         let counters = [
-            (&self.counters.appended, tally.appended),
+            (&self.counters.samples.floats.appended, tally.appended),
+            (&self.counters.samples.histograms.appended, tally.appended_histograms),
             (&self.counters.points_removed, tally.points_removed),
             (&self.counters.chunks_created, tally.chunks_created),
             (&self.counters.chunks_removed, tally.chunks_removed),
@@ -270,45 +286,6 @@ impl Head {
                 counter.fetch_add(count, Ordering::Relaxed);
             }
         }
-    }
-
-    /// The series that satisfy the matchers, with their points within the hinted range.
-    pub(super) fn select(
-        &self,
-        matchers: &[Matcher],
-        hints: &SelectHints,
-    ) -> Result<Vec<Series>, SelectError> {
-        let keys: Vec<SeriesKey> = {
-            let index = self.index();
-            resolve(&index, matchers).into_iter().map(|id| index.key(id)).collect()
-        };
-        let (mut extract, mut scratch) = (Extract::default(), Vec::new());
-        let mut found: Vec<(SeriesKey, Vec<Point>)> = Vec::with_capacity(keys.len());
-        for key in keys {
-            // A series that was dropped meanwhile had no points left.
-            let Some(()) = self.with_slot(key, |slot| slot.data.extract(hints, &mut extract)) else {
-                continue;
-            };
-            extract.decode(hints, &mut scratch).map_err(|corrupt| SelectError::Corrupt {
-                series: self.labels(key).to_string(),
-                what: format!("chunk from `{}` ends early", corrupt.start),
-            })?;
-            if !scratch.is_empty() {
-                found.push((key, scratch.as_slice().into()));
-            }
-        }
-        let index = self.index();
-        found.retain(|(key, _)| index.pairs_of(*key).is_some());
-        found.sort_unstable_by(|(one, _), (other, _)| {
-            index.postings().compare(index.pairs(one.id), index.pairs(other.id))
-        });
-        let name = |key: SeriesKey| index.postings().labels(index.pairs(key.id));
-        Ok(found.into_iter().map(|(key, points)| Series::floats(name(key), points)).collect())
-    }
-
-    fn labels(&self, key: SeriesKey) -> Labels {
-        let index = self.index();
-        index.pairs_of(key).map_or_else(Labels::empty, |pairs| index.postings().labels(pairs))
     }
 
     /// The labels of the series that satisfy the matchers and reach into `start..=end`, ordered.
@@ -375,7 +352,7 @@ impl Head {
         sorted(pairs.into_iter().map(|pair| postings.pair(pair).1))
     }
 
-    fn reaches(&self, key: SeriesKey, start: TimestampMs, end: TimestampMs) -> bool {
+    pub(super) fn reaches(&self, key: SeriesKey, start: TimestampMs, end: TimestampMs) -> bool {
         let bounds = self.with_slot(key, |slot| slot.data.bounds()).flatten();
         bounds.is_some_and(|(first, last)| first <= end && last >= start)
     }
@@ -398,25 +375,24 @@ impl Head {
     }
 }
 
-fn append_to_page(
+fn append_to_page<T: BatchItem>(
     page: &mut [Slot],
-    sample: &RefSample,
+    sample: &T,
     rules: &AppendRules,
     tally: &mut Tally,
     log: Option<&mut BatchWriter>,
 ) -> Result<bool, AppendError> {
-    let key = SeriesKey::from(sample.series);
+    let key = SeriesKey::from(sample.series());
     let slot = &mut page[key.id as usize % PAGE_SIZE];
     if !slot.holds(key) {
         return Err(AppendError::UnknownReference);
     }
-    let bits = sample.value.to_bits();
-    let stored = slot.data.append(sample.at, bits, rules, tally)?;
+    let stored = sample.store(&mut slot.data, rules, tally)?;
     if stored && let Some(log) = log {
-        log.push(sample.series, sample.at, bits);
+        sample.write(log);
         if slot.declared != log.segment {
             slot.declared = log.segment;
-            log.declare(sample.series);
+            log.declare(sample.series());
         }
     }
     Ok(stored)

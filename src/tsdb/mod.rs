@@ -3,22 +3,29 @@
 //! All samples within the retention are in memory (`head`), so that a query never waits for a disk
 //! and a disk that is full or broken stops nothing but durability. Series are found by label hash or
 //! by label pair (`index`, `postings`, `select`) and hold their points in compressed chunks
-//! (`chunk`, `series`). What is appended goes to the log (`wal`) as well; a snapshot now and then
+//! (`chunk`, `histogram`, `series`). What is appended goes to the log (`wal`) as well; a snapshot now and then
 //! replaces it (`snapshot`), and a start reads both (`replay`).
 //!
 //! The rules for what is accepted are those of Prometheus' head without out-of-order support.
 
 mod background;
+mod batch;
 mod bits;
 mod chunk;
+mod closed;
 mod codec;
 mod disk;
 mod frame;
 mod head;
+mod histogram;
+mod histogram_record;
 mod index;
 mod memory;
 mod metrics;
+#[cfg(test)]
+mod mixed_tests;
 mod postings;
+mod read;
 mod record;
 mod replay;
 mod retention;
@@ -30,6 +37,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod wal;
+mod window;
 
 use std::fs;
 use std::io;
@@ -40,13 +48,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 
 use crate::clock::SharedClock;
-use crate::model::{Labels, METRIC_NAME, Matcher, Series, TimestampMs};
-use crate::storage::{AppendError, Appender, Queryable, RefSample, SelectError, SelectHints, SeriesRef};
+use crate::model::{Labels, METRIC_NAME, Matcher, TimestampMs};
+use crate::storage::{
+    AppendError, Appender, Lifetime, Queryable, RefHistogram, RefSample, Samples, SelectError, SelectHints,
+    SeriesRef, SeriesSet,
+};
 
 use self::background::Signal;
+use self::batch::BatchItem;
 use self::disk::{DirectoryLock, FileSystem, SharedDisk};
 use self::head::{Head, Limits, lock};
 use self::wal::Wal;
@@ -58,17 +70,14 @@ pub use self::stats::Stats;
 /// chunks, and a series that is read once an hour should still fill them.
 const CHUNK_SPAN: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(24));
 
-/// How many samples go into one frame of the log at most: appenders wait for one another that long.
-const SAMPLES_PER_FRAME: usize = 4_096;
-
 /// The size of the log from which on a snapshot is due, in bytes.
 const WAL_SIZE_FOR_SNAPSHOT: u64 = 256 << 20;
 
 /// How long after a sweep the memory ceiling may cause another one.
 const SWEEP_PAUSE_MS: i64 = 10_000;
 
-/// How many series a store must have for queries to leave the async threads: with fewer of them one
-/// takes about a millisecond at most.
+/// How many series a query must look at to leave the async threads: with fewer of them it takes about a
+/// millisecond at most.
 const SERIES_FOR_OFFLOADING: usize = 2_000;
 
 /// How a store is set up.
@@ -268,7 +277,21 @@ impl Tsdb {
             .map_or(TimestampMs::MIN, |newest| newest.min(self.clock.now()).saturating_sub(window))
     }
 
-    fn append_batch(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)> {
+    fn append_all<T: BatchItem>(&self, batch: &[T]) -> Vec<(usize, AppendError)> {
+        if self.is_closed() {
+            return (0..batch.len()).map(|index| (index, AppendError::Closed)).collect();
+        }
+        if batch.len() <= T::PER_FRAME {
+            return self.append_batch(batch);
+        }
+        let parts = (0..).step_by(T::PER_FRAME).zip(batch.chunks(T::PER_FRAME));
+        let refused = parts.flat_map(|(offset, part)| {
+            self.append_batch(part).into_iter().map(move |(index, error)| (offset + index, error))
+        });
+        refused.collect()
+    }
+
+    fn append_batch<T: BatchItem>(&self, batch: &[T]) -> Vec<(usize, AppendError)> {
         let min_valid = self.min_valid();
         let Some(Durable { wal, .. }) = &self.durable else {
             return self.head.append(batch, min_valid, None);
@@ -289,15 +312,16 @@ impl Tsdb {
         refused
     }
 
-    /// Runs a query, on a thread of its own when it may take long.
+    /// Runs a query that looks at so many series, on a thread of its own when it may take long.
     async fn query<R: Send + 'static>(
         &self,
+        series: usize,
         query: impl FnOnce(&Head) -> R + Send + 'static,
     ) -> Result<R, SelectError> {
         if self.is_closed() {
             return Err(SelectError::Closed);
         }
-        let offload = self.head.series_count() >= SERIES_FOR_OFFLOADING;
+        let offload = series >= SERIES_FOR_OFFLOADING;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if offload => {
                 let head = Arc::clone(&self.head);
@@ -387,13 +411,31 @@ impl Durable {
 }
 
 impl Queryable for Tsdb {
-    fn select<'a>(
+    fn resolve<'a>(
         &'a self,
         matchers: &'a [Matcher],
+        lifetime: Lifetime,
+    ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>> {
+        if let Lifetime::Lasting(Some(_)) = lifetime {
+            // What is known is only looked through, and nearly always right.
+            let resolved = if self.is_closed() {
+                Err(SelectError::Closed)
+            } else {
+                Ok(self.head.resolve(matchers, lifetime))
+            };
+            return ready(resolved).boxed();
+        }
+        let matchers = matchers.to_vec();
+        self.query(self.head.series_count(), move |head| head.resolve(&matchers, lifetime)).boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        set: &'a Arc<SeriesSet>,
         hints: &'a SelectHints,
-    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
-        let (matchers, hints) = (matchers.to_vec(), *hints);
-        async move { self.query(move |head| head.select(&matchers, &hints)).await? }.boxed()
+    ) -> BoxFuture<'a, Result<Samples, SelectError>> {
+        let (set, hints) = (Arc::clone(set), *hints);
+        async move { self.query(set.len(), move |head| head.read(&set, &hints)).await? }.boxed()
     }
 
     fn series<'a>(
@@ -403,7 +445,7 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
         let matchers = matchers.to_vec();
-        self.query(move |head| head.series(&matchers, start, end)).boxed()
+        self.query(self.head.series_count(), move |head| head.series(&matchers, start, end)).boxed()
     }
 
     fn label_names<'a>(
@@ -413,7 +455,7 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
         let matchers = matchers.to_vec();
-        self.query(move |head| head.label_names(&matchers, start, end)).boxed()
+        self.query(self.head.series_count(), move |head| head.label_names(&matchers, start, end)).boxed()
     }
 
     fn label_values<'a>(
@@ -424,7 +466,8 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
         let (name, matchers) = (name.to_owned(), matchers.to_vec());
-        self.query(move |head| head.label_values(&name, &matchers, start, end)).boxed()
+        self.query(self.head.series_count(), move |head| head.label_values(&name, &matchers, start, end))
+            .boxed()
     }
 }
 
@@ -453,16 +496,10 @@ impl Appender for Tsdb {
     }
 
     fn append(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)> {
-        if self.is_closed() {
-            return (0..batch.len()).map(|index| (index, AppendError::Closed)).collect();
-        }
-        if batch.len() <= SAMPLES_PER_FRAME {
-            return self.append_batch(batch);
-        }
-        let parts = (0..).step_by(SAMPLES_PER_FRAME).zip(batch.chunks(SAMPLES_PER_FRAME));
-        let refused = parts.flat_map(|(offset, part)| {
-            self.append_batch(part).into_iter().map(move |(index, error)| (offset + index, error))
-        });
-        refused.collect()
+        self.append_all(batch)
+    }
+
+    fn append_histograms(&self, batch: &[RefHistogram]) -> Vec<(usize, AppendError)> {
+        self.append_all(batch)
     }
 }

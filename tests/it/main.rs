@@ -1,11 +1,13 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod api;
 mod artifacts;
 mod certificate_files;
 mod cli;
 mod conformance;
 mod corpora;
 mod dashboards;
+mod differential;
 mod every_alert;
 mod exposition;
 mod first_steps;
@@ -15,9 +17,11 @@ mod isolation;
 mod lifecycle;
 mod paging;
 mod postgres;
+mod prepared;
 mod promqltest;
 mod readiness;
 mod real;
+mod rule_tests;
 mod scraped;
 mod servers;
 mod tidy;

@@ -9,6 +9,7 @@ mod aggregate;
 mod annotations;
 mod binary;
 mod calendar;
+mod counts;
 mod difference;
 mod error;
 mod function;
@@ -17,6 +18,7 @@ mod histogram;
 mod matching;
 mod matrix;
 mod native;
+mod rows;
 mod selector;
 mod sliding;
 #[cfg(test)]
@@ -36,10 +38,12 @@ use super::steps::Steps;
 use super::value::{EvalError, EvalRange, InstantSample, Output, Value, ValueType};
 
 use annotations::Annotations;
+use counts::Counts;
 use error::{failure, too_many_samples};
 use matrix::{Cell, Cells, Row, StepMatrix, is_present, without_metadata};
 
 pub(super) use function::{Function, InfoSource};
+pub(super) use rows::RowSet;
 
 /// How many rows are computed between two questions whether to go on, for instant queries.
 const ROWS_PER_CHECK: usize = 256;
@@ -58,7 +62,7 @@ pub fn eval(
     let instant = range.step_ms == 0;
     let value_type = expr.value_type();
     if !instant && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
-        return Err(failure(format!(
+        return Err(EvalError::Invalid(format!(
             "invalid expression type \"{value_type}\" for range query, must be Scalar or instant Vector"
         )));
     }
@@ -69,15 +73,23 @@ pub fn eval(
         ));
     }
     let steps = Steps::of(range);
-    let mut evaluator =
-        Evaluator { data, options, annotations: Annotations::default(), samples: 0, ticks: 0 };
+    let mut evaluator = Evaluator {
+        data,
+        options,
+        annotations: Annotations::default(),
+        samples: 0,
+        peak: 0,
+        counts: options.count_samples.then(|| Counts::new(steps.count)),
+        ticks: 0,
+    };
     let value = if let Kind::Range(node) = &plan.root.kind {
         Value::Matrix(evaluator.range_value(node, steps)?)
     } else {
         let evaluated = evaluator.node(&plan.root, steps)?;
         evaluator.finish(evaluated, steps, instant)?
     };
-    Ok(Output { value, annotations: evaluator.annotations.finish() })
+    let samples = evaluator.counts.map(|counts| counts.finish(steps, evaluator.peak));
+    Ok(Output { value, annotations: evaluator.annotations.finish(), samples })
 }
 
 /// The value of a node at all instants.
@@ -104,6 +116,10 @@ struct Evaluator<'a> {
     annotations: Annotations,
     /// Samples in memory: those of all intermediate results that are still needed.
     samples: usize,
+    /// The most samples there were in memory.
+    peak: usize,
+    /// The samples that were looked at, if anybody wants to know.
+    counts: Option<Counts>,
     /// Counts up to the next question whether to go on.
     ticks: usize,
 }
@@ -120,8 +136,11 @@ impl Evaluator<'_> {
             Kind::Number(value) => Evaluated::Scalar(vec![*value; steps.count]),
             Kind::String(text) => Evaluated::String((*text).to_owned()),
             Kind::Negate(inner) => self.negate(inner, steps)?,
+            Kind::Same(inner) => self.node(inner, steps)?,
             Kind::Constant(inner) => {
+                let counts = self.count_apart(steps.first().count);
                 let value = self.node(inner, steps.first())?;
+                self.count_constant(counts);
                 self.repeat(value, steps)?
             }
             Kind::Binary { expr, left, right } => self.binary(expr, node.span, left, right, steps)?,
@@ -185,21 +204,18 @@ impl Evaluator<'_> {
                 Evaluated::Scalar(numbers.first().map_or_else(Vec::new, |number| vec![*number; steps.count]))
             }
             Evaluated::Vector(matrix) => {
-                let mut repeated = StepMatrix::with_capacity(steps.count, matrix.len());
-                for (row, cells) in matrix.iter_cells() {
+                let mut repeated = matrix.like(steps.count);
+                for (index, cells) in matrix.each_cells().enumerate() {
                     self.tick(steps.count)?;
                     self.check_growth(&repeated)?;
                     if let Some(Cell::Histogram(histogram)) = cells.get(0) {
-                        repeated.push_mixed(
-                            || row.clone(),
-                            |mut all| {
-                                for step in 0..steps.count {
-                                    all.set(step, Some(Cell::Histogram(Arc::clone(&histogram))));
-                                }
-                            },
-                        );
+                        repeated.push_mixed(matrix.name(index), |mut all| {
+                            for step in 0..steps.count {
+                                all.set(step, Some(Cell::Histogram(Arc::clone(&histogram))));
+                            }
+                        });
                     } else {
-                        repeated.push(|| row.clone(), |all| all.fill(cells.floats[0]));
+                        repeated.push(matrix.name(index), |all| all.fill(cells.floats[0]));
                     }
                 }
                 Evaluated::Vector(repeated)
@@ -211,6 +227,7 @@ impl Evaluator<'_> {
     /// Counts samples as held in memory.
     fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
         self.samples = self.samples.saturating_add(samples);
+        self.peak = self.peak.max(self.samples);
         if self.samples > self.options.max_samples { Err(too_many_samples()) } else { Ok(()) }
     }
 
@@ -275,13 +292,13 @@ impl Evaluator<'_> {
 }
 
 fn samples(matrix: &StepMatrix, steps: Steps) -> Vec<InstantSample> {
-    let sample = |(row, cells): (&Row, Cells<'_>)| InstantSample {
-        labels: row.labels.clone(),
+    let sample = |(index, cells): (usize, Cells<'_>)| InstantSample {
+        labels: matrix.row_at(index).labels,
         at: steps.start,
         histogram: cells.histogram(0).cloned(),
         value: if cells.histogram(0).is_some() { 0.0 } else { cells.floats[0] },
     };
-    matrix.iter_cells().map(sample).collect()
+    matrix.each_cells().enumerate().map(sample).collect()
 }
 
 fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {

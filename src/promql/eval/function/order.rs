@@ -17,10 +17,11 @@ impl Evaluator<'_> {
         span: Span,
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
-        let mut function = Quantile { quantiles, invalid: None, order: Order::over(range, steps) };
+        let invalid = vec![false; steps.count];
+        let mut function = Quantile { quantiles, invalid, order: Order::over(range, steps) };
         let matrix = self.over_windows(range, steps, &mut function)?;
-        if let Some(q) = function.invalid {
-            self.annotations.invalid_quantile(q, span);
+        for (q, _) in quantiles.iter().zip(function.invalid).filter(|(_, invalid)| *invalid) {
+            self.annotations.invalid_quantile(*q, span);
         }
         Ok(matrix)
     }
@@ -38,8 +39,8 @@ impl Evaluator<'_> {
 struct Quantile<'q> {
     /// For each step.
     quantiles: &'q [f64],
-    /// The last one that is none.
-    invalid: Option<f64>,
+    /// Which steps asked for a quantile that is none.
+    invalid: Vec<bool>,
     order: Order,
 }
 
@@ -50,9 +51,7 @@ impl WindowFunction for &mut Quantile<'_> {
 
     fn window(&mut self, window: Window<'_>) -> Option<f64> {
         let q = self.quantiles[window.step];
-        if !(0.0..=1.0).contains(&q) {
-            self.invalid = Some(q);
-        }
+        self.invalid[window.step] = !(0.0..=1.0).contains(&q);
         Some(match &mut self.order {
             Order::OfEach(scratch) => {
                 scratch.clear();
@@ -305,7 +304,8 @@ mod tests {
         ) {
             let quantiles = vec![q; values.len()];
             let order = Order::Kept(Ranked::default());
-            let mut function = Quantile { quantiles: &quantiles, invalid: None, order };
+            let invalid = vec![false; values.len()];
+            let mut function = Quantile { quantiles: &quantiles, invalid, order };
             let plain = |points: &[Point]| {
                 Some(quantile(q, &mut points.iter().map(|point| point.value).collect::<Vec<_>>()))
             };
