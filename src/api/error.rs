@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::respond::json;
+use super::respond::{json, text_json};
 use crate::promql::EvalError;
 use crate::storage::SelectError;
 
@@ -79,14 +79,6 @@ impl From<SelectError> for ApiError {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    status: &'static str,
-    error_type: ErrorType,
-    error: &'a str,
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = match self.kind {
@@ -98,8 +90,9 @@ impl IntoResponse for ApiError {
             ErrorType::Internal | ErrorType::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorType::NotFound => StatusCode::NOT_FOUND,
         };
-        let body = Body { status: "error", error_type: self.kind, error: &self.message };
-        let text = serde_json::to_string(&body).expect("texts are always JSON");
+        let kind = serde_json::to_string(&self.kind).expect("a name is always JSON");
+        let error = text_json(&self.message);
+        let text = format!(r#"{{"status":"error","errorType":{kind},"error":{error}}}"#);
         (status, json(text)).into_response()
     }
 }

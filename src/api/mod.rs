@@ -147,7 +147,7 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/status/runtimeinfo", get(status::runtime))
         .route("/status/tsdb", get(cardinality::status))
         .route("/status/walreplay", get(status::wal_replay))
-        .route("/write", post(write::write))
+        .route("/write", post(write::write).layer(DefaultBodyLimit::max(write::BODY_LIMIT)))
         .route("/admin/tsdb/{what}", post(status::admin).put(status::admin))
         .fallback(any(status::not_found))
         .method_not_allowed_fallback(status::method_not_allowed)

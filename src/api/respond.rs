@@ -81,7 +81,7 @@ pub(crate) fn query_json(query: &str, output: &Output, extras: Extras) -> String
             text.push_str(r#"string","result":["#);
             push_single_time(&mut text, *at);
             text.push(',');
-            push_text(&mut text, value);
+            text.push_str(&text_json(value));
             text.push(']');
         }
         Value::Vector(samples) => {
@@ -178,10 +178,19 @@ fn push_list(text: &mut String, name: &str, items: &[String]) {
     if items.is_empty() {
         return;
     }
-    let items = serde_json::to_string(items).expect("texts are always JSON");
-    write!(text, r#","{name}":{items}"#).expect("writing to a String cannot fail");
+    let items: Vec<String> = items.iter().map(|item| text_json(item)).collect();
+    write!(text, r#","{name}":[{}]"#, items.join(",")).expect("writing to a String cannot fail");
 }
 
+/// A text that is no label, with what means something in HTML escaped, as Go's `encoding/json` does it.
+pub(super) fn text_json(value: &str) -> String {
+    let json = serde_json::to_string(value).expect("a text is always JSON");
+    ['<', '>', '&', '\u{2028}', '\u{2029}']
+        .into_iter()
+        .fold(json, |json, sign| json.replace(sign, &format!("\\u{:04x}", u32::from(sign))))
+}
+
+/// A label's name or value.
 fn push_text(text: &mut String, value: &str) {
     text.push_str(&serde_json::to_string(value).expect("a text is always JSON"));
 }
@@ -306,6 +315,11 @@ mod tests {
             text,
             r#"[1.500,{"count":"6","sum":"5.5","buckets":[[1,"-2","-1","3"],[3,"-0.5","0.5","1"],[0,"1","2","2"]]}]"#
         );
+    }
+
+    #[test]
+    fn texts_are_fit_for_html() {
+        assert_eq!(text_json("a<b>&\"\u{2028}\u{1}ü"), r#""a\u003cb\u003e\u0026\"\u2028\u0001ü""#);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod local;
 mod remote;
+mod remote_histogram;
 
 use std::time::Duration;
 

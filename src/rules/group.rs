@@ -16,6 +16,7 @@ use super::config::Config;
 use super::error::RuleError;
 use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
+use super::recording::Recorded;
 use super::rule::{Definition, GroupSettings, RunningRule};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
@@ -244,7 +245,7 @@ impl Group {
                     Ok(candidates) => {
                         let step = rule.step(active, at, &candidates);
                         self.outgoing.extend(step.alerts);
-                        Ok((step.samples, step.error))
+                        Ok((step.samples.into(), step.error))
                     }
                     Err(error) => {
                         let held = rule.hold(active, at, &error);
@@ -266,7 +267,7 @@ impl Group {
                 "Evaluating rule `{}` failed", rule.info.name
             );
         }
-        let written = samples.as_ref().map_or(0, Vec::len);
+        let written = samples.as_ref().map_or(0, Recorded::len);
         let append_error = samples.and_then(|samples| self.write(index, at, &samples));
         let error = append_error.map(RuleError::Append).or(error);
         let rule = &mut self.rules[index];
@@ -323,17 +324,18 @@ impl Group {
 
     /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not
     /// now. Returns the first error.
-    fn write(&mut self, index: usize, at: TimestampMs, samples: &[Sample]) -> Option<AppendError> {
+    fn write(&mut self, index: usize, at: TimestampMs, recorded: &Recorded) -> Option<AppendError> {
         let rule = &mut self.rules[index];
-        let refused = self.services.appender.append_samples(samples);
-        let mut lost = refused.iter().map(|(index, _)| *index).collect::<BTreeSet<_>>();
-        let written = samples.iter().enumerate().filter(|(index, _)| !lost.remove(index));
-        let returned: BTreeSet<Labels> = written.map(|(_, sample)| sample.labels.clone()).collect();
+        let refused = recorded.store(&*self.services.appender);
+        let lost = refused.iter().map(|(index, _)| *index).collect::<BTreeSet<_>>();
+        let series: Vec<&Labels> = recorded.series().collect();
+        let written = series.iter().enumerate().filter(|(index, _)| !lost.contains(index));
+        let returned: BTreeSet<Labels> = written.map(|(_, labels)| Labels::clone(labels)).collect();
         let ended: Vec<_> = rule.previous.difference(&returned).cloned().collect();
         if let Some((index, error)) = refused.first() {
             tracing::warn!(
                 rule = %rule.info.name, group = %self.name, file = %self.file, %error,
-                refused = refused.len(), sample = %samples[*index].labels,
+                refused = refused.len(), sample = %series[*index],
                 "Samples of rule `{}` were not stored", rule.info.name
             );
         }

@@ -5,8 +5,11 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::compare::Difference;
+use super::coverage::Coverage;
+use super::mutate::{Mutant, Mutation};
 use super::run::{Failure, FileReport, TestReport};
 use crate::diag::Diagnostic;
+use crate::model::LineColumn;
 
 /// How differences look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,43 +21,100 @@ pub enum Style {
     Diff,
 }
 
-/// A report for people: each file with its verdict, each failure with its place.
-pub fn to_text(reports: &[FileReport], style: Style) -> String {
-    let mut text = String::new();
-    for report in reports {
-        let verdict = if report.passed() { "ok  " } else { "FAIL" };
-        let tests = counted(report.tests.len(), "test");
-        // Writing to a String cannot fail, here and below.
-        let _ = writeln!(text, "{verdict} {} ({tests})", report.file);
-        for finding in &report.findings {
-            let _ = writeln!(text, "  {}", finding.to_string().replace('\n', "\n  "));
+/// All that is to be reported.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The files.
+    pub files: Vec<FileReport>,
+    /// What the tests have never shown, if that was asked for.
+    pub coverage: Option<Coverage>,
+    /// What the tests do not notice, if that was asked for.
+    pub mutation: Option<Mutation>,
+}
+
+impl Report {
+    /// Whether everything is as expected.
+    pub fn passed(&self) -> bool {
+        self.files.iter().all(FileReport::passed)
+    }
+
+    /// For people: each file with its verdict, each failure with its place.
+    pub fn to_text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for file in &self.files {
+            write_file(&mut text, file, style);
         }
-        for test in &report.tests {
-            for failure in &test.failures {
-                let _ =
-                    writeln!(text, "  {}:{}: {}: {}", report.file, failure.place, test.name, failure.what);
-                let difference = failure.difference.iter().flat_map(|difference| lines(difference, style));
-                difference.for_each(|line| text.extend(["    ", &line, "\n"]));
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(text, "{}", summary(&self.files));
+        if let Some(coverage) = &self.coverage {
+            let gaps = coverage.gaps();
+            let (firing, all) = (coverage.firing(), counted(coverage.rules.len(), "alert"));
+            let _ = writeln!(text, "coverage: {firing} of {all} seen firing, {}", counted(gaps.len(), "gap"));
+            for (file, place, what) in gaps {
+                let _ = writeln!(text, "  {file}:{place}: {what}");
             }
-            if let Some(dump) = &test.dump {
-                let _ = writeln!(text, "  all series of {} after {:?}:", test.name, test.took);
-                dump.lines().for_each(|line| text.extend(["    ", line, "\n"]));
+        }
+        if let Some(mutation) = &self.mutation {
+            let (killed, all) = (mutation.killed(), counted(mutation.mutants.len(), "change"));
+            let rate = mutation.kill_rate().map(|rate| format!(" ({:.1} %)", rate * 100.0));
+            let _ = writeln!(text, "mutation: {killed} of {all} noticed{}", rate.unwrap_or_default());
+            for Mutant { file, place, alert, before, after, .. } in mutation.survivors() {
+                let _ = writeln!(
+                    text,
+                    "  {file}:{place}: alert `{alert}`: no test fails if `{before}` becomes `{after}`"
+                );
             }
+        }
+        text
+    }
+
+    /// As a JSON object.
+    pub fn to_json(&self) -> String {
+        let wire = Wire {
+            passed: self.passed(),
+            files: self.files.iter().map(WireFile::new).collect(),
+            coverage: self.coverage.as_ref().map(WireCoverage::new),
+            mutation: self.mutation.as_ref().map(WireMutation::new),
+        };
+        serde_json::to_string_pretty(&wire).expect("texts and numbers are always JSON") + "\n"
+    }
+
+    /// As JUnit's XML, with the elements that promtool writes.
+    /// Source: Prometheus 3.14 `util/junitxml/junitxml.go`.
+    pub fn to_junit(&self) -> String {
+        junit(&self.files)
+    }
+}
+
+fn write_file(text: &mut String, report: &FileReport, style: Style) {
+    let verdict = if report.passed() { "ok  " } else { "FAIL" };
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(text, "{verdict} {} ({})", report.file, counted(report.tests.len(), "test"));
+    for finding in &report.findings {
+        let _ = writeln!(text, "  {}", finding.to_string().replace('\n', "\n  "));
+    }
+    for test in &report.tests {
+        for failure in &test.failures {
+            let _ = writeln!(text, "  {}:{}: {}: {}", report.file, failure.place, test.name, failure.what);
+            let difference = failure.difference.iter().flat_map(|difference| lines(difference, style));
+            difference.for_each(|line| text.extend(["    ", &line, "\n"]));
+        }
+        if let Some(dump) = &test.dump {
+            let _ = writeln!(text, "  all series of {} after {:?}:", test.name, test.took);
+            dump.lines().for_each(|line| text.extend(["    ", line, "\n"]));
         }
     }
+}
+
+fn summary(reports: &[FileReport]) -> String {
     let tests = || reports.iter().flat_map(|report| &report.tests);
     let failed = tests().filter(|test| !test.failures.is_empty()).count();
     let broken = reports.iter().filter(|report| report.broken).count();
-    let _ = write!(text, "{}, {}: ", counted(reports.len(), "file"), counted(tests().count(), "test"));
     let faults = [(failed, "failed"), (broken, "of the files cannot be used")];
-    let faults: Vec<_> = faults
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    text.push_str(&if faults.is_empty() { "all passed".to_owned() } else { faults.join(", ") });
-    text.push('\n');
-    text
+    let faults = faults.iter().filter(|(count, _)| *count > 0);
+    let faults: Vec<_> = faults.map(|(count, what)| format!("{count} {what}")).collect();
+    let verdict = if faults.is_empty() { "all passed".to_owned() } else { faults.join(", ") };
+    format!("{}, {}: {verdict}", counted(reports.len(), "file"), counted(tests().count(), "test"))
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -108,6 +168,10 @@ fn diff(expected: &[String], got: &[String]) -> Vec<String> {
 struct Wire<'a> {
     passed: bool,
     files: Vec<WireFile<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<WireCoverage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mutation: Option<WireMutation<'a>>,
 }
 
 #[derive(Serialize)]
@@ -140,11 +204,74 @@ struct WireFailure<'a> {
     got: Option<&'a [String]>,
 }
 
-/// A report as a JSON object.
-pub fn to_json(reports: &[FileReport]) -> String {
-    let files = reports.iter().map(WireFile::new).collect();
-    let wire = Wire { passed: reports.iter().all(FileReport::passed), files };
-    serde_json::to_string_pretty(&wire).expect("texts and numbers are always JSON") + "\n"
+#[derive(Serialize)]
+struct WireCoverage<'a> {
+    alerts: usize,
+    alerts_seen_firing: usize,
+    gaps: Vec<WireGap<'a>>,
+}
+
+#[derive(Serialize)]
+struct WireGap<'a> {
+    file: &'a str,
+    line: usize,
+    column: usize,
+    what: String,
+}
+
+#[derive(Serialize)]
+struct WireMutation<'a> {
+    changes: usize,
+    noticed: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kill_rate: Option<f64>,
+    survivors: Vec<WireMutant<'a>>,
+}
+
+#[derive(Serialize)]
+struct WireMutant<'a> {
+    file: &'a str,
+    line: usize,
+    column: usize,
+    alert: &'a str,
+    before: &'a str,
+    after: &'a str,
+}
+
+impl<'a> WireCoverage<'a> {
+    fn new(coverage: &'a Coverage) -> Self {
+        let gaps = coverage.gaps().into_iter();
+        let gap = |(file, place, what): (&'a str, LineColumn, String)| WireGap {
+            file,
+            line: place.line,
+            column: place.column,
+            what,
+        };
+        Self {
+            alerts: coverage.rules.len(),
+            alerts_seen_firing: coverage.firing(),
+            gaps: gaps.map(gap).collect(),
+        }
+    }
+}
+
+impl<'a> WireMutation<'a> {
+    fn new(mutation: &'a Mutation) -> Self {
+        let survivor = |mutant: &'a Mutant| WireMutant {
+            file: &mutant.file,
+            line: mutant.place.line,
+            column: mutant.place.column,
+            alert: &mutant.alert,
+            before: &mutant.before,
+            after: &mutant.after,
+        };
+        Self {
+            changes: mutation.mutants.len(),
+            noticed: mutation.killed(),
+            kill_rate: mutation.kill_rate(),
+            survivors: mutation.survivors().map(survivor).collect(),
+        }
+    }
 }
 
 impl<'a> WireFile<'a> {
@@ -177,9 +304,7 @@ impl<'a> WireTest<'a> {
     }
 }
 
-/// A report as JUnit's XML, with the elements that promtool writes.
-/// Source: Prometheus 3.14 `util/junitxml/junitxml.go`.
-pub fn to_junit(reports: &[FileReport]) -> String {
+fn junit(reports: &[FileReport]) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
     for report in reports {
         let failures: usize = report.tests.iter().map(|test| test.failures.len()).sum();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use super::compare::{self, Difference, Floats};
+use super::coverage::Coverage;
 use super::file::{AlertTest, Test, TestFile};
 use super::simulate::{Definition, Simulation};
 use super::suite::Suite;
@@ -60,23 +61,34 @@ pub struct Failure {
     pub difference: Option<Difference>,
 }
 
-/// Runs the tests of suites on all processors; reports are in the order of the suites. With `dump` each
-/// report has all series. Blocks.
-pub fn run(suites: &[Suite], dump: bool) -> std::io::Result<Vec<FileReport>> {
+/// What is to be found out beside the verdicts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras {
+    /// All series of each test.
+    pub dump: bool,
+    /// What the tests have never shown.
+    pub coverage: bool,
+}
+
+/// Runs the tests of suites on all processors; reports are in the order of the suites. Blocks.
+pub fn run(suites: &[Suite], extras: Extras) -> std::io::Result<(Vec<FileReport>, Coverage)> {
     let jobs: Vec<(&Suite, usize)> = suites
         .iter()
         .filter(|suite| !suite.is_broken())
         .flat_map(|suite| suite.selected.iter().map(move |place| (suite, *place)))
         .collect();
-    let mut reports = parallel(&jobs, |runtime, (suite, place)| {
+    let done = parallel(&jobs, |runtime, (suite, place)| {
         let test = &suite.file.tests[*place];
         let began = Instant::now();
-        let outcome = runtime.block_on(examine(&suite.file, test, &suite.groups, dump));
+        let mut coverage = extras.coverage.then(|| Coverage::new(&suite.groups));
+        let examined = examine(&suite.file, test, &suite.groups, coverage.as_mut(), extras.dump);
+        let Outcome { failures, dump } = runtime.block_on(examined);
         let name = if test.name.is_empty() { format!("unnamed#{place}") } else { test.name.clone() };
-        let Outcome { failures, dump } = outcome;
-        TestReport { name, place: test.place, failures, took: began.elapsed(), dump }
-    })?
-    .into_iter();
+        (TestReport { name, place: test.place, failures, took: began.elapsed(), dump }, coverage)
+    })?;
+    let (tests, coverage): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    let coverage = Coverage::merge(coverage.into_iter().flatten());
+    let mut tests = tests.into_iter();
     let reports = suites.iter().map(|suite| {
         let broken = suite.is_broken();
         let count = if broken { 0 } else { suite.selected.len() };
@@ -84,10 +96,10 @@ pub fn run(suites: &[Suite], dump: bool) -> std::io::Result<Vec<FileReport>> {
             file: suite.file.name.clone(),
             findings: suite.findings.clone(),
             broken,
-            tests: reports.by_ref().take(count).collect(),
+            tests: tests.by_ref().take(count).collect(),
         }
     });
-    Ok(reports.collect())
+    Ok((reports.collect(), coverage))
 }
 
 /// Does jobs on as many threads as there are processors, each with a runtime; results are in the order of
@@ -130,8 +142,14 @@ pub(super) struct Outcome {
     pub(super) dump: Option<String>,
 }
 
-/// Runs one test.
-pub(super) async fn examine(file: &TestFile, test: &Test, groups: &[Definition], dump: bool) -> Outcome {
+/// Runs one test; `coverage` is that of the same groups.
+pub(super) async fn examine(
+    file: &TestFile,
+    test: &Test,
+    groups: &[Definition],
+    mut coverage: Option<&mut Coverage>,
+    dump: bool,
+) -> Outcome {
     let floats = Floats { fuzzy: file.fuzzy_compare };
     let mut simulation = Simulation::new(file, test, groups);
     let mut outcome = Outcome::default();
@@ -155,6 +173,9 @@ pub(super) async fn examine(file: &TestFile, test: &Test, groups: &[Definition],
                 difference: None,
             }));
             return outcome;
+        }
+        if let Some(coverage) = &mut coverage {
+            coverage.observe(&simulation, now_ms).await;
         }
         // What holds between two evaluations is what the first of them has led to.
         while let Some(asked) = alert_tests.next_if(|test| test.eval_ms < simulation.next_ms()) {

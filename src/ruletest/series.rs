@@ -154,11 +154,12 @@ fn push_histograms(item: &str, values: &mut Vec<SequenceValue>) -> Result<(), Se
         "" => 0,
         repeat => repeat.strip_prefix('x').and_then(|times| times.parse::<usize>().ok()).ok_or_else(wrong)?,
     };
+    let literal = |text| parse_histogram(text).map_err(|_| wrong());
     let (first, delta) = match literals.split_once("}}") {
-        Some((first, delta)) => (first, Some((delta.starts_with('-'), parse_histogram(&delta[1..])?))),
+        Some((first, delta)) => (first, Some((delta.starts_with('-'), literal(&delta[1..])?))),
         None => (literals, None),
     };
-    let first = parse_histogram(first)?;
+    let first = literal(first)?;
     let has_hint = delta.as_ref().map_or(first.has_hint, |(_, delta)| delta.has_hint);
     room(item, times, values)?;
     let mut histogram = first.histogram;

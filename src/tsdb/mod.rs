@@ -22,6 +22,8 @@ mod histogram_record;
 mod index;
 mod memory;
 mod metrics;
+#[cfg(test)]
+mod mixed_tests;
 mod postings;
 mod record;
 mod replay;

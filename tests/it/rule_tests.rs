@@ -68,9 +68,11 @@ fn verdicts_are_those_of_a_real_promtool() {
     let mut compared = 0;
     for path in conformance::files_below(&folder, "yml") {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a UTF-8 name");
-        for args in variants {
+        // To files that hold no tests the arguments make no difference.
+        let holds_tests = fs::read_to_string(&path).is_ok_and(|text| text.contains("\ntests:"));
+        for args in if holds_tests { &variants[..] } else { &variants[..1] } {
             let mut promtool = Command::new(&promtool);
-            let theirs = promtool.args(["test", "rules"]).args(args).arg(name).current_dir(&folder);
+            let theirs = promtool.args(["test", "rules"]).args(*args).arg(name).current_dir(&folder);
             let theirs = theirs.output().expect("promtool can be started");
             // This promtool is older than the file.
             if text(&theirs.stderr).contains("field start_timestamp not found") {
@@ -82,7 +84,7 @@ fn verdicts_are_those_of_a_real_promtool() {
             compared += 1;
         }
     }
-    assert!(compared > 100, "{compared}");
+    assert!(compared > 60, "{compared}");
 }
 
 #[test]

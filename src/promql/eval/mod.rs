@@ -133,6 +133,7 @@ impl Evaluator<'_> {
             Kind::Number(value) => Evaluated::Scalar(vec![*value; steps.count]),
             Kind::String(text) => Evaluated::String((*text).to_owned()),
             Kind::Negate(inner) => self.negate(inner, steps)?,
+            Kind::Same(inner) => self.node(inner, steps)?,
             Kind::Constant(inner) => {
                 let counts = self.count_apart(steps.first().count);
                 let value = self.node(inner, steps.first())?;

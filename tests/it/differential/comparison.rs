@@ -165,7 +165,13 @@ fn without_the_group(error: &str) -> String {
     }
 }
 
+/// Prometheus shows any ten of each kind, and says how many there are besides.
 fn remarks(prometheus: &Answer, valmis: &Answer) -> Option<Difference> {
+    let lists = ["warnings", "infos"];
+    let numbers = |answer: &Answer| lists.map(|list| number_of(&answer.texts(list)));
+    if lists.iter().any(|list| prometheus.texts(list).len() > 10) && numbers(prometheus) == numbers(valmis) {
+        return None;
+    }
     let all = |answer: &Answer| [answer.texts("warnings"), answer.texts("infos")].concat();
     let (one, other) = (all(prometheus), all(valmis));
     let only = |these: &[String], those: &[String]| -> Vec<String> {
@@ -173,6 +179,13 @@ fn remarks(prometheus: &Answer, valmis: &Answer) -> Option<Difference> {
     };
     let (prometheus, valmis) = (only(&one, &other), only(&other, &one));
     (!prometheus.is_empty() || !valmis.is_empty()).then_some(Difference::Remarks { prometheus, valmis })
+}
+
+/// How many remarks there are, those left out included.
+fn number_of(remarks: &[String]) -> usize {
+    let left_out =
+        |text: &String| text.split_once(" more ").and_then(|(number, _)| number.parse::<usize>().ok());
+    remarks.iter().map(|text| left_out(text).unwrap_or(1)).sum()
 }
 
 /// Whether all values are written alike, or what differs.

@@ -5,6 +5,7 @@ mod coverage;
 mod data;
 mod generator;
 mod random;
+mod rules;
 mod sides;
 mod syntax;
 mod versions;
@@ -125,7 +126,7 @@ fn is_sorted(query: &Query, expr: Option<&Expr>, prometheus: &Answer) -> bool {
     matches!(query.when, When::Range { .. }) || !is_vector || expr.is_some_and(sorts)
 }
 
-/// The differences that no change between the versions explains.
+/// The differences that nothing explains.
 fn unexplained(
     sides: &Sides,
     query: &Query,
@@ -135,8 +136,8 @@ fn unexplained(
 ) -> Vec<Difference> {
     let mut left = Vec::new();
     for difference in differences {
-        match expr.and_then(|expr| versions::change(sides.version, expr, query, difference)) {
-            Some(change) => *report.explained.entry(change.source).or_default() += 1,
+        match expr.and_then(|expr| versions::reason(sides.version, expr, query, difference)) {
+            Some(reason) => *report.explained.entry(reason.source).or_default() += 1,
             None => left.push(difference.clone()),
         }
     }

@@ -6,7 +6,7 @@ mod combine;
 mod leaf;
 
 use valmis::model::TimestampMs;
-use valmis::promql::functions;
+use valmis::promql::{Expr, ExprKind, Features, ValueType, functions, parse_with};
 
 use super::data::SPAN_MS;
 use super::random::Random;
@@ -237,7 +237,7 @@ impl Generator {
 }
 
 fn returns_vector(function: &str) -> bool {
-    functions::lookup(function).is_some_and(|function| function.returns == valmis::promql::ValueType::Vector)
+    functions::lookup(function).is_some_and(|function| function.returns == ValueType::Vector)
 }
 
 fn is_comparison(symbol: &str) -> bool {
@@ -246,11 +246,18 @@ fn is_comparison(symbol: &str) -> bool {
 
 /// Whether an operator beside it leaves it whole.
 fn is_primary(text: &str) -> bool {
-    use valmis::promql::{ExprKind, Features, parse_with};
-    parse_with(text, Features::ALL).is_ok_and(|expr| {
+    parsed(text).is_some_and(|expr| {
         matches!(
             expr.kind,
             ExprKind::Paren(_) | ExprKind::Call(_) | ExprKind::Aggregate(_) | ExprKind::Vector(_)
         )
     })
+}
+
+fn is_selector(text: &str) -> bool {
+    parsed(text).is_some_and(|expr| matches!(expr.kind, ExprKind::Vector(_)))
+}
+
+fn parsed(text: &str) -> Option<Expr> {
+    parse_with(text, Features::ALL).ok()
 }
