@@ -13,7 +13,7 @@ use crate::model::{HistogramPoint, Labels, Point, Series, TimestampMs, parse_flo
 use crate::promql::{Annotation, AnnotationKind, EvalError, EvalRange, Expr, InstantSample, Output, Value};
 
 use super::remote_histogram::WireHistogram;
-use super::{Answer, QueryOptions, QuerySource, Timings};
+use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings};
 
 /// How large an answer may be: what does not fit would not fit into memory as a result either.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -27,7 +27,10 @@ const SHOWN_BYTES: usize = 200;
 /// them is said at [`WireHistogram::read`]. One whose buckets are those of no schema, nor custom ones, is
 /// left out of the result, with a warning that says so.
 #[derive(Debug, Clone)]
-pub struct RemoteSource {
+pub struct RemoteSource(Arc<Remote>);
+
+#[derive(Debug)]
+struct Remote {
     client: Client,
     instant: Url,
     range: Url,
@@ -43,9 +46,12 @@ impl RemoteSource {
             url.set_path(&format!("{}/api/v1/{name}", base.path().trim_end_matches('/')));
             url
         };
-        Self { client, instant: endpoint("query"), range: endpoint("query_range"), timeout }
+        let (instant, range) = (endpoint("query"), endpoint("query_range"));
+        Self(Arc::new(Remote { client, instant, range, timeout }))
     }
+}
 
+impl Remote {
     async fn ask(&self, expr: &Expr, range: &EvalRange, options: &QueryOptions) -> Result<Output, EvalError> {
         let timeout = options.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
@@ -82,8 +88,28 @@ impl QuerySource for RemoteSource {
         options: &'a QueryOptions,
     ) -> BoxFuture<'a, Result<Answer, EvalError>> {
         async move {
-            let output = self.ask(expr, range, options).await?;
+            let output = self.0.ask(expr, range, options).await?;
             Ok(Answer { output, timings: Timings::default() })
+        }
+        .boxed()
+    }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(RemoteQuery { remote: Arc::clone(&self.0), expr: Arc::clone(expr) })
+    }
+}
+
+/// An expression to be asked for; nothing is kept here.
+struct RemoteQuery {
+    remote: Arc<Remote>,
+    expr: Arc<Expr>,
+}
+
+impl PreparedQuery for RemoteQuery {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        async move {
+            let range = EvalRange::instant(at);
+            self.remote.ask(&self.expr, &range, &QueryOptions::default()).await
         }
         .boxed()
     }

@@ -21,8 +21,8 @@ use super::rule::{Definition, GroupSettings, RunningRule};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
 use crate::model::{Labels, Sample, TimestampMs, stale_nan};
-use crate::promql::{EvalError, Expr, InstantSample};
-use crate::query::QuerySource;
+use crate::promql::{EvalError, InstantSample};
+use crate::query::{PreparedQuery, QuerySource};
 use crate::rulefmt::RuleGroup;
 use crate::schedule::{Schedule, Ticker};
 use crate::state::{Changes, RuleKey, StateError, StateStore};
@@ -98,7 +98,7 @@ impl Group {
         let mut ordinals: HashMap<_, u32> = HashMap::new();
         let rules = group.rules.iter().map(|rule| {
             let ordinal = ordinals.entry((rule.name(), &rule.labels)).or_default();
-            let running = RunningRule::new(rule, *ordinal, &settings, &config);
+            let running = RunningRule::new(rule, *ordinal, &settings, &config, &*services.source);
             *ordinal += 1;
             running
         });
@@ -229,7 +229,8 @@ impl Group {
         let began = Instant::now();
         let now = self.services.clock.now();
         let definition = self.rules[index].definition.clone();
-        let result = self.query(definition.expr(), at, token).await?;
+        let query = self.rules[index].query.clone();
+        let result = self.query(&*query, at, token).await?;
         add(&self.counters.evaluations, 1);
         let evaluated = match (&*definition, result) {
             (Definition::Recording(rule), result) => {
@@ -283,15 +284,14 @@ impl Group {
     /// wait for a slow query.
     async fn query(
         &mut self,
-        expr: &Expr,
+        query: &dyn PreparedQuery,
         at: TimestampMs,
         token: &CancellationToken,
     ) -> Option<Result<Vec<InstantSample>, RuleError>> {
         if token.is_cancelled() {
             return None;
         }
-        let source = self.services.source.clone();
-        let query = timeout(self.config.query_timeout, source.instant(expr, at - self.query_offset_ms));
+        let query = timeout(self.config.query_timeout, query.instant(at - self.query_offset_ms));
         tokio::pin!(query);
         let answer = loop {
             tokio::select! {

@@ -256,7 +256,7 @@ pub(super) struct Extract {
 }
 
 impl Extract {
-    /// Replaces both by what lies within the hinted range.
+    /// Appends to both what lies within the hinted range.
     pub(super) fn decode(
         &self,
         hints: &SelectHints,

@@ -264,7 +264,7 @@ fn read_chunk(input: &mut Input<'_>, kind: Kind) -> Option<Chunk> {
 mod tests {
     use super::*;
     use crate::model::{Labels, Matcher};
-    use crate::storage::SelectHints;
+    use crate::storage::{Lifetime, SelectHints};
     use crate::tsdb::chunk::OpenChunk;
     use crate::tsdb::head::Limits;
     use crate::tsdb::memory::Balance;
@@ -293,7 +293,8 @@ mod tests {
         let head = Head::new(Limits { max_memory: u64::MAX, max_span_ms: 1_000 });
         assert_eq!(load(&head, &path, 3).expect("a readable file").corruptions, 0);
         let hints = SelectHints::between(i64::MIN, i64::MAX);
-        let found = head.select(&[Matcher::equal("job", "a")], &hints).expect("sound chunks");
+        let set = head.resolve(&[Matcher::equal("job", "a")], Lifetime::Once(hints.start, hints.end));
+        let found = head.read(&set, &hints).expect("sound chunks").to_series(&set);
         assert_eq!((found.len(), &found[0].labels), (1, &labels));
         let instants: Vec<_> = found[0].points.iter().map(|point| point.at).collect();
         assert_eq!(instants, [0, 10, 100, 110, 200, 210]);

@@ -17,6 +17,7 @@ mod isolation;
 mod lifecycle;
 mod paging;
 mod postgres;
+mod prepared;
 mod promqltest;
 mod readiness;
 mod real;

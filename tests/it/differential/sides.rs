@@ -81,7 +81,7 @@ impl Sides {
             When::Range { start, end, step_ms } => EvalRange { start, end, step_ms },
         };
         let options = EvalOptions::default();
-        let result = prefetch(expr, &range, &options, &self.library)
+        let result = prefetch(expr, &range, &options, &self.library, None)
             .now_or_never()
             .expect("a store in memory never waits")
             .and_then(|data| eval(expr, &range, &data, &options));
