@@ -24,10 +24,10 @@ const RECEIVER: &str =
 /// How many samples are sent at once.
 const BATCH: usize = 5_000;
 
-/// The last full minute but five: what is sent ends there, and neither store finds it too new or too old.
+/// The last full minute: what is sent ends there, and neither store finds it too new or too old.
 fn recently() -> TimestampMs {
     let now = SystemClock.now();
-    now - now.rem_euclid(60_000) - 5 * 60_000
+    now - now.rem_euclid(60_000)
 }
 
 /// Values of a series, the last one at `end` and the others each 15 seconds before.
