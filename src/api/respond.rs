@@ -6,9 +6,10 @@ use std::fmt::Write;
 use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::error::ApiError;
 use crate::model::{FloatHistogram, Labels, LineColumn, TimestampMs, format_float};
 use crate::promql::{Annotation, AnnotationKind, Output, Value};
 
@@ -33,14 +34,40 @@ pub(super) fn success_with_warnings<T: Serialize>(data: &T, warnings: &[String])
     json(text)
 }
 
-/// The answer to a query, at most `limit` series of it (0: all).
-pub(super) fn query_result(query: &str, output: &Output, limit: usize) -> Response {
-    json(query_json(query, output, limit))
+/// What an answer to a query has beside the result and its annotations.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// The most series that are shown; 0: all.
+    pub(super) limit: usize,
+    /// Statistics as JSON.
+    pub(super) stats: Option<String>,
+    /// Remarks on the request.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Points and series below which writing an answer takes less than about a millisecond.
+const TRIVIAL_ANSWER: usize = 2_000;
+
+/// The answer to a query. A large one is written by a thread of its own, so that it holds nobody up.
+pub(super) async fn query_result(query: String, output: Output, extras: Extras) -> Response {
+    let size = match &output.value {
+        Value::Scalar { .. } | Value::String { .. } => 0,
+        Value::Vector(samples) => samples.len(),
+        Value::Matrix(series) => series.iter().map(|one| 1 + one.points.len() + one.histograms.len()).sum(),
+    };
+    if size < TRIVIAL_ANSWER {
+        return json(query_json(&query, &output, extras));
+    }
+    match tokio::task::spawn_blocking(move || query_json(&query, &output, extras)).await {
+        Ok(text) => json(text),
+        Err(failure) => ApiError::internal(format!("cannot write the answer: {failure}")).into_response(),
+    }
 }
 
 /// The same as text.
-pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
-    let (mut warnings, mut infos) = (Vec::new(), Vec::new());
+pub(crate) fn query_json(query: &str, output: &Output, extras: Extras) -> String {
+    let Extras { limit, stats, mut warnings } = extras;
+    let mut infos = Vec::new();
     let mut text = String::from(r#"{"status":"success","data":{"resultType":""#);
     let limit = if limit == 0 { usize::MAX } else { limit };
     match &output.value {
@@ -96,6 +123,9 @@ pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
             }
         }
     }
+    if let Some(stats) = stats {
+        write!(text, r#","stats":{stats}"#).expect("writing to a String cannot fail");
+    }
     text.push('}');
     for annotation in &output.annotations {
         let list = match annotation.kind {
@@ -104,10 +134,23 @@ pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
         };
         list.push(annotation_text(query, annotation));
     }
-    push_list(&mut text, "warnings", &warnings);
-    push_list(&mut text, "infos", &infos);
+    push_list(&mut text, "warnings", &capped(warnings, "warning"));
+    push_list(&mut text, "infos", &capped(infos, "info"));
     text.push('}');
     text
+}
+
+/// The most annotations of a kind that are shown. Source: Prometheus `web/api/v1/api.go`, `respond`.
+const SHOWN_ANNOTATIONS: usize = 10;
+
+/// The first annotations, and how many there are besides.
+fn capped(mut annotations: Vec<String>, kind: &str) -> Vec<String> {
+    let more = annotations.len().saturating_sub(SHOWN_ANNOTATIONS);
+    if more > 0 {
+        annotations.truncate(SHOWN_ANNOTATIONS);
+        annotations.push(format!("{more} more {kind} annotations omitted"));
+    }
+    annotations
 }
 
 /// A number of seconds that is written without decimals if it has none, as Go writes it.
@@ -281,7 +324,8 @@ mod tests {
     #[test]
     fn scalars_and_strings_are_written_without_padding_and_exponents() {
         let check = |value, expected: &str| {
-            let text = query_json("", &Output { value, annotations: Vec::new() }, 0);
+            let text =
+                query_json("", &Output { value, annotations: Vec::new(), samples: None }, Extras::default());
             assert_eq!(text, format!(r#"{{"status":"success","data":{{"resultType":{expected}}}}}"#));
         };
         check(Value::Scalar { at: 1_050, value: 0.5 }, r#""scalar","result":[1.05,"0.5"]"#);

@@ -237,7 +237,7 @@ impl Group {
                         Ok((step.samples, step.error))
                     }
                     Err(error) => {
-                        let held = rule.hold(active, at);
+                        let held = rule.hold(active, at, &error);
                         self.outgoing.extend(held);
                         Err(error)
                     }
