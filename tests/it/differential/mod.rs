@@ -199,12 +199,14 @@ async fn smallest(sides: &Sides, query: &Query, expr: Option<&Expr>) -> Option<(
 }
 
 fn describe(query: &Query, differences: &[Difference], smallest: Option<(Query, Vec<Difference>)>) -> String {
-    let list = |differences: &[Difference]| -> String {
-        differences.iter().take(3).map(|difference| format!("  {difference}\n")).collect()
+    let mut lines = vec![String::new(), query.text.clone(), format!("  {:?}", query.when)];
+    let first = |differences: &[Difference]| -> Vec<String> {
+        differences.iter().take(3).map(|difference| format!("  {difference}")).collect()
     };
-    let mut text = format!("\n{}\n  {:?}\n{}", query.text, query.when, list(differences));
+    lines.extend(first(differences));
     if let Some((part, differences)) = smallest.filter(|(part, _)| part != query) {
-        text += &format!("  smallest part: {}\n{}", part.text, list(&differences));
+        lines.push(format!("  smallest part: {}", part.text));
+        lines.extend(first(&differences));
     }
-    text
+    lines.join("\n")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use valmis::promql::{AggregateOp, AtModifier, BinaryOp, Expr, ExprKind, MatchCardinality};
+use valmis::promql::{AggregateOp, BinaryOp, Expr, ExprKind, MatchCardinality};
 
 use super::comparison::Difference;
 use super::generator::{Query, When};
@@ -24,21 +24,25 @@ struct Reason {
 
 /// What a reason explains.
 enum Explains {
-    /// A difference in results or errors.
+    /// What became of a query, that is two errors, or one of the two.
+    Outcomes(fn(&str, &str) -> bool),
+    /// A difference of any kind in the answers to a valid query.
     Whole(fn(&Expr, &Query, &Difference) -> bool),
     /// Words of errors and remarks: what is left of a text when what changed is taken from it; nothing if
     /// the text itself is new. The expression is there if the query is one.
     Words(fn(Option<&Expr>, &str) -> Option<String>),
 }
-use Explains::{Whole, Words};
+use Explains::{Outcomes, Whole, Words};
 
 /// Every reason that generated queries have met.
 const REASONS: &[Reason] = &[
     Reason {
         since: (3, 6),
-        source: "#16725: `topk` and its kind fail if their parameter is NaN",
+        source: "#16725: parameters of `topk` and its kind are checked first, and may not be NaN",
         explains: Whole(|expr, _, difference| {
-            matches!(difference, Difference::Outcome { valmis, .. } if valmis.contains("Parameter value is NaN"))
+            let is_refusal =
+                |outcome: &str| outcome.contains("Parameter value is NaN") || outcome.contains("flows int64");
+            matches!(difference, Difference::Outcome { valmis, .. } if is_refusal(valmis))
                 && any_within(expr, has_parameter)
         }),
     },
@@ -46,6 +50,17 @@ const REASONS: &[Reason] = &[
         since: (3, 6),
         source: "#16777: messages about durations name more of what may stand there, and `@` has a name",
         explains: Words(|_, text| Some(without_kinds_of_duration(text))),
+    },
+    Reason {
+        since: (3, 6),
+        source: "#16777: words in durations",
+        explains: Words(|_, text| {
+            let about_durations = text.contains("parse error")
+                && ["in duration expression", "expected ':'", "unexpected colon", "in subquery"]
+                    .iter()
+                    .any(|s| text.contains(s));
+            Some(if about_durations { "parse error in a duration".to_owned() } else { text.to_owned() })
+        }),
     },
     Reason {
         since: (3, 7),
@@ -97,9 +112,26 @@ const REASONS: &[Reason] = &[
         }),
     },
     Reason {
+        since: (3, 13),
+        source: "#18081: subqueries are not evaluated beyond the last step of a range query",
+        explains: Whole(|expr, query, difference| {
+            let beyond = |expr: &Expr| matches!(expr.kind, ExprKind::Subquery(_));
+            matches!(query.when, When::Range { start, end, step_ms } if (end - start) % step_ms != 0)
+                && matches!(difference, Difference::Outcome { valmis, .. } if valmis == "200 success")
+                && any_within(expr, beyond)
+        }),
+    },
+    Reason {
         since: (3, 14),
         source: "#19040: `mad_over_time` of a range with a NaN is NaN",
         explains: Whole(|expr, _, difference| calls(expr, &["mad_over_time"]) && is_about_data(difference)),
+    },
+    Reason {
+        since: STILL,
+        source: "a panic of Prometheus' parser, which it reports as an unexpected error",
+        explains: Outcomes(|prometheus, valmis| {
+            prometheus.ends_with(": unexpected error") && valmis.contains("parse error")
+        }),
     },
     Reason {
         since: STILL,
@@ -110,7 +142,7 @@ const REASONS: &[Reason] = &[
     },
     Reason {
         since: STILL,
-        source: "docs/differences.md: `@ start()` and `@ end()` in the parameter of an aggregation",
+        source: "docs/differences.md: parameters of aggregations that change, or that are pinned to an end",
         explains: Whole(|expr, query, _| {
             matches!(query.when, When::Range { .. }) && any_within(expr, has_pinned_parameter)
         }),
@@ -126,16 +158,11 @@ const REASONS: &[Reason] = &[
     Reason {
         since: STILL,
         source: "no order: which of several faults in the matching of series is told",
-        explains: Whole(|_, _, difference| match difference {
-            Difference::Outcome { prometheus, valmis } => {
-                [prometheus, valmis].into_iter().all(|outcome| is_matching_fault(outcome))
-            }
-            _ => false,
-        }),
+        explains: Outcomes(|prometheus, valmis| is_matching_fault(prometheus) && is_matching_fault(valmis)),
     },
     Reason {
         since: STILL,
-        source: "last digits: of transcendental functions and of sums in no order, magnified by a remainder or an angle",
+        source: "last digits: of transcendental functions and of sums in no order, magnified by a remainder, an angle or by rounding",
         explains: Whole(|expr, _, difference| is_about_data(difference) && any_within(expr, magnifies)),
     },
     Reason {
@@ -148,9 +175,9 @@ const REASONS: &[Reason] = &[
     },
     Reason {
         since: STILL,
-        source: "Go's `exp` overflows a little too early on amd64",
+        source: "Go's `exp`, `sinh` and `cosh` overflow a little too early",
         explains: Whole(|expr, _, difference| {
-            calls(expr, &["exp"])
+            calls(expr, &["exp", "sinh", "cosh"])
                 && matches!(difference, Difference::Values { prometheus, .. } if prometheus.contains("+Inf"))
         }),
     },
@@ -164,8 +191,9 @@ pub(super) fn explain(
     difference: &Difference,
 ) -> Option<Vec<&'static str>> {
     let reasons = || REASONS.iter().filter(|reason| version < reason.since);
-    let whole = reasons().find(|reason| match (&reason.explains, expr) {
-        (Whole(explains), Some(expr)) => explains(expr, query, difference),
+    let whole = reasons().find(|reason| match (&reason.explains, expr, difference) {
+        (Whole(explains), Some(expr), _) => explains(expr, query, difference),
+        (Outcomes(explains), _, Difference::Outcome { prometheus, valmis }) => explains(prometheus, valmis),
         _ => false,
     });
     if let Some(reason) = whole {
@@ -210,16 +238,21 @@ fn is_timestamp_of_moved(expr: &Expr) -> bool {
     call.function == "timestamp" && call.args.iter().any(|arg| any_within(arg, moved))
 }
 
+/// An aggregation of pinned series with a parameter that need not be pinned, or the other way round.
 fn has_pinned_parameter(expr: &Expr) -> bool {
     let ExprKind::Aggregate(aggregate) = &expr.kind else { return false };
-    let is_edge = |at| matches!(at, Some(AtModifier::Start | AtModifier::End));
     let pinned = |expr: &Expr| match &expr.kind {
-        ExprKind::Vector(selector) => is_edge(selector.at),
-        ExprKind::Matrix(matrix) => is_edge(matrix.selector.at),
-        ExprKind::Subquery(subquery) => is_edge(subquery.at),
+        ExprKind::Vector(selector) => selector.at.is_some(),
+        ExprKind::Matrix(matrix) => matrix.selector.at.is_some(),
+        ExprKind::Subquery(subquery) => subquery.at.is_some(),
         _ => false,
     };
-    aggregate.param.as_ref().is_some_and(|param| any_within(param, pinned))
+    let Some(param) = aggregate.param.as_ref().filter(|param| !is_literal(param)) else { return false };
+    any_within(param, pinned) || any_within(&aggregate.expr, pinned)
+}
+
+fn is_literal(expr: &Expr) -> bool {
+    matches!(expr.kind, ExprKind::Number { .. } | ExprKind::String(_))
 }
 
 /// Whether it takes the first of series that have no order. Of an instant query, all have one that do not
@@ -243,31 +276,31 @@ fn selects_without_order(expr: &Expr, range: bool) -> bool {
 
 /// Whether a small error of an operand can become a large one, and there may be one.
 fn magnifies(expr: &Expr) -> bool {
-    const ANGLES: [&str; 4] = ["sin", "cos", "tan", "round"];
+    const STEEP: [&str; 6] = ["sin", "cos", "tan", "round", "floor", "ceil"];
     let inexact_part = || children(expr).into_iter().any(|part| any_within(part, is_inexact));
     match &expr.kind {
         ExprKind::Binary(binary) => binary.op == BinaryOp::Mod && inexact_part(),
-        ExprKind::Call(call) => ANGLES.contains(&call.function) && inexact_part(),
+        ExprKind::Call(call) => STEEP.contains(&call.function) && inexact_part(),
         _ => false,
     }
 }
 
 /// As [`magnifies`], where most digits of two numbers may cancel out.
 fn cancels(expr: &Expr) -> bool {
-    let differs = match &expr.kind {
-        ExprKind::Binary(binary) => matches!(binary.op, BinaryOp::Sub | BinaryOp::Add),
-        ExprKind::Aggregate(aggregate) => {
-            matches!(
-                aggregate.op,
-                AggregateOp::Sum | AggregateOp::Avg | AggregateOp::Stddev | AggregateOp::Stdvar
-            )
-        }
-        ExprKind::Call(call) => {
-            ["delta", "idelta", "deriv", "stddev_over_time", "stdvar_over_time"].contains(&call.function)
-        }
+    const FUNCTIONS: [&str; 5] = ["delta", "idelta", "deriv", "stddev_over_time", "stdvar_over_time"];
+    use AggregateOp::{Avg, Stddev, Stdvar, Sum};
+    let inexact_part = || children(expr).into_iter().any(|part| any_within(part, is_inexact));
+    match &expr.kind {
+        ExprKind::Binary(binary) => matches!(binary.op, BinaryOp::Sub | BinaryOp::Add) && inexact_part(),
+        ExprKind::Aggregate(aggregate) => match aggregate.op {
+            // Also of exact numbers, if they are much larger than their differences.
+            Stddev | Stdvar => true,
+            Sum | Avg => inexact_part(),
+            _ => false,
+        },
+        ExprKind::Call(call) => FUNCTIONS.contains(&call.function) && inexact_part(),
         _ => false,
-    };
-    differs && children(expr).into_iter().any(|part| any_within(part, is_inexact))
+    }
 }
 
 fn is_inexact(expr: &Expr) -> bool {
@@ -330,7 +363,8 @@ fn is_matching_fault(outcome: &str) -> bool {
 }
 
 fn without_kinds_of_duration(text: &str) -> String {
-    text.replace("number or duration", "number, duration, step(), or range()")
+    text.replace("number or duration or \"]\"", "number, duration, step(), range(), or \"]\"")
+        .replace("number or duration", "number, duration, step(), or range()")
         .replace("in subquery selector", "in subquery or range selector")
         .replace("\"<Item 57400>\" <op:@>", "<op:@>")
 }
@@ -347,6 +381,62 @@ fn without_place(text: &str) -> String {
 
 fn without_forced_detail(text: &str) -> String {
     let Some((head, rest)) = text.split_once(", from buckets") else { return text.to_owned() };
-    let place = rest.rsplit_once(" (").map_or("", |(_, place)| place);
-    format!("{head} ({place}")
+    let place = rest.rfind(" (").map_or("", |at| &rest[at..]);
+    format!("{head}{place}")
+}
+
+#[cfg(test)]
+mod tests {
+    use valmis::promql::{Features, parse_with};
+
+    use super::*;
+
+    fn check(version: Version, text: &str, difference: &Difference, expected: Option<usize>) {
+        let query = Query { text: text.to_owned(), when: When::Instant(0) };
+        let expr = parse_with(text, Features::ALL).ok();
+        let sources = explain(version, expr.as_ref(), &query, difference);
+        assert_eq!(sources.as_ref().map(Vec::len), expected, "{text}: {sources:?}");
+    }
+
+    #[test]
+    fn only_what_changed_since_that_version_is_explained() {
+        let values = Difference::Values {
+            labels: "{}".to_owned(),
+            prometheus: "0".to_owned(),
+            valmis: "1".to_owned(),
+            count: 1,
+            worst: 1.0,
+        };
+        check((3, 5), "rate(a[5m]) + sum(b)", &values, None);
+        check((3, 5), "mad_over_time(a[5m])", &values, Some(1));
+        check((3, 14), "mad_over_time(a[5m])", &values, None);
+        check((3, 14), "topk(1, limitk(2, a))", &values, Some(1));
+    }
+
+    #[test]
+    fn remarks_may_be_explained_by_several_changes_at_once() {
+        let remarks = |prometheus: &str| Difference::Remarks {
+            prometheus: vec![prometheus.to_owned()],
+            valmis: vec![
+                "PromQL warning: bad bucket (1:25)".to_owned(),
+                "PromQL warning: sort is ineffective for range queries (1:1)".to_owned(),
+            ],
+        };
+        let old = remarks("PromQL warning: bad bucket for metric name \"\" (1:25)");
+        check((3, 5), "sort(histogram_quantile(1, a))", &old, Some(2));
+        check((3, 8), "sort(histogram_quantile(1, a))", &old, None);
+        check((3, 5), "a", &remarks("PromQL warning: another bucket (1:25)"), None);
+    }
+
+    #[test]
+    fn a_parse_error_is_explained_only_by_words_that_changed() {
+        let outcome = |prometheus: &str, valmis: &str| {
+            let error =
+                |text| format!("400 error bad_data: invalid parameter \"query\": 1:3: parse error: {text}");
+            Difference::Outcome { prometheus: error(prometheus), valmis: error(valmis) }
+        };
+        let expected = ("expected number or duration", "expected number, duration, step(), or range()");
+        check((3, 5), "a[", &outcome(expected.0, expected.1), Some(1));
+        check((3, 5), "a[", &outcome("unexpected end", "unexpected beginning"), None);
+    }
 }
