@@ -13,6 +13,7 @@ mod helm;
 mod http_probe;
 mod isolation;
 mod lifecycle;
+mod native_histograms;
 mod paging;
 mod postgres;
 mod promqltest;

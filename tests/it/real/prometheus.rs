@@ -8,12 +8,12 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::http;
 use super::process::Process;
+use super::{eventually, http};
 
 pub(crate) struct Prometheus {
-    /// Its folder goes away with it.
-    _folder: TempDir,
+    /// It goes away with it.
+    folder: TempDir,
     process: Process,
     pub(crate) address: SocketAddr,
 }
@@ -27,7 +27,6 @@ pub(crate) fn versions() -> Vec<PathBuf> {
 impl Prometheus {
     /// Starts the one from this folder; it scrapes `target` every second.
     pub(crate) async fn start(programs: &Path, target: SocketAddr) -> Self {
-        let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
         let configuration = serde_json::json!({
             "scrape_configs": [{
                 "job_name": "valmis",
@@ -36,6 +35,12 @@ impl Prometheus {
                 "static_configs": [{"targets": [target.to_string()]}],
             }],
         });
+        Self::start_with(programs, &configuration, &[]).await
+    }
+
+    /// Starts the one from this folder with a configuration and further arguments.
+    pub(crate) async fn start_with(programs: &Path, configuration: &Value, arguments: &[&str]) -> Self {
+        let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
         fs::write(folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
         let mut command = Command::new(programs.join("prometheus"));
         command.current_dir(folder.path()).args([
@@ -44,9 +49,27 @@ impl Prometheus {
             "--web.listen-address=127.0.0.1:0",
             "--log.level=debug",
         ]);
+        command.args(arguments);
         let mut process = Process::start(&mut command, folder.path());
         let address = process.in_log("address of Prometheus", address).await;
-        Self { _folder: folder, process, address }
+        Self { folder, process, address }
+    }
+
+    /// Starts the one from this folder with a configuration whose only target becomes itself: until it
+    /// listens, nobody knows its port.
+    pub(crate) async fn scraping_itself(programs: &Path, mut configuration: Value, arguments: &[&str]) -> Self {
+        let arguments = [arguments, &["--web.enable-lifecycle"]].concat();
+        let prometheus = Self::start_with(programs, &configuration, &arguments).await;
+        configuration["scrape_configs"][0]["static_configs"][0]["targets"][0] =
+            prometheus.address.to_string().into();
+        fs::write(prometheus.folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
+        eventually("a reload of Prometheus", async || {
+            let url = format!("http://{}/-/reload", prometheus.address);
+            let answer = http().post(url).send().await.map_err(|error| error.to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+        })
+        .await;
+        prometheus
     }
 
     /// Its log, with everything it found wrong with a page.
