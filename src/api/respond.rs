@@ -6,9 +6,10 @@ use std::fmt::Write;
 use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::error::ApiError;
 use crate::model::{FloatHistogram, Labels, LineColumn, TimestampMs, format_float};
 use crate::promql::{Annotation, AnnotationKind, Output, Value};
 
@@ -33,26 +34,54 @@ pub(super) fn success_with_warnings<T: Serialize>(data: &T, warnings: &[String])
     json(text)
 }
 
-/// The answer to a query, at most `limit` series of it (0: all).
-pub(super) fn query_result(query: &str, output: &Output, limit: usize) -> Response {
-    json(query_json(query, output, limit))
+/// What an answer to a query has beside the result and its annotations.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// The most series that are shown; 0: all.
+    pub(super) limit: usize,
+    /// Statistics as JSON.
+    pub(super) stats: Option<String>,
+    /// Remarks on the request.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Points and series below which writing an answer takes less than about a millisecond.
+const TRIVIAL_ANSWER: usize = 2_000;
+
+/// The answer to a query. A large one is written by a thread of its own, so that it holds nobody up.
+pub(super) async fn query_result(query: String, output: Output, extras: Extras) -> Response {
+    let size = match &output.value {
+        Value::Scalar { .. } | Value::String { .. } => 0,
+        Value::Vector(samples) => samples.len(),
+        Value::Matrix(series) => series.iter().map(|one| 1 + one.points.len() + one.histograms.len()).sum(),
+    };
+    if size < TRIVIAL_ANSWER {
+        return json(query_json(&query, &output, extras));
+    }
+    match tokio::task::spawn_blocking(move || query_json(&query, &output, extras)).await {
+        Ok(text) => json(text),
+        Err(failure) => ApiError::internal(format!("cannot write the answer: {failure}")).into_response(),
+    }
 }
 
 /// The same as text.
-pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
-    let (mut warnings, mut infos) = (Vec::new(), Vec::new());
+pub(crate) fn query_json(query: &str, output: &Output, extras: Extras) -> String {
+    let Extras { limit, stats, mut warnings } = extras;
+    let mut infos = Vec::new();
     let mut text = String::from(r#"{"status":"success","data":{"resultType":""#);
     let limit = if limit == 0 { usize::MAX } else { limit };
     match &output.value {
         Value::Scalar { at, value } => {
-            text.push_str(r#"scalar","result":"#);
-            push_point(&mut text, *at, *value);
+            text.push_str(r#"scalar","result":["#);
+            push_single_time(&mut text, *at);
+            // A scalar has no exponent, other than the values of series.
+            write!(text, r#","{}"]"#, format_float(*value)).expect("writing to a String cannot fail");
         }
         Value::String { at, value } => {
             text.push_str(r#"string","result":["#);
-            push_time(&mut text, *at);
+            push_single_time(&mut text, *at);
             text.push(',');
-            push_text(&mut text, value);
+            text.push_str(&text_json(value));
             text.push(']');
         }
         Value::Vector(samples) => {
@@ -95,6 +124,9 @@ pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
             }
         }
     }
+    if let Some(stats) = stats {
+        write!(text, r#","stats":{stats}"#).expect("writing to a String cannot fail");
+    }
     text.push('}');
     for annotation in &output.annotations {
         let list = match annotation.kind {
@@ -103,10 +135,23 @@ pub(crate) fn query_json(query: &str, output: &Output, limit: usize) -> String {
         };
         list.push(annotation_text(query, annotation));
     }
-    push_list(&mut text, "warnings", &warnings);
-    push_list(&mut text, "infos", &infos);
+    push_list(&mut text, "warnings", &capped(warnings, "warning"));
+    push_list(&mut text, "infos", &capped(infos, "info"));
     text.push('}');
     text
+}
+
+/// The most annotations of a kind that are shown. Source: Prometheus `web/api/v1/api.go`, `respond`.
+const SHOWN_ANNOTATIONS: usize = 10;
+
+/// The first annotations, and how many there are besides.
+fn capped(mut annotations: Vec<String>, kind: &str) -> Vec<String> {
+    let more = annotations.len().saturating_sub(SHOWN_ANNOTATIONS);
+    if more > 0 {
+        annotations.truncate(SHOWN_ANNOTATIONS);
+        annotations.push(format!("{more} more {kind} annotations omitted"));
+    }
+    annotations
 }
 
 /// A number of seconds that is written without decimals if it has none, as Go writes it.
@@ -133,10 +178,19 @@ fn push_list(text: &mut String, name: &str, items: &[String]) {
     if items.is_empty() {
         return;
     }
-    let items = serde_json::to_string(items).expect("texts are always JSON");
-    write!(text, r#","{name}":{items}"#).expect("writing to a String cannot fail");
+    let items: Vec<String> = items.iter().map(|item| text_json(item)).collect();
+    write!(text, r#","{name}":[{}]"#, items.join(",")).expect("writing to a String cannot fail");
 }
 
+/// A text that is no label, with what means something in HTML escaped, as Go's `encoding/json` does it.
+pub(super) fn text_json(value: &str) -> String {
+    let json = serde_json::to_string(value).expect("a text is always JSON");
+    ['<', '>', '&', '\u{2028}', '\u{2029}']
+        .into_iter()
+        .fold(json, |json, sign| json.replace(sign, &format!("\\u{:04x}", u32::from(sign))))
+}
+
+/// A label's name or value.
 fn push_text(text: &mut String, value: &str) {
     text.push_str(&serde_json::to_string(value).expect("a text is always JSON"));
 }
@@ -218,6 +272,13 @@ fn push_time(text: &mut String, at: TimestampMs) {
     }
 }
 
+/// Seconds as the shortest decimal: what is no series is written by another part of Prometheus.
+/// Source: `promql/value.go`, `Scalar.MarshalJSON`.
+fn push_single_time(text: &mut String, at: TimestampMs) {
+    let seconds = serde_json::to_string(&Seconds(at as f64 / 1000.0)).expect("a number is always JSON");
+    text.push_str(&seconds);
+}
+
 /// Very small and very large numbers with an exponent of at least two digits, as Go writes them.
 fn push_value(text: &mut String, value: f64) {
     let size = value.abs();
@@ -254,6 +315,24 @@ mod tests {
             text,
             r#"[1.500,{"count":"6","sum":"5.5","buckets":[[1,"-2","-1","3"],[3,"-0.5","0.5","1"],[0,"1","2","2"]]}]"#
         );
+    }
+
+    #[test]
+    fn texts_are_fit_for_html() {
+        assert_eq!(text_json("a<b>&\"\u{2028}\u{1}ü"), r#""a\u003cb\u003e\u0026\"\u2028\u0001ü""#);
+    }
+
+    #[test]
+    fn scalars_and_strings_are_written_without_padding_and_exponents() {
+        let check = |value, expected: &str| {
+            let text =
+                query_json("", &Output { value, annotations: Vec::new(), samples: None }, Extras::default());
+            assert_eq!(text, format!(r#"{{"status":"success","data":{{"resultType":{expected}}}}}"#));
+        };
+        check(Value::Scalar { at: 1_050, value: 0.5 }, r#""scalar","result":[1.05,"0.5"]"#);
+        check(Value::Scalar { at: 1_000, value: 1e21 }, r#""scalar","result":[1,"1000000000000000000000"]"#);
+        check(Value::Scalar { at: 0, value: 1e-7 }, r#""scalar","result":[0,"0.0000001"]"#);
+        check(Value::String { at: -1_500, value: "a".to_owned() }, r#""string","result":[-1.5,"a"]"#);
     }
 
     #[test]

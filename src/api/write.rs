@@ -8,7 +8,6 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::error::ApiError;
 use super::{Handles, Lifecycle};
 use crate::exposition::remote_write::{DEFAULT_LIMIT, Decoded, Protocol, decode};
 use crate::model::Labels;
@@ -32,8 +31,9 @@ const SHOWN_FAULTS: usize = 100;
 /// are passed over.
 pub(super) async fn write(State(handles): State<Arc<Handles>>, headers: HeaderMap, body: Bytes) -> Response {
     if !Lifecycle::is_set(&handles.lifecycle.remote_write_receiver) {
-        let message = "remote write receiver needs to be enabled with `storage.remote_write_receiver: true`";
-        return ApiError::unavailable(message).into_response();
+        let message =
+            "remote write receiver needs to be enabled with `storage.remote_write_receiver: true`\n";
+        return (StatusCode::NOT_FOUND, message).into_response();
     }
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let protocol = match Protocol::of_headers(header(CONTENT_TYPE), header(CONTENT_ENCODING)) {

@@ -44,16 +44,22 @@ impl Mean {
     }
 }
 
-/// Go's `math.Min`: NaN if either is.
+/// Go's `math.Min`: a negative infinity if either is, else NaN if either is.
 pub(super) fn go_min(a: f64, b: f64) -> f64 {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        return f64::NEG_INFINITY;
+    }
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }
     if a == 0.0 && a == b { if a.is_sign_negative() { a } else { b } } else { a.min(b) }
 }
 
-/// Go's `math.Max`: NaN if either is.
+/// Go's `math.Max`: an infinity if either is, else NaN if either is.
 pub(super) fn go_max(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        return f64::INFINITY;
+    }
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }

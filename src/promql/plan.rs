@@ -41,6 +41,8 @@ pub(super) enum Kind<'a> {
     Number(f64),
     String(&'a str),
     Negate(Box<Node<'a>>),
+    /// With a plus sign, which makes a selector a vector like any other.
+    Same(Box<Node<'a>>),
     Binary {
         expr: &'a BinaryExpr,
         left: Box<Node<'a>>,
@@ -90,6 +92,8 @@ pub(super) struct Selector<'a> {
 
 /// A range selector or a subquery: windows of samples that end at each instant's reference.
 pub(super) struct Range<'a> {
+    /// What remarks on its samples are about: the selector. Those of a subquery come from a selector that
+    /// Prometheus makes up, whose place is the beginning of the query.
     pub(super) span: Span,
     pub(super) source: Source<'a>,
     pub(super) length_ms: i64,
@@ -195,8 +199,10 @@ impl Planner {
         Ok(match &expr.kind {
             ExprKind::Number { value, .. } => leaf(Kind::Number(*value)),
             ExprKind::String(text) => leaf(Kind::String(text)),
-            ExprKind::Paren(inner) | ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => {
-                self.node(inner)?
+            ExprKind::Paren(inner) => self.node(inner)?,
+            ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => {
+                let Planned { node, constant, mark } = self.node(inner)?;
+                Planned { node: Node { span, kind: Kind::Same(Box::new(node)) }, constant, mark }
             }
             ExprKind::Unary { op: UnaryOp::Minus, expr: inner } => {
                 let Planned { node, constant, mark } = self.node(inner)?;
@@ -301,8 +307,8 @@ impl Planner {
             None => self.default_subquery_step_ms,
         };
         let inner = Box::new(self.node(&subquery.expr)?.constant_if_possible());
-        let kind =
-            Kind::Range(Range { span, source: Source::Subquery { inner, step_ms }, length_ms, reference });
+        let source = Source::Subquery { inner, step_ms };
+        let kind = Kind::Range(Range { span: Span::new(0, 0), source, length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 
@@ -327,7 +333,7 @@ impl Planner {
 fn first_reference(node: &Node<'_>) -> Option<Reference> {
     match &node.kind {
         Kind::Number(_) | Kind::String(_) => None,
-        Kind::Negate(inner) | Kind::Constant(inner) => first_reference(inner),
+        Kind::Negate(inner) | Kind::Same(inner) | Kind::Constant(inner) => first_reference(inner),
         Kind::Binary { left, right, .. } => first_reference(left).or_else(|| first_reference(right)),
         Kind::Aggregate { input, .. } => first_reference(input),
         Kind::Call(call) => call.args.iter().find_map(first_reference),
@@ -372,7 +378,7 @@ impl Needs<'_> {
     fn of(&mut self, node: &Node<'_>, steps: Steps) {
         match &node.kind {
             Kind::Number(_) | Kind::String(_) => {}
-            Kind::Negate(inner) => self.of(inner, steps),
+            Kind::Negate(inner) | Kind::Same(inner) => self.of(inner, steps),
             Kind::Constant(inner) => self.of(inner, steps.first()),
             Kind::Binary { left, right, .. } => {
                 self.of(left, steps);

@@ -54,7 +54,8 @@ impl TestStore {
             .filter(|(labels, points)| labels.metric_name().starts_with(prefix) && !points.is_empty())
             .map(|(labels, points)| {
                 let rest = labels.filtered(|name| !matches!(name, "__name__" | "job" | "instance"));
-                let points: Vec<String> = points.iter().map(|kept| format!("{}@{}", kept.shown, kept.at)).collect();
+                let points: Vec<String> =
+                    points.iter().map(|kept| format!("{}@{}", kept.shown, kept.at)).collect();
                 format!("{}{rest} {}", labels.metric_name(), points.join(" "))
             })
             .collect();

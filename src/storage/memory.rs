@@ -7,8 +7,8 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::model::{
-    CounterReset, FloatHistogram, HistogramPoint, Labels, Matcher, Point, Series, StartTimestamp, TimestampMs,
-    is_stale,
+    CounterReset, FloatHistogram, HistogramPoint, Labels, Matcher, Point, Series, StartTimestamp,
+    TimestampMs, is_stale,
 };
 
 use super::{AppendError, Appender, Queryable, RefHistogram, RefSample, SelectError, SelectHints, SeriesRef};

@@ -40,7 +40,12 @@ pub(super) trait BatchItem {
     fn at(&self) -> TimestampMs;
 
     /// Adds it to the series; `false` if it is already there.
-    fn store(&self, data: &mut SeriesData, rules: &AppendRules, tally: &mut Tally) -> Result<bool, AppendError>;
+    fn store(
+        &self,
+        data: &mut SeriesData,
+        rules: &AppendRules,
+        tally: &mut Tally,
+    ) -> Result<bool, AppendError>;
 
     fn write(&self, log: &mut BatchWriter);
 
@@ -61,7 +66,12 @@ impl BatchItem for RefSample {
     }
 
     #[inline]
-    fn store(&self, data: &mut SeriesData, rules: &AppendRules, tally: &mut Tally) -> Result<bool, AppendError> {
+    fn store(
+        &self,
+        data: &mut SeriesData,
+        rules: &AppendRules,
+        tally: &mut Tally,
+    ) -> Result<bool, AppendError> {
         data.append(self.at, self.value.to_bits(), rules, tally)
     }
 
@@ -87,7 +97,12 @@ impl BatchItem for RefHistogram {
         self.at
     }
 
-    fn store(&self, data: &mut SeriesData, rules: &AppendRules, tally: &mut Tally) -> Result<bool, AppendError> {
+    fn store(
+        &self,
+        data: &mut SeriesData,
+        rules: &AppendRules,
+        tally: &mut Tally,
+    ) -> Result<bool, AppendError> {
         data.append_histogram(self.at, &self.histogram, rules, tally)
     }
 

@@ -39,7 +39,8 @@ pub(super) struct Chunk {
 impl Chunk {
     /// A chunk of points that end at `end`, encoded in `words`.
     pub(super) fn new(start: TimestampMs, end: TimestampMs, count: u16, words: Box<[u64]>) -> Self {
-        let span_ms = u32::try_from(end.abs_diff(start)).expect("a chunk is cut long before it spans 49 days");
+        let span_ms =
+            u32::try_from(end.abs_diff(start)).expect("a chunk is cut long before it spans 49 days");
         Self { start, span_ms, count, words }
     }
 
@@ -398,8 +399,7 @@ mod tests {
     fn a_truncated_chunk_is_incomplete_and_not_accepted() {
         let points: Vec<_> = (0..120).map(|i| (i * 15_000 + i % 3, (i as f64 * 1.1).to_bits())).collect();
         let chunk = round_trip(&points);
-        let rebuilt =
-            |words: &[u64], span| {
+        let rebuilt = |words: &[u64], span| {
             let last = Decoder::last_instant(chunk.start(), chunk.count(), words)?;
             Chunk::from_parts(chunk.start(), span, chunk.count(), words.into(), last)
         };

@@ -1,11 +1,13 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod api;
 mod artifacts;
 mod certificate_files;
 mod cli;
 mod conformance;
 mod corpora;
 mod dashboards;
+mod differential;
 mod every_alert;
 mod exposition;
 mod first_steps;
@@ -19,6 +21,7 @@ mod postgres;
 mod promqltest;
 mod readiness;
 mod real;
+mod rule_tests;
 mod scraped;
 mod servers;
 mod tidy;

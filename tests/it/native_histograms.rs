@@ -109,7 +109,7 @@ fn body(end: TimestampMs) -> Vec<u8> {
         histogram: Arc::new(histogram(&[(1, n as f64)], &[], 0.0)),
     }));
     histograms.sort_by(|one, other| (&one.labels, one.at).cmp(&(&other.labels, other.at)));
-    remote_write::encode(&samples, &histograms)
+    remote_write::encode_with_histograms(&samples, &histograms)
 }
 
 async fn send(address: std::net::SocketAddr, body: Vec<u8>) {

@@ -45,8 +45,10 @@ impl HistogramData {
     ) {
         let before = self.size();
         let HistogramPoint { at, histogram } = &point;
-        let follows = !after_float && self.last.as_ref().is_some_and(|last| histogram.continues(&last.histogram));
-        let open = self.open.as_mut().filter(|open| follows && at.abs_diff(open.start()) <= rules.max_span_ms);
+        let follows =
+            !after_float && self.last.as_ref().is_some_and(|last| histogram.continues(&last.histogram));
+        let open =
+            self.open.as_mut().filter(|open| follows && at.abs_diff(open.start()) <= rules.max_span_ms);
         self.last_continues = open.is_some_and(|open| open.push(*at, histogram));
         if !self.last_continues {
             self.cut(rules, tally);

@@ -101,7 +101,8 @@ fn a_float_in_between_ends_a_chunk() {
 #[test]
 fn a_steady_histogram_takes_little_more_than_a_bit_per_bucket() {
     let of = |n: i64| {
-        let buckets: Vec<_> = (0..60).map(|index| (index - 20, (n * (1 + i64::from(index) % 7)) as f64)).collect();
+        let buckets: Vec<_> =
+            (0..60).map(|index| (index - 20, (n * (1 + i64::from(index) % 7)) as f64)).collect();
         histogram(&buckets, n as f64 * 0.5)
     };
     let (data, tally) = filled((1_000..1_120).map(of));
@@ -120,7 +121,11 @@ fn chunks_are_cut_by_size_by_number_and_by_time() {
     let (data, _) = filled((1..=200).map(noisy));
     for chunk in data.closed() {
         let size = size_of_val(chunk.words());
-        assert!((10..=120).contains(&chunk.count()) && (2_000..4_000).contains(&size), "{size} {}", chunk.count());
+        assert!(
+            (10..=120).contains(&chunk.count()) && (2_000..4_000).contains(&size),
+            "{size} {}",
+            chunk.count()
+        );
     }
     let (data, _) = filled((0..250).map(|_| histogram(&[], 0.0)));
     assert_eq!(data.closed().iter().map(|chunk| chunk.count()).collect::<Vec<_>>(), [120, 120]);
@@ -182,9 +187,11 @@ fn any_histogram() -> impl Strategy<Value = FloatHistogram> {
             if ends {
                 return FloatHistogram::stale();
             }
-            let mut histogram =
-                FloatHistogram::empty(schema, bounds.into()).with_buckets(positive, negative).with_counter_reset(reset);
-            (histogram.zero_threshold, histogram.count, histogram.zero_count) = (zero_threshold, count, zero_count);
+            let mut histogram = FloatHistogram::empty(schema, bounds.into())
+                .with_buckets(positive, negative)
+                .with_counter_reset(reset);
+            (histogram.zero_threshold, histogram.count, histogram.zero_count) =
+                (zero_threshold, count, zero_count);
             histogram.sum = sum;
             histogram
         },

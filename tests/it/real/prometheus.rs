@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes valmis.
+//! A real Prometheus, which scrapes valmis or takes samples.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -35,29 +35,32 @@ impl Prometheus {
                 "static_configs": [{"targets": [target.to_string()]}],
             }],
         });
-        Self::start_with(programs, &configuration, &[]).await
+        Self::run(programs, &configuration, &[]).await
+    }
+
+    /// Starts the one from this folder, with these rule files; it scrapes nothing, takes samples by remote
+    /// write and knows all functions and durations that are to be had.
+    pub(crate) async fn receiver(programs: &Path, rule_files: &[PathBuf]) -> Self {
+        let configuration = serde_json::json!({"rule_files": rule_files});
+        let features = "promql-experimental-functions,promql-duration-expr";
+        let arguments =
+            ["--web.enable-remote-write-receiver".to_owned(), format!("--enable-feature={features}")];
+        Self::run(programs, &configuration, &arguments).await
     }
 
     /// Starts the one from this folder with a configuration and further arguments.
     pub(crate) async fn start_with(programs: &Path, configuration: &Value, arguments: &[&str]) -> Self {
-        let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
-        fs::write(folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
-        let mut command = Command::new(programs.join("prometheus"));
-        command.current_dir(folder.path()).args([
-            "--config.file=prometheus.yml",
-            "--storage.tsdb.path=data",
-            "--web.listen-address=127.0.0.1:0",
-            "--log.level=debug",
-        ]);
-        command.args(arguments);
-        let mut process = Process::start(&mut command, folder.path());
-        let address = process.in_log("address of Prometheus", address).await;
-        Self { folder, process, address }
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        Self::run(programs, configuration, &arguments).await
     }
 
-    /// Starts the one from this folder with a configuration whose only target becomes itself: until it
-    /// listens, nobody knows its port.
-    pub(crate) async fn scraping_itself(programs: &Path, mut configuration: Value, arguments: &[&str]) -> Self {
+    /// As [`Self::start_with`], with a configuration whose only target becomes itself: until it listens,
+    /// nobody knows its port.
+    pub(crate) async fn scraping_itself(
+        programs: &Path,
+        mut configuration: Value,
+        arguments: &[&str],
+    ) -> Self {
         let arguments = [arguments, &["--web.enable-lifecycle"]].concat();
         let prometheus = Self::start_with(programs, &configuration, &arguments).await;
         configuration["scrape_configs"][0]["static_configs"][0]["targets"][0] =
@@ -70,6 +73,41 @@ impl Prometheus {
         })
         .await;
         prometheus
+    }
+
+    async fn run(programs: &Path, configuration: &Value, arguments: &[String]) -> Self {
+        let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
+        fs::write(folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
+        let mut command = Command::new(programs.join("prometheus"));
+        command.current_dir(folder.path()).args([
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--web.listen-address=127.0.0.1:0",
+            "--log.level=debug",
+        ]);
+        command.args(arguments);
+        let mut process = Process::start(&mut command, folder.path());
+        let address = process.in_log("address of Prometheus", address).await;
+        let prometheus = Self { folder, process, address };
+        eventually("readiness of Prometheus", async || {
+            let ready = http().get(format!("http://{address}/-/ready")).send().await;
+            if ready.is_ok_and(|answer| answer.status().is_success()) {
+                Ok(())
+            } else {
+                Err(prometheus.log())
+            }
+        })
+        .await;
+        prometheus
+    }
+
+    /// Its version, without the patch.
+    pub(crate) async fn version(&self) -> (u32, u32) {
+        let answer = http().get(format!("http://{}/api/v1/status/buildinfo", self.address)).send().await;
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        let version = answer["data"]["version"].as_str().unwrap().to_owned();
+        let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
+        (numbers.next().unwrap(), numbers.next().unwrap())
     }
 
     /// Its log, with everything it found wrong with a page.

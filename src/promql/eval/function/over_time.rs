@@ -173,18 +173,16 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
         let mut scratch = Vec::new();
-        let mut invalid = None;
+        let mut invalid = vec![false; steps.count];
         let matrix = self.over_windows(range, steps, |w: Window<'_>| {
             let q = quantiles[w.step];
-            if !(0.0..=1.0).contains(&q) {
-                invalid = Some(q);
-            }
+            invalid[w.step] = !(0.0..=1.0).contains(&q);
             scratch.clear();
             scratch.extend(w.values());
             Some(quantile(q, &mut scratch))
         })?;
-        if let Some(q) = invalid {
-            self.annotations.invalid_quantile(q, span);
+        for (q, _) in quantiles.iter().zip(invalid).filter(|(_, invalid)| *invalid) {
+            self.annotations.invalid_quantile(*q, span);
         }
         Ok(matrix)
     }
