@@ -16,6 +16,7 @@ mod http_probe;
 mod isolation;
 mod lifecycle;
 mod lints;
+mod native_histograms;
 mod paging;
 mod postgres;
 mod prepared;
