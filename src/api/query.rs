@@ -24,7 +24,7 @@ pub(super) async fn instant(
     let timeout = params.timeout()?;
     let (query, expr) = parse(&params)?;
     let output = within(timeout, handles.query.instant(&expr, at)).await?;
-    Ok(query_result(&query, &output, limit))
+    Ok(query_result(&query, output, limit))
 }
 
 pub(super) async fn range(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
@@ -47,7 +47,7 @@ pub(super) async fn range(State(handles): State<Arc<Handles>>, params: Params) -
     let (query, expr) = parse(&params)?;
     let range = EvalRange { start, end, step_ms };
     let output = within(timeout, handles.query.range(&expr, &range)).await?;
-    Ok(query_result(&query, &output, limit))
+    Ok(query_result(&query, output, limit))
 }
 
 pub(super) async fn format(params: Params) -> Result<Response, ApiError> {

@@ -246,18 +246,8 @@ impl Extract {
         for chunk in &self.chunks {
             let words = &self.words[words_start..chunk.words_end];
             words_start = chunk.words_end;
-            let mut decoder = Decoder::new(chunk.start, chunk.count, words);
-            let mut past_end = false;
-            for point in decoder.by_ref() {
-                if point.at > hints.end {
-                    past_end = true;
-                    break;
-                }
-                if point.at >= hints.start {
-                    points.push(point);
-                }
-            }
-            if !past_end && !decoder.is_complete() {
+            let decoder = Decoder::new(chunk.start, chunk.count, words);
+            if !decoder.read_between(hints.start, hints.end, points) {
                 return Err(CorruptChunk { start: chunk.start });
             }
         }
