@@ -19,6 +19,8 @@ fn rule() -> AlertingRule {
         resend_delay_ms: 60_000,
         query_offset_ms: 0,
         limit: 0,
+        error_hold_ms: 3_600_000,
+        common_labels: Labels::empty(),
         generator_url: String::new(),
     }
 }

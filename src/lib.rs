@@ -19,17 +19,20 @@ pub mod yaml;
 pub mod exposition;
 pub mod probe;
 pub mod promql;
+pub mod relabel;
 pub mod template;
 pub mod tsdb;
 
 // Services.
 pub mod artifacts;
 pub mod discovery;
+pub mod lint;
 pub mod notifier;
 pub mod query;
 pub mod readiness;
 pub mod rulefmt;
 pub mod rules;
+pub mod ruletest;
 pub mod scrape;
 pub mod state;
 

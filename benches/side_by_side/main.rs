@@ -137,6 +137,7 @@ fn program_valmis(path: PathBuf) -> Program {
         configuration: (
             "valmis.yaml",
             "storage: {path: data, retention: 72h, max_memory: 4GiB}\n\
+             features: [promql-experimental-functions]\n\
              disks: [{path: /dev/shm, interval: 1h}]\n\
              rules: []\n",
         ),
@@ -222,10 +223,11 @@ async fn measure(pair: &mut [Server; 2], target: &str, rounds: usize) -> Result<
             for _ in 0..requests {
                 times.push(server.time(target).await?.as_secs_f64() * 1e3);
             }
+            server.cpu()?;
         }
     }
     let mut on_cores = [0.0; 2];
-    for (index, server) in pair.iter().enumerate() {
+    for (index, server) in pair.iter_mut().enumerate() {
         let used = server.cpu()?.saturating_sub(before[index]).as_secs_f64() * 1e3;
         on_cores[index] = used / times[index].len() as f64;
     }

@@ -1,5 +1,7 @@
 //! A server in a process and a folder of its own, and one connection to it.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,9 @@ pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
     connection: SendRequest<Full<Bytes>>,
+    /// Time on the cores, and that of each thread when it was last looked at, in nanoseconds.
+    cpu: Duration,
+    threads: HashMap<OsString, u64>,
 }
 
 impl Server {
@@ -49,7 +54,8 @@ impl Server {
         let mut child = spawn(&program, folder.path())?;
         let address = listening(&program, folder.path(), &mut child).await?;
         let connection = connect(address).await?;
-        Ok(Self { program, folder, child, address, connection })
+        let (cpu, threads) = Default::default();
+        Ok(Self { program, folder, child, address, connection, cpu, threads })
     }
 
     /// Ends it in an orderly way and starts it again with the same data: what loading them has left in
@@ -122,7 +128,7 @@ impl Server {
     }
 
     /// Waits until it has done what it does by itself after loading and starting.
-    pub(crate) async fn wait_quiet(&self) -> Result<()> {
+    pub(crate) async fn wait_quiet(&mut self) -> Result<()> {
         let began = Instant::now();
         loop {
             let (since, before) = (Instant::now(), self.cpu()?);
@@ -137,17 +143,20 @@ impl Server {
         }
     }
 
-    /// Time on the cores of all threads that it has. One that has ended in the meantime is forgotten;
-    /// both programs keep theirs.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        let mut nanoseconds = 0;
+    /// Time on the cores since the start. Threads come and go: of one that has ended, what it did since
+    /// the last look is lost, so that it is looked at often.
+    pub(crate) fn cpu(&mut self) -> Result<Duration> {
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let thread = thread?;
             // A thread may end while we look.
-            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-            let first = text.split_whitespace().next().context("an empty schedstat")?;
-            nanoseconds += first.parse::<u64>()?;
+            let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+            let used = text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
+            let known = self.threads.entry(thread.file_name()).or_default();
+            // A number may be used again.
+            self.cpu += Duration::from_nanos(used.checked_sub(*known).unwrap_or(used));
+            *known = used;
         }
-        Ok(Duration::from_nanos(nanoseconds))
+        Ok(self.cpu)
     }
 
     /// Lets the kernel begin anew with finding the peak. Source: proc(5), `clear_refs`.

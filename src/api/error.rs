@@ -49,6 +49,11 @@ impl ApiError {
         Self::bad_data(format!("invalid parameter \"{name}\": {message}"))
     }
 
+    /// Something here is broken.
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self { kind: ErrorType::Internal, message: message.into() }
+    }
+
     /// Something that the configuration switches off.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self { kind: ErrorType::Unavailable, message: message.into() }
@@ -58,6 +63,7 @@ impl ApiError {
 impl From<EvalError> for ApiError {
     fn from(error: EvalError) -> Self {
         let kind = match error {
+            EvalError::Invalid(message) => return Self::bad_parameter("query", message),
             EvalError::Timeout(_) => ErrorType::Timeout,
             EvalError::Canceled(_) => ErrorType::Canceled,
             EvalError::Storage(_) => ErrorType::Internal,

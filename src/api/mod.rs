@@ -2,7 +2,10 @@
 //!
 //! Handlers only translate: what they show comes from [`Handles`], what they return is defined here.
 
+mod ast;
+mod cardinality;
 mod error;
+mod features;
 mod health;
 mod metrics;
 mod pages;
@@ -12,13 +15,14 @@ mod readiness;
 mod respond;
 mod rules;
 mod series;
+mod stats;
 mod status;
 mod targets;
 mod write;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::routing::{any, get, post};
@@ -28,15 +32,19 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::model::TimestampMs;
 use crate::notifier::Notifier;
+use crate::promql::Features;
 use crate::query::QuerySource;
 use crate::readiness::Readiness;
 use crate::rules::Groups;
 use crate::scrape::Manager as ScrapeManager;
 use crate::storage::{Appender, Queryable};
+use crate::tsdb::Tsdb;
 
 pub(crate) use params::{parse_duration, parse_time};
-pub(crate) use respond::query_json;
+pub(crate) use respond::{Extras, query_json};
 
 /// What the handlers show.
 pub struct Handles {
@@ -44,6 +52,8 @@ pub struct Handles {
     pub clock: SharedClock,
     /// Answers expressions.
     pub query: Arc<dyn QuerySource>,
+    /// What expressions may use.
+    pub features: Features,
     /// Reads samples.
     pub storage: Arc<dyn Queryable>,
     /// Takes samples of remote writers.
@@ -60,8 +70,14 @@ pub struct Handles {
     pub registry: Arc<Registry>,
     /// Where the process is in its life.
     pub lifecycle: Arc<Lifecycle>,
+    /// The store, for what is to be said about itself.
+    pub tsdb: Arc<Tsdb>,
     /// Where the store is.
     pub data_folder: PathBuf,
+    /// The name of this machine.
+    pub hostname: String,
+    /// When the process began.
+    pub started_at: TimestampMs,
 }
 
 /// Where the process is in its life, and how to ask for a reload.
@@ -73,6 +89,10 @@ pub struct Lifecycle {
     pub stopping: AtomicBool,
     /// Whether the configuration was in order when it was last read.
     pub configuration_good: AtomicBool,
+    /// The configuration in force.
+    pub configuration: RwLock<Arc<Config>>,
+    /// Since when it is in force.
+    pub configured_at: AtomicI64,
     /// Whether `/api/v1/write` takes samples.
     pub remote_write_receiver: AtomicBool,
     /// Requests to read the configuration again; the answer is `Ok` or what is wrong.
@@ -83,6 +103,18 @@ impl Lifecycle {
     fn is_set(flag: &AtomicBool) -> bool {
         flag.load(Ordering::Acquire)
     }
+
+    /// The configuration in force.
+    fn configuration(&self) -> Arc<Config> {
+        // Nothing is left half done by a writer that panics: it replaces the whole.
+        Arc::clone(&self.configuration.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that another configuration is in force.
+    pub fn configure(&self, configuration: Arc<Config>, at: TimestampMs) {
+        *self.configuration.write().unwrap_or_else(PoisonError::into_inner) = configuration;
+        self.configured_at.store(at, Ordering::Release);
+    }
 }
 
 /// All routes.
@@ -90,7 +122,9 @@ pub fn router(handles: Arc<Handles>) -> Router {
     let v1 = Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
+        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/format_query", get(query::format).post(query::format))
+        .route("/parse_query", get(query::tree).post(query::tree))
         .route("/series", get(series::series).post(series::series))
         .route("/labels", get(series::names).post(series::names))
         .route("/label/{name}/values", get(series::values))
@@ -98,9 +132,17 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
         .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(targets::target_metadata))
+        .route("/scrape_pools", get(targets::scrape_pools))
         .route("/metadata", get(targets::metadata))
+        .route("/features", get(features::features))
+        .route("/notifications", get(status::notifications))
         .route("/status/buildinfo", get(status::build))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
         .route("/status/runtimeinfo", get(status::runtime))
+        .route("/status/tsdb", get(cardinality::status))
+        .route("/status/walreplay", get(status::wal_replay))
         .route("/write", post(write::write))
         .fallback(any(status::not_found));
     Router::new()

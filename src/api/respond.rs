@@ -35,12 +35,21 @@ pub(super) fn success_with_warnings<T: Serialize>(data: &T, warnings: &[String])
     json(text)
 }
 
-/// The answer to a query, at most `limit` series of it (0: all).
-///
-/// A large one is written piece by piece as it is sent: it is never in memory as a whole, and what was
-/// written is no more.
-pub(super) fn query_result(query: &str, output: Output, limit: usize) -> Response {
-    let mut pieces = Pieces::new(query, output, limit);
+/// What an answer to a query has beside the result and its annotations.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// The most series that are shown; 0: all.
+    pub(super) limit: usize,
+    /// Statistics as JSON.
+    pub(super) stats: Option<String>,
+    /// Remarks on the request.
+    pub(super) warnings: Vec<String>,
+}
+
+/// The answer to a query. A large one is written piece by piece as it is sent: it is never in memory as a
+/// whole, what was written is freed, and no piece takes so long that it holds anybody up.
+pub(super) fn query_result(query: &str, output: Output, extras: Extras) -> Response {
+    let mut pieces = Pieces::new(query, output, extras);
     let first = pieces.next().unwrap_or_default();
     if pieces.is_finished() {
         return json(first);
@@ -50,8 +59,8 @@ pub(super) fn query_result(query: &str, output: Output, limit: usize) -> Respons
 }
 
 /// The same as text.
-pub(crate) fn query_json(query: &str, output: Output, limit: usize) -> String {
-    Pieces::new(query, output, limit).collect()
+pub(crate) fn query_json(query: &str, output: Output, extras: Extras) -> String {
+    Pieces::new(query, output, extras).collect()
 }
 
 /// How many bytes of an answer make a piece, at least.
@@ -76,11 +85,12 @@ enum Rest {
 }
 
 impl Pieces {
-    fn new(query: &str, output: Output, limit: usize) -> Self {
-        let (mut warnings, mut infos) = (Vec::new(), Vec::new());
+    fn new(query: &str, output: Output, extras: Extras) -> Self {
+        let Extras { limit, stats, mut warnings } = extras;
+        let mut infos = Vec::new();
         let mut text = String::from(r#"{"status":"success","data":{"resultType":""#);
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let mut end = String::from("]}");
+        let mut end = String::from("]");
         let size = match &output.value {
             Value::Scalar { .. } | Value::String { .. } => 0,
             Value::Vector(samples) => samples.len(),
@@ -91,14 +101,14 @@ impl Pieces {
         }
         let series = match output.value {
             Value::Scalar { at, value } => {
-                text.push_str(r#"scalar","result":"#);
-                push_point(&mut text, at, value);
-                end.remove(0);
+                text.push_str(r#"scalar","result":["#);
+                push_single_time(&mut text, at);
+                write!(text, r#","{}""#, format_float(value)).expect("writing to a String cannot fail");
                 Rest::None
             }
             Value::String { at, value } => {
                 text.push_str(r#"string","result":["#);
-                push_time(&mut text, at);
+                push_single_time(&mut text, at);
                 text.push(',');
                 push_text(&mut text, &value);
                 Rest::None
@@ -112,6 +122,10 @@ impl Pieces {
                 Rest::Matrix(series.into_iter().take(limit))
             }
         };
+        if let Some(stats) = stats {
+            write!(end, r#","stats":{stats}"#).expect("writing to a String cannot fail");
+        }
+        end.push('}');
         for annotation in &output.annotations {
             let list = match annotation.kind {
                 AnnotationKind::Warning => &mut warnings,
@@ -119,8 +133,8 @@ impl Pieces {
             };
             list.push(annotation_text(query, annotation));
         }
-        push_list(&mut end, "warnings", &warnings);
-        push_list(&mut end, "infos", &infos);
+        push_list(&mut end, "warnings", &capped(warnings, "warning"));
+        push_list(&mut end, "infos", &capped(infos, "info"));
         end.push('}');
         Self { text, series, written: 0, end: Some(end) }
     }
@@ -186,6 +200,19 @@ fn push_series(text: &mut String, index: usize, series: &Series) {
         push_each(text, &series.histograms, |text, point| push_histogram(text, point.at, &point.histogram));
     }
     text.push('}');
+}
+
+/// The most annotations of a kind that are shown. Source: Prometheus `web/api/v1/api.go`, `respond`.
+const SHOWN_ANNOTATIONS: usize = 10;
+
+/// The first annotations, and how many there are besides.
+fn capped(mut annotations: Vec<String>, kind: &str) -> Vec<String> {
+    let more = annotations.len().saturating_sub(SHOWN_ANNOTATIONS);
+    if more > 0 {
+        annotations.truncate(SHOWN_ANNOTATIONS);
+        annotations.push(format!("{more} more {kind} annotations omitted"));
+    }
+    annotations
 }
 
 /// A number of seconds that is written without decimals if it has none, as Go writes it.
@@ -306,6 +333,13 @@ fn push_time(text: &mut String, at: TimestampMs) {
     }
 }
 
+/// Seconds as the shortest decimal: what is no series is written by another part of Prometheus.
+/// Source: `promql/value.go`, `Scalar.MarshalJSON`.
+fn push_single_time(text: &mut String, at: TimestampMs) {
+    let seconds = serde_json::to_string(&Seconds(at as f64 / 1000.0)).expect("a number is always JSON");
+    text.push_str(&seconds);
+}
+
 /// Very small and very large numbers with an exponent of at least two digits, as Go writes them.
 fn push_value(text: &mut String, value: f64) {
     let size = value.abs();
@@ -338,8 +372,10 @@ mod tests {
             (0..1_000).map(|step| Point { at: step * 1_500, value: step as f64 / 8.0 }).collect();
         let series =
             |number: i32| Series::floats(Labels::from_pairs([("n", number.to_string())]), points.clone());
-        let output = Output { value: Value::Matrix((0..10).map(series).collect()), annotations: Vec::new() };
-        let pieces: Vec<String> = Pieces::new("up", output, 9).collect();
+        let value = Value::Matrix((0..10).map(series).collect());
+        let output = Output { value, annotations: Vec::new(), samples: None };
+        let pieces: Vec<String> =
+            Pieces::new("up", output, Extras { limit: 9, ..Extras::default() }).collect();
         assert!(pieces.len() > 2 && pieces.iter().rev().skip(1).all(|piece| piece.len() >= PIECE));
         let whole: serde_json::Value = serde_json::from_str(&pieces.concat()).unwrap();
         let result = whole["data"]["result"].as_array().unwrap();
@@ -360,6 +396,19 @@ mod tests {
             text,
             r#"[1.500,{"count":"6","sum":"5.5","buckets":[[1,"-2","-1","3"],[3,"-0.5","0.5","1"],[0,"1","2","2"]]}]"#
         );
+    }
+
+    #[test]
+    fn scalars_and_strings_are_written_without_padding_and_exponents() {
+        let check = |value, expected: &str| {
+            let text =
+                query_json("", Output { value, annotations: Vec::new(), samples: None }, Extras::default());
+            assert_eq!(text, format!(r#"{{"status":"success","data":{{"resultType":{expected}}}}}"#));
+        };
+        check(Value::Scalar { at: 1_050, value: 0.5 }, r#""scalar","result":[1.05,"0.5"]"#);
+        check(Value::Scalar { at: 1_000, value: 1e21 }, r#""scalar","result":[1,"1000000000000000000000"]"#);
+        check(Value::Scalar { at: 0, value: 1e-7 }, r#""scalar","result":[0,"0.0000001"]"#);
+        check(Value::String { at: -1_500, value: "a".to_owned() }, r#""string","result":[-1.5,"a"]"#);
     }
 
     #[test]

@@ -2,24 +2,29 @@
 //! Source: Prometheus `web/api/v1/api.go`, `rules`, `alerts` and `alertmanagers`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::Handles;
 use super::error::ApiError;
-use super::params::Params;
+use super::params::{Params, parse_int};
 use super::readiness::rfc3339;
 use super::respond::{Seconds, exponent_value, success};
-use crate::model::{Labels, TimestampMs};
+use crate::model::{Labels, Matcher, TimestampMs, quote};
 use crate::rules::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleSnapshot};
 use crate::state::AlertState;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Groups {
     groups: Vec<Group>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_next_token: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -51,7 +56,8 @@ struct AlertingRule {
     keep_firing_for: Seconds,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
-    alerts: Vec<Alert>,
+    /// Absent, and so null, if they were not to be shown.
+    alerts: Option<Vec<Alert>>,
     health: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     last_error: String,
@@ -66,7 +72,6 @@ struct AlertingRule {
 struct RecordingRule {
     name: String,
     query: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
     health: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -100,26 +105,38 @@ struct Filter {
     names: BTreeSet<String>,
     groups: BTreeSet<String>,
     files: BTreeSet<String>,
+    /// A rule's labels must satisfy one of these; without any, none is asked of them.
+    selectors: Vec<Vec<Matcher>>,
     exclude_alerts: bool,
+    page: Option<PageOfGroups>,
+}
+
+/// Which part of the groups is asked for.
+struct PageOfGroups {
+    most: usize,
+    /// That of the first group; without one, the first groups of all.
+    token: Option<String>,
 }
 
 impl Filter {
     fn of(params: &Params) -> Result<Self, ApiError> {
         let set = |name| params.all(name).map(ToOwned::to_owned).collect();
+        let selectors = params.selectors().map_err(ApiError::bad_data)?;
         let kind = match params.get("type").map(str::to_lowercase).as_deref() {
             None => None,
             Some("alert") => Some("alerting"),
             Some("record") => Some("recording"),
             Some(other) => {
-                return Err(ApiError::bad_parameter("type", format!("not supported value \"{other}\"")));
+                return Err(ApiError::bad_parameter("type", format!("not supported value {}", quote(other))));
             }
         };
-        let exclude_alerts = match params.get("exclude_alerts") {
-            None | Some("false" | "0" | "f" | "F" | "FALSE" | "False") => false,
-            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => true,
+        let exclude_alerts = match params.get("exclude_alerts").map(str::to_lowercase).as_deref() {
+            None | Some("false" | "0" | "f") => false,
+            Some("true" | "1" | "t") => true,
             Some(other) => {
-                let message = format!("error converting exclude_alerts: `{other}` is not a boolean");
-                return Err(ApiError::bad_data(message));
+                let fault = format!("strconv.ParseBool: parsing {}: invalid syntax", quote(other));
+                let message = format!("error converting exclude_alerts: {fault}");
+                return Err(ApiError::bad_parameter("exclude_alerts", message));
             }
         };
         Ok(Self {
@@ -127,7 +144,9 @@ impl Filter {
             names: set("rule_name[]"),
             groups: set("rule_group[]"),
             files: set("file[]"),
+            selectors,
             exclude_alerts,
+            page: PageOfGroups::of(params)?,
         })
     }
 
@@ -140,25 +159,14 @@ impl Filter {
         let kind = if rule.info.alerting.is_some() { "alerting" } else { "recording" };
         self.kind.is_none_or(|wanted| wanted == kind)
             && (self.names.is_empty() || self.names.contains(&rule.info.name))
+            && (self.selectors.is_empty() || self.selectors.iter().any(|matchers| satisfies(rule, matchers)))
     }
 
-    /// Whether something is asked for, so that groups without such rules are left out.
-    fn narrows(&self) -> bool {
-        self.kind.is_some() || !self.names.is_empty()
-    }
-}
-
-pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
-    let filter = Filter::of(&params)?;
-    let groups = handles.rules.snapshots();
-    let groups = groups.iter().filter(|group| filter.accepts_group(group)).filter_map(|group| {
-        let rules: Vec<Rule> = group
-            .rules
-            .iter()
-            .filter(|rule| filter.accepts_rule(rule))
-            .map(|rule| wire_rule(rule, filter.exclude_alerts))
-            .collect();
-        (!filter.narrows() || !rules.is_empty()).then(|| Group {
+    /// The group with the rules that are asked for; none if there are no such rules.
+    fn wire_group(&self, group: &GroupSnapshot) -> Option<Group> {
+        let accepted = group.rules.iter().filter(|rule| self.accepts_rule(rule));
+        let rules: Vec<Rule> = accepted.map(|rule| wire_rule(rule, self.exclude_alerts)).collect();
+        (!rules.is_empty()).then(|| Group {
             name: group.name.clone(),
             file: group.file.clone(),
             rules,
@@ -167,8 +175,69 @@ pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -
             evaluation_time: Seconds(group.evaluation_time.as_secs_f64()),
             last_evaluation: time_or_never(group.last_evaluation),
         })
-    });
-    Ok(success(&Groups { groups: groups.collect() }))
+    }
+}
+
+fn satisfies(rule: &RuleSnapshot, matchers: &[Matcher]) -> bool {
+    let value = |name: &str| rule.info.labels.get(name).map_or("", String::as_str);
+    matchers.iter().all(|matcher| matcher.matches(value(matcher.name())))
+}
+
+impl PageOfGroups {
+    fn of(params: &Params) -> Result<Option<Self>, ApiError> {
+        let token = params.get("group_next_token").map(ToOwned::to_owned);
+        let Some(limit) = params.get("group_limit") else {
+            return match token {
+                None => Ok(None),
+                Some(_) => Err(ApiError::bad_parameter(
+                    "group_next_token",
+                    "group_limit needs to be present in order to paginate over the groups",
+                )),
+            };
+        };
+        let number = parse_int(limit).map_err(|fault| {
+            let message = format!("group_limit needs to be a valid number: {fault}");
+            ApiError::bad_parameter("group_limit", message)
+        })?;
+        let Some(most) = usize::try_from(number).ok().filter(|most| *most > 0) else {
+            return Err(ApiError::bad_parameter("group_limit", "group_limit needs to be greater than 0"));
+        };
+        Ok(Some(Self { most, token }))
+    }
+}
+
+/// Tells a group from others over several requests.
+/// Source: Prometheus `web/api/v1/api.go`, `getRuleGroupNextToken`.
+fn token_of(group: &GroupSnapshot) -> String {
+    let digest = Sha256::digest(format!("{};{}", group.file, group.name));
+    digest.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}
+
+pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
+    let filter = Filter::of(&params)?;
+    let groups = handles.rules.snapshots();
+    let mut groups = groups.as_slice();
+    if let Some(PageOfGroups { token: Some(token), .. }) = &filter.page {
+        let first = groups.iter().position(|group| token_of(group) == *token).ok_or_else(|| {
+            let message = format!("invalid group_next_token '{token}'. were rule groups changed?");
+            ApiError::bad_parameter("group_next_token", message)
+        })?;
+        groups = &groups[first..];
+    }
+    let most = filter.page.as_ref().map_or(usize::MAX, |page| page.most);
+    let (mut shown, mut group_next_token) = (Vec::new(), None);
+    for group in groups.iter().filter(|group| filter.accepts_group(group)) {
+        let Some(wire) = filter.wire_group(group) else { continue };
+        if shown.len() == most {
+            group_next_token = Some(token_of(group));
+            break;
+        }
+        shown.push(wire);
+    }
+    Ok(success(&Groups { groups: shown, group_next_token }))
 }
 
 pub(super) async fn alerts(State(handles): State<Arc<Handles>>) -> Response {
@@ -212,7 +281,7 @@ fn wire_rule(rule: &RuleSnapshot, exclude_alerts: bool) -> Rule {
             kind: "recording",
         });
     };
-    let alerts = if exclude_alerts { Vec::new() } else { rule.alerts.iter().map(wire_alert).collect() };
+    let alerts = (!exclude_alerts).then(|| rule.alerts.iter().map(wire_alert).collect());
     Rule::Alerting(AlertingRule {
         state: rule.state().map_or("unknown", state_text),
         name: info.name.clone(),

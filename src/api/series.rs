@@ -10,11 +10,7 @@ use super::Handles;
 use super::error::ApiError;
 use super::params::Params;
 use super::respond::{TRUNCATED, success_with_warnings};
-use crate::model::{Matcher, TimestampMs};
-use crate::promql;
-
-/// What a request without `start` or `end` means: all there is.
-const ALL: (TimestampMs, TimestampMs) = (TimestampMs::MIN, TimestampMs::MAX);
+use crate::model::{Matcher, quote};
 
 pub(super) async fn series(
     State(handles): State<Arc<Handles>>,
@@ -23,22 +19,25 @@ pub(super) async fn series(
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let (start, end) = period(&params)?;
+    let limit = params.limit()?;
+    let (start, end) = params.period()?;
+    let selectors = params.selectors().map_err(|message| ApiError::bad_parameter("match[]", message))?;
     let mut found = BTreeSet::new();
-    for matchers in selectors(&params)? {
+    for matchers in selectors {
         found.extend(handles.storage.series(&matchers, start, end).await?);
     }
     let list: Vec<BTreeMap<&str, &str>> = found.iter().map(|labels| labels.iter().collect()).collect();
-    limited(&params, list)
+    Ok(limited(list, limit))
 }
 
 pub(super) async fn names(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
-    let (start, end) = period(&params)?;
+    let limit = params.limit()?;
+    let (start, end) = params.period()?;
     let mut names = BTreeSet::new();
-    for matchers in selectors(&params)? {
+    for matchers in selectors_or_all(&params)? {
         names.extend(handles.storage.label_names(&matchers, start, end).await?);
     }
-    limited(&params, names.into_iter().collect())
+    Ok(limited(names.into_iter().collect(), limit))
 }
 
 pub(super) async fn values(
@@ -48,47 +47,32 @@ pub(super) async fn values(
 ) -> Result<Response, ApiError> {
     let name = unescape(&name);
     if name.is_empty() {
-        return Err(ApiError::bad_data(format!("invalid label name: \"{name}\"")));
+        return Err(ApiError::bad_data(format!("invalid label name: {}", quote(&name))));
     }
-    let (start, end) = period(&params)?;
+    let limit = params.limit()?;
+    let (start, end) = params.period()?;
     let mut values = BTreeSet::new();
-    for matchers in selectors(&params)? {
+    for matchers in selectors_or_all(&params)? {
         values.extend(handles.storage.label_values(&name, &matchers, start, end).await?);
     }
-    limited(&params, values.into_iter().collect())
-}
-
-fn period(params: &Params) -> Result<(TimestampMs, TimestampMs), ApiError> {
-    let (start, end) = (params.time_or("start", ALL.0)?, params.time_or("end", ALL.1)?);
-    if end < start {
-        return Err(ApiError::bad_parameter("end", "end timestamp must not be before start time"));
-    }
-    Ok((start, end))
+    Ok(limited(values.into_iter().collect(), limit))
 }
 
 /// The selectors of `match[]`; without one, a single one that every series satisfies.
-fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
-    let mut selectors = Vec::new();
-    for text in params.all("match[]") {
-        let matchers = promql::parse_selector(text).map_err(|errors| {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            ApiError::bad_parameter("match[]", errors.join("\n"))
-        })?;
-        selectors.push(matchers);
-    }
+fn selectors_or_all(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    let mut selectors = params.selectors().map_err(ApiError::bad_data)?;
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }
     Ok(selectors)
 }
 
-fn limited<T: serde::Serialize>(params: &Params, mut list: Vec<T>) -> Result<Response, ApiError> {
-    let limit = params.limit()?;
+fn limited<T: serde::Serialize>(mut list: Vec<T>, limit: usize) -> Response {
     if limit > 0 && list.len() > limit {
         list.truncate(limit);
-        return Ok(success_with_warnings(&list, &[TRUNCATED.to_owned()]));
+        return success_with_warnings(&list, &[TRUNCATED.to_owned()]);
     }
-    Ok(success_with_warnings(&list, &[]))
+    success_with_warnings(&list, &[])
 }
 
 /// Label names that are not made of letters, digits and underscores stand in the path as `U__` with

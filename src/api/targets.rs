@@ -1,5 +1,5 @@
-//! `/api/v1/targets` and `/api/v1/metadata`.
-//! Source: Prometheus `web/api/v1/api.go`, `targets` and `metricMetadata`.
+//! `/api/v1/targets`, `/api/v1/targets/metadata`, `/api/v1/scrape_pools` and `/api/v1/metadata`.
+//! Source: Prometheus `web/api/v1/api.go`, `targets`, `targetMetadata` and `metricMetadata`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use super::Handles;
 use super::error::ApiError;
-use super::params::Params;
+use super::params::{Params, first_of};
 use super::respond::{Seconds, success};
 use super::rules::{pairs, time_or_never};
-use crate::model::format_duration_ms;
+use crate::exposition;
+use crate::model::{Labels, format_duration_ms};
+use crate::promql;
 use crate::scrape::TargetState;
 
 #[derive(Serialize)]
@@ -88,12 +90,16 @@ pub(super) async fn metadata(
     State(handles): State<Arc<Handles>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let limit = params.limit()?;
+    let most =
+        |limit: Option<i64>| limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let most_metrics = most(params.number("limit")?);
+    let most_entries = match most(params.number("limit_per_metric")?) {
+        0 => usize::MAX,
+        limit => limit,
+    };
     let mut found: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
     for (name, metadata) in handles.scrapes.metadata().into_iter().flat_map(|target| target.families) {
-        let kind = metadata.kind.to_string();
-        let entry = Metadata { kind, help: metadata.help, unit: metadata.unit };
-        found.entry(name).or_default().insert(entry);
+        found.entry(name).or_default().insert(Metadata::from(metadata));
     }
     for family in handles.readiness.samples() {
         let kind = if family.metric_type == "untyped" { "unknown" } else { family.metric_type };
@@ -103,8 +109,65 @@ pub(super) async fn metadata(
     if let Some(metric) = params.get("metric") {
         found.retain(|name, _| name == metric);
     }
-    if limit > 0 {
-        found = found.into_iter().take(limit).collect();
+    let shown: BTreeMap<String, Vec<Metadata>> = found
+        .into_iter()
+        .take(most_metrics)
+        .map(|(name, entries)| (name, entries.into_iter().take(most_entries).collect()))
+        .collect();
+    Ok(success(&shown))
+}
+
+#[derive(Serialize)]
+struct TargetMetadata {
+    target: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<String>,
+    #[serde(flatten)]
+    metadata: Metadata,
+}
+
+/// What each target says of its metrics.
+pub(super) async fn target_metadata(
+    State(handles): State<Arc<Handles>>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let limit = params.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
+    let matchers = params.get("match_target").map(promql::parse_selector).transpose();
+    let matchers = matchers.map_err(|errors| ApiError::bad_parameter("match_target", first_of(&errors)))?;
+    let satisfies = |labels: &Labels| {
+        matchers.iter().flatten().all(|matcher| matcher.matches(labels.get(matcher.name())))
+    };
+    let metric = params.get("metric");
+    let mut shown = Vec::new();
+    for target in handles.scrapes.metadata().into_iter().filter(|target| satisfies(&target.labels)) {
+        // Whole targets are shown, as by Prometheus, so that the last one may exceed the limit.
+        if limit.is_some_and(|limit| shown.len() >= limit) {
+            break;
+        }
+        let families =
+            target.families.into_iter().filter(|(name, _)| metric.is_none_or(|metric| metric == name));
+        shown.extend(families.map(|(name, metadata)| TargetMetadata {
+            target: pairs(&target.labels),
+            metric: metric.is_none().then_some(name),
+            metadata: Metadata::from(metadata),
+        }));
     }
-    Ok(success(&found))
+    Ok(success(&shown))
+}
+
+impl From<exposition::Metadata> for Metadata {
+    fn from(metadata: exposition::Metadata) -> Self {
+        Self { kind: metadata.kind.to_string(), help: metadata.help, unit: metadata.unit }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScrapePools {
+    scrape_pools: BTreeSet<String>,
+}
+
+pub(super) async fn scrape_pools(State(handles): State<Arc<Handles>>) -> Response {
+    let targets = handles.scrapes.targets();
+    success(&ScrapePools { scrape_pools: targets.into_iter().map(|target| target.scrape_pool).collect() })
 }

@@ -138,14 +138,18 @@ async fn reload_from(options: &Options, config: &mut Config, parts: &mut Parts) 
 fn keep_fixed(old: &Config, new: &mut Config) {
     let fixed = |config: &Config| {
         let storage = &config.storage;
-        (config.listen, storage.path.clone(), storage.retention, storage.max_memory_bytes)
+        let store = (storage.path.clone(), storage.retention, storage.max_memory_bytes);
+        (config.listen, store, config.query.clone(), config.features)
     };
     if fixed(old) != fixed(new) {
         warn!(
-            "`listen`, `storage.path`, `storage.retention` and `storage.max_memory` change at a restart only"
+            "`listen`, `query`, `features`, `storage.path`, `storage.retention` and `storage.max_memory` change \
+             at a restart only"
         );
     }
     new.listen = old.listen;
+    new.query = old.query.clone();
+    new.features = old.features;
     let remote_write_receiver = new.storage.remote_write_receiver;
     new.storage = config::StorageConfig { remote_write_receiver, ..old.storage.clone() };
 }

@@ -1,8 +1,8 @@
 //! The running parts.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -22,6 +22,7 @@ use crate::config::{Config, Pace};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::disk::Kernel;
+use crate::promql::EvalOptions;
 use crate::query::{LocalConfig, LocalSource};
 use crate::readiness::{self, Readiness, disks};
 use crate::rules;
@@ -73,7 +74,7 @@ impl Parts {
         registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
         let state = open_state(folder, &mut registry).await?;
 
-        let query = Arc::new(LocalSource::new(tsdb.clone(), LocalConfig::default()));
+        let query = Arc::new(LocalSource::new(tsdb.clone(), query_limits(config)));
         let notifier_metrics = notifier::Metrics::register(&mut registry);
         let notifier = Notifier::start(state.clone(), clock.clone(), notifier_metrics)
             .await
@@ -85,7 +86,8 @@ impl Parts {
         let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
         let readiness = Readiness::new(own, clock.clone(), tsdb.clone(), &mut registry);
         let services = rules::Services {
-            source: query.clone(),
+            // With slots of their own: no number of queries by others makes rules wait.
+            source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
             appender: tsdb.clone(),
             sink: notifier.clone(),
             state,
@@ -104,12 +106,18 @@ impl Parts {
             started: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             configuration_good: AtomicBool::new(true),
+            configuration: RwLock::new(Arc::new(config.clone())),
+            configured_at: AtomicI64::new(clock.now()),
             remote_write_receiver: AtomicBool::new(false),
             reload,
         };
         let handles = Handles {
+            started_at: clock.now(),
+            hostname: components::machine_name(),
+            tsdb: tsdb.clone(),
             clock,
             query,
+            features: config.features,
             storage: tsdb.clone(),
             appender: tsdb.clone(),
             readiness,
@@ -148,6 +156,7 @@ impl Parts {
         let notifications = notifier::Config {
             alertmanagers: config.alertmanagers.iter().map(alertmanager).collect(),
             external_labels: Labels::from_pairs(&config.external_labels),
+            alert_relabel: config.alert_relabel.clone(),
         };
         handles.scrapes.apply(scrapes::jobs(config, &self.url)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
@@ -160,6 +169,7 @@ impl Parts {
         }
         let receiver = config.storage.remote_write_receiver;
         handles.lifecycle.remote_write_receiver.store(receiver, Ordering::Release);
+        handles.lifecycle.configure(Arc::new(config.clone()), handles.clock.now());
         self.reloaded(true);
         Ok(())
     }
@@ -233,6 +243,23 @@ impl Parts {
     }
 }
 
+/// What queries may cost and use.
+fn query_limits(config: &Config) -> LocalConfig {
+    let limits = &config.query;
+    LocalConfig {
+        concurrency: limits.max_concurrency,
+        timeout: limits.timeout,
+        options: EvalOptions {
+            max_samples: limits.max_samples,
+            lookback_delta_ms: i64::try_from(limits.lookback_delta.as_millis()).unwrap_or(i64::MAX),
+            default_subquery_step_ms: i64::try_from(config.evaluation_interval.as_millis())
+                .unwrap_or(i64::MAX),
+            delayed_name_removal: config.features.delayed_name_removal,
+            ..EvalOptions::default()
+        },
+    }
+}
+
 async fn within(grace: Duration, what: &str, ending: impl Future<Output = ()>) {
     if timeout(grace, ending).await.is_err() {
         warn!("{what} did not stop within {grace:?}");
@@ -286,5 +313,6 @@ fn alertmanager(configured: &crate::config::AlertmanagerConfig) -> notifier::Ale
         timeout: configured.timeout,
         auth: configured.auth.clone(),
         tls: configured.tls.clone(),
+        alert_relabel: configured.alert_relabel.clone(),
     }
 }

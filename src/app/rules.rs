@@ -5,14 +5,14 @@ use crate::config::Config;
 use crate::diag::{Diagnostic, Severity};
 use crate::model::Labels;
 use crate::promql::Features;
-use crate::rulefmt::{self, Loaded, RuleFile};
+use crate::rulefmt::{self, Loaded, RuleFile, SourceText};
 use crate::rules;
 
 /// The rules of all files, the bundled ones among them; or what is wrong with them.
 pub(super) fn files(config: &Config) -> Result<Vec<RuleFile>, Vec<Diagnostic>> {
     let Loaded { mut files, mut findings, .. } =
         if config.rules.builtin { bundled() } else { Loaded::default() };
-    let loaded = rulefmt::load(&config.rules.files, Features::default());
+    let loaded = rulefmt::load(&config.rules.files, config.features);
     files.extend(loaded.files);
     findings.extend(loaded.findings);
     let (errors, warnings): (Vec<_>, Vec<_>) =
@@ -31,7 +31,7 @@ pub(crate) fn bundled() -> Loaded {
         let (files, findings) = rulefmt::parse(&name, artifact.text, Features::default());
         loaded.files.extend(files);
         loaded.findings.extend(findings);
-        loaded.read += 1;
+        loaded.sources.push(SourceText { name, text: artifact.text.to_owned() });
     }
     loaded
 }
@@ -42,6 +42,7 @@ pub(super) fn settings(config: &Config, external_url: &str) -> rules::Config {
     rules::Config {
         evaluation_interval_ms: ms(config.evaluation_interval),
         resend_delay_ms: ms(config.rules.resend_delay),
+        error_hold_ms: ms(config.rules.error_hold),
         external_labels: Labels::from_pairs(&config.external_labels),
         external_url: external_url.trim_end_matches('/').to_owned(),
         ..rules::Config::default()

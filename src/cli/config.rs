@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::findings::{self, Format};
+use super::findings::{self, FailOn, Format};
 use super::{Exit, Output, environment};
 use crate::config;
 use crate::diag::Diagnostic;
-use crate::promql::Features;
 use crate::rulefmt;
 
 /// Work with configuration files.
@@ -37,12 +36,12 @@ pub(super) fn run(command: &Config, out: &mut Output) -> Result<Exit> {
     let mut summary = Vec::new();
     for file in files {
         let (config, mut findings) = config::examine(file, &environment);
-        findings.extend(rulefmt::load(&config.rules.files, Features::default()).findings);
+        findings.extend(rulefmt::load(&config.rules.files, config.features).findings);
         if findings.is_empty() {
             summary.push(format!("{}: no faults found\n", file.display()));
         }
         found.extend(findings);
     }
-    findings::print(out, *format, &found, &summary.concat())?;
-    Ok(findings::exit(&found, *strict))
+    findings::print(out, *format, &found, &[], &summary.concat())?;
+    Ok(findings::exit(&found, FailOn::strict(*strict)))
 }

@@ -5,6 +5,7 @@
 
 mod config;
 mod dashboards;
+mod explain;
 mod export;
 mod findings;
 mod init;
@@ -65,6 +66,7 @@ enum Command {
     Config(config::Config),
     #[command(subcommand)]
     Rules(rules::Rules),
+    Explain(explain::Explain),
     #[command(subcommand)]
     Dashboards(dashboards::Dashboards),
     #[command(subcommand)]
@@ -116,6 +118,7 @@ fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
         Some(Command::Init(args)) => init::run(args, out),
         Some(Command::Config(args)) => config::run(args, out),
         Some(Command::Rules(args)) => rules::run(args, out),
+        Some(Command::Explain(args)) => explain::run(args, out),
         Some(Command::Dashboards(args)) => dashboards::run(args, out),
         Some(Command::Query(args)) => query::run(args, out),
         Some(Command::Probe(args)) => probe::run(args, out),

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{AppConfig, Config, HttpExpectations, Pace, PostgresConfig, RulesConfig, StorageConfig};
+use super::{
+    AppConfig, Config, HttpExpectations, Pace, PostgresConfig, QueryConfig, RulesConfig, StorageConfig,
+};
 use crate::client::TlsConfig;
 use crate::model::Secret;
 use crate::probe::http::Method;
 use crate::probe::postgres::{Dsn, DsnError};
+use crate::promql::Features;
 
 /// The port of valmis.
 const PORT: u16 = 9797;
@@ -38,9 +41,25 @@ impl Default for StorageConfig {
     }
 }
 
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self {
+            max_samples: 50_000_000,
+            timeout: Duration::from_mins(2),
+            max_concurrency: 20,
+            lookback_delta: Duration::from_mins(5),
+        }
+    }
+}
+
 impl Default for RulesConfig {
     fn default() -> Self {
-        Self { builtin: true, files: Vec::new(), resend_delay: Duration::from_mins(1) }
+        Self {
+            builtin: true,
+            files: Vec::new(),
+            resend_delay: Duration::from_mins(1),
+            error_hold: Duration::from_hours(1),
+        }
     }
 }
 
@@ -50,6 +69,8 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             external_url: None,
             storage: StorageConfig::default(),
+            query: QueryConfig::default(),
+            features: Features::default(),
             external_labels: BTreeMap::new(),
             evaluation_interval: Duration::from_secs(15),
             apps: Vec::new(),
@@ -58,6 +79,7 @@ impl Default for Config {
             certificates: Vec::new(),
             scrapes: Vec::new(),
             alertmanagers: Vec::new(),
+            alert_relabel: Vec::new(),
             rules: RulesConfig::default(),
         }
     }

@@ -18,6 +18,8 @@ use crate::diag::Diagnostic;
 use crate::model::Secret;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
+use crate::promql::Features;
+use crate::relabel;
 
 pub use builtin::builtin;
 pub use read::read;
@@ -31,6 +33,10 @@ pub struct Config {
     pub external_url: Option<Url>,
     /// The store.
     pub storage: StorageConfig,
+    /// The limits of queries.
+    pub query: QueryConfig,
+    /// The experimental parts that are switched on.
+    pub features: Features,
     /// Labels that every alert carries to Alertmanager.
     pub external_labels: BTreeMap<String, String>,
     /// How often rules are evaluated unless their group says otherwise.
@@ -47,6 +53,8 @@ pub struct Config {
     pub scrapes: Vec<ScrapeConfig>,
     /// Where alerts go.
     pub alertmanagers: Vec<AlertmanagerConfig>,
+    /// What is done to the labels of every alert before it is sent.
+    pub alert_relabel: Vec<relabel::Rule>,
     /// Which rules are evaluated.
     pub rules: RulesConfig,
 }
@@ -62,6 +70,19 @@ pub struct StorageConfig {
     pub max_memory_bytes: u64,
     /// Whether `/api/v1/write` accepts samples.
     pub remote_write_receiver: bool,
+}
+
+/// What a query may cost. The defaults are those of Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryConfig {
+    /// How many samples it may hold in memory. Source: `--query.max-samples`.
+    pub max_samples: usize,
+    /// How long it may take, waiting included. Source: `--query.timeout`.
+    pub timeout: Duration,
+    /// How many are evaluated at once; others wait. Source: `--query.max-concurrency`.
+    pub max_concurrency: usize,
+    /// How old a sample may be to count as the current value. Source: `--query.lookback-delta`.
+    pub lookback_delta: Duration,
 }
 
 /// When and how patiently something is probed.
@@ -208,6 +229,8 @@ pub struct AlertmanagerConfig {
     pub auth: Option<HttpAuth>,
     /// TLS.
     pub tls: TlsConfig,
+    /// What is done to the labels of the alerts for this Alertmanager.
+    pub alert_relabel: Vec<relabel::Rule>,
 }
 
 /// Rules.
@@ -219,6 +242,8 @@ pub struct RulesConfig {
     pub files: Vec<String>,
     /// Distance between re-sendings of a firing alert.
     pub resend_delay: Duration,
+    /// How long firing alerts go on being sent while their rule cannot be evaluated.
+    pub error_hold: Duration,
 }
 
 /// What reading a configuration needs from outside.

@@ -15,17 +15,24 @@ struct Wire<'a> {
     line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_column: Option<usize>,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'a str>,
 }
 
 impl Severity {
-    /// `error` or `warning`.
+    /// `error`, `warning` or `info`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Info => "info",
         }
     }
 }
@@ -41,8 +48,11 @@ pub fn to_json(findings: &[Diagnostic]) -> String {
                 file: &finding.file,
                 line: finding.place.map(|place| place.line),
                 column: finding.place.map(|place| place.column),
+                end_line: finding.end.map(|end| end.line),
+                end_column: finding.end.map(|end| end.column),
                 message: &finding.message,
                 hint: finding.hint.as_deref(),
+                fix: finding.fix.as_deref(),
             };
             serde_json::to_string(&wire).expect("texts and numbers are always JSON")
         })
@@ -57,12 +67,21 @@ pub fn to_github(finding: &Diagnostic) -> String {
     let properties = [
         file.map(|file| format!("file={}", property(file))),
         finding.place.map(|place| format!("line={},col={}", place.line, place.column)),
+        // GitHub takes no columns for what extends over several lines.
+        finding.place.zip(finding.end).and_then(|(place, end)| {
+            (place.line == end.line).then(|| format!("endLine={},endColumn={}", end.line, end.column))
+        }),
         Some(format!("title={}", finding.code)),
     ];
     let properties: Vec<String> = properties.into_iter().flatten().collect();
     let hint = finding.hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     let text = data(&format!("{}{hint}", finding.message));
-    format!("::{} {}::{text}", finding.severity.as_str(), properties.join(","))
+    let command = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "notice",
+    };
+    format!("::{command} {}::{text}", properties.join(","))
 }
 
 fn data(text: &str) -> String {

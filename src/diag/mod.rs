@@ -20,6 +20,8 @@ pub enum Severity {
     Error,
     /// The file works, but probably not as meant.
     Warning,
+    /// The file works; something could be simpler or safer.
+    Info,
 }
 
 /// One finding.
@@ -33,10 +35,14 @@ pub struct Diagnostic {
     pub file: String,
     /// The place in the file, if it has one.
     pub place: Option<LineColumn>,
+    /// Where what the finding is about ends, one past its last byte; absent: the finding is about a place.
+    pub end: Option<LineColumn>,
     /// What is wrong: lower case, no final period, the value in backticks.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// What may stand instead of the text from `place` to `end`.
+    pub fix: Option<String>,
 }
 
 impl Diagnostic {
@@ -47,8 +53,10 @@ impl Diagnostic {
             code,
             file: String::new(),
             place: None,
+            end: None,
             message: message.into(),
             hint: None,
+            fix: None,
         }
     }
 
@@ -85,8 +93,8 @@ impl fmt::Display for Diagnostic {
         if !self.file.is_empty() || self.place.is_some() {
             f.write_str(" ")?;
         }
-        if self.severity == Severity::Warning {
-            f.write_str("warning: ")?;
+        if self.severity != Severity::Error {
+            write!(f, "{}: ", self.severity.as_str())?;
         }
         f.write_str(&self.message)?;
         if let Some(hint) = &self.hint {

@@ -26,8 +26,8 @@ pub use number::{format_float, format_float_general, parse_float, push_float};
 pub use quote::{Quoted, quote, quote_char};
 pub use regex::{GoRegex, GoRegexError};
 pub use sample::{
-    NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, StartTimestamp, TimestampMs, is_stale,
-    normal_nan, stale_nan,
+    HistogramSample, NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, StartTimestamp, TimestampMs,
+    is_stale, normal_nan, stale_nan,
 };
 pub use secret::Secret;
 pub use span::{LineColumn, Span};

@@ -1,6 +1,8 @@
 //! Samples, points and the two NaNs that must not be confused.
 
-use super::{HistogramPoint, Labels};
+use std::sync::Arc;
+
+use super::{FloatHistogram, HistogramPoint, Labels};
 
 /// An instant: milliseconds since the Unix epoch, as everywhere in Prometheus' storage.
 pub type TimestampMs = i64;
@@ -67,6 +69,17 @@ impl PartialEq for Sample {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at && self.value.to_bits() == other.value.to_bits() && self.labels == other.labels
     }
+}
+
+/// One native histogram with the series it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramSample {
+    /// The series, metric name included.
+    pub labels: Labels,
+    /// When the histogram was taken.
+    pub at: TimestampMs,
+    /// The histogram; its sum may be the staleness marker.
+    pub histogram: Arc<FloatHistogram>,
 }
 
 /// Since when a sample of a series counts, if whoever counted says so.

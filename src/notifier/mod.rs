@@ -22,6 +22,7 @@ use url::Url;
 use crate::client::{ClientError, HttpAuth, TlsConfig};
 use crate::clock::SharedClock;
 use crate::model::Labels;
+use crate::relabel::{self, relabel};
 use crate::rules::{Alert, AlertSink};
 use crate::state::{Changes, OutboxEntry, OutboxKey, StateError, StateStore};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub alertmanagers: Vec<Alertmanager>,
     /// Labels that every alert gets unless it has one of that name.
     pub external_labels: Labels,
+    /// What is done to the labels of every alert, external labels included.
+    pub alert_relabel: Vec<relabel::Rule>,
 }
 
 /// One Alertmanager.
@@ -50,6 +53,8 @@ pub struct Alertmanager {
     pub auth: Option<HttpAuth>,
     /// TLS.
     pub tls: TlsConfig,
+    /// What is done to the labels of the alerts for this Alertmanager, after what is done for all.
+    pub alert_relabel: Vec<relabel::Rule>,
 }
 
 impl Alertmanager {
@@ -90,6 +95,7 @@ struct Shared {
 #[derive(Default)]
 struct Destinations {
     external_labels: Labels,
+    alert_relabel: Vec<relabel::Rule>,
     by_name: BTreeMap<String, Destination>,
     /// Entries restored for Alertmanagers that have not been configured (yet).
     restored: BTreeMap<String, Vec<(u64, Entry)>>,
@@ -134,6 +140,7 @@ impl Notifier {
         }
         let mut destinations = lock(&self.shared.destinations);
         destinations.external_labels = config.external_labels.clone();
+        destinations.alert_relabel.clone_from(&config.alert_relabel);
         let unchanged = |name: &str, old: &Destination| {
             config.alertmanagers.iter().any(|new| new.name() == name && *new == old.config)
         };
@@ -212,9 +219,12 @@ impl AlertSink for Notifier {
         let now = self.shared.clock.now();
         let destinations = lock(&self.shared.destinations);
         for alert in alerts {
-            let body = wire::encode(&alert, &destinations.external_labels);
+            let labels = wire::with_external(&alert.labels, &destinations.external_labels);
+            let Some(labels) = relabel(&destinations.alert_relabel, &labels) else { continue };
             for (name, destination) in &destinations.by_name {
-                let dropped = lock(&destination.outbox).put(alert.labels.hash64(), body.clone(), now);
+                let Some(labels) = relabel(&destination.config.alert_relabel, &labels) else { continue };
+                let body = wire::encode(&alert, &labels);
+                let dropped = lock(&destination.outbox).put(alert.labels.hash64(), body, now);
                 self.shared.metrics.queued(name, dropped);
             }
         }
@@ -373,8 +383,9 @@ mod tests {
             timeout: Duration::from_secs(5),
             auth: None,
             tls: TlsConfig::default(),
+            alert_relabel: Vec::new(),
         };
-        Config { alertmanagers: urls.iter().map(alertmanager).collect(), external_labels: Labels::empty() }
+        Config { alertmanagers: urls.iter().map(alertmanager).collect(), ..Config::default() }
     }
 
     #[tokio::test]
@@ -426,6 +437,39 @@ mod tests {
         revived.wait_for(&["A"]).await;
         second.shutdown(Duration::from_secs(10)).await;
         assert_eq!(second.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn alerts_are_relabelled_for_all_and_for_each_alertmanager() {
+        let rule = |pattern: &str, replacement: &str| {
+            let spec = relabel::Spec {
+                source_labels: Some(vec!["alertname".to_owned(), "region".to_owned()]),
+                regex: Some(pattern.to_owned()),
+                target_label: Some("alertname".to_owned()),
+                replacement: Some(replacement.to_owned()),
+                ..relabel::Spec::default()
+            };
+            relabel::Rule::new(&spec).expect("usable")
+        };
+        let drop_b = relabel::Spec {
+            action: Some("drop".to_owned()),
+            source_labels: Some(vec!["alertname".to_owned()]),
+            regex: Some("B.*".to_owned()),
+            ..relabel::Spec::default()
+        };
+        let (all, one) = (Fake::default(), Fake::default());
+        let store = Arc::new(MemoryStore::default());
+        let notifier = notifier(&store).await;
+        let mut config = config(&[&all.start().await, &one.start().await]);
+        config.external_labels = Labels::from_pairs([("region", "eu")]);
+        config.alert_relabel = vec![rule("(.);(eu)", "$1-$2")];
+        config.alertmanagers[1].alert_relabel = vec![relabel::Rule::new(&drop_b).expect("usable")];
+        notifier.apply(&config).expect("usable");
+        notifier.send(vec![alert("A"), alert("B")]);
+        all.wait_for(&["A-eu", "B-eu"]).await;
+        one.wait_for(&["A-eu"]).await;
+        notifier.shutdown(Duration::from_secs(10)).await;
+        assert_eq!(notifier.waiting(), 0, "what is dropped does not wait");
     }
 
     #[test]

@@ -20,14 +20,19 @@ pub(super) struct PostableAlert {
     generator_url: String,
 }
 
-/// The JSON of one alert. External labels are added where the alert has no label of that name.
-pub(super) fn encode(alert: &Alert, external_labels: &Labels) -> Vec<u8> {
-    let mut labels = pairs(&alert.labels);
-    for (name, value) in external_labels.iter() {
-        labels.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+/// An alert's labels and the external labels that it has no label of that name for.
+pub(super) fn with_external(labels: &Labels, external: &Labels) -> Labels {
+    let mut all = labels.builder();
+    for (name, value) in external.iter().filter(|(name, _)| !labels.has(name)) {
+        all.set(name, value);
     }
+    all.build()
+}
+
+/// The JSON of one alert with these labels in place of its own.
+pub(super) fn encode(alert: &Alert, labels: &Labels) -> Vec<u8> {
     let postable = PostableAlert {
-        labels,
+        labels: pairs(labels),
         annotations: pairs(&alert.annotations),
         starts_at: rfc3339(alert.starts_at),
         ends_at: rfc3339(alert.ends_at),
@@ -61,7 +66,8 @@ mod tests {
             generator_url: "http://v/graph".to_owned(),
         };
         let external = Labels::from_pairs([("cluster", "dev"), ("region", "eu")]);
-        let json = String::from_utf8(encode(&alert, &external)).expect("UTF-8");
+        let json =
+            String::from_utf8(encode(&alert, &with_external(&alert.labels, &external))).expect("UTF-8");
         assert_eq!(
             json,
             concat!(

@@ -322,6 +322,21 @@ pub struct SubqueryExpr {
 }
 
 impl Expr {
+    /// Whether any part of the expression selects series.
+    pub fn has_selector(&self) -> bool {
+        match &self.kind {
+            ExprKind::Number { .. } | ExprKind::String(_) => false,
+            ExprKind::Paren(expr) | ExprKind::Unary { expr, .. } => expr.has_selector(),
+            ExprKind::Binary(binary) => binary.left.has_selector() || binary.right.has_selector(),
+            ExprKind::Aggregate(aggregate) => {
+                aggregate.expr.has_selector() || aggregate.param.as_ref().is_some_and(Self::has_selector)
+            }
+            ExprKind::Call(call) => call.args.iter().any(Self::has_selector),
+            ExprKind::Vector(_) | ExprKind::Matrix(_) => true,
+            ExprKind::Subquery(subquery) => subquery.expr.has_selector(),
+        }
+    }
+
     /// The type of the expression's value.
     pub fn value_type(&self) -> ValueType {
         match &self.kind {

@@ -40,7 +40,7 @@ pub(super) fn duration_ms(
 }
 
 fn error(expr: &DurationExpr, what: &str) -> EvalError {
-    EvalError::Execution(format!("{}:{}: {what}", expr.span.start, expr.span.end))
+    EvalError::Invalid(format!("{}:{}: {what}", expr.span.start, expr.span.end))
 }
 
 fn seconds(expr: &DurationExpr, query: QueryWindow) -> Result<f64, EvalError> {

@@ -7,6 +7,7 @@
 mod ast;
 mod durations;
 mod eval;
+mod features;
 pub mod functions;
 mod lexer;
 mod literal;
@@ -15,6 +16,7 @@ mod options;
 mod parser;
 mod plan;
 mod prefetch;
+mod pretty;
 mod printer;
 mod steps;
 mod token;
@@ -26,7 +28,11 @@ pub use ast::{
     VectorMatching, VectorSelector,
 };
 pub use eval::eval;
+pub use features::Features;
 pub use options::{EvalOptions, Interrupt};
-pub use parser::{Features, MAX_DEPTH, ParseError, parse, parse_selector, parse_with};
+pub use parser::{MAX_DEPTH, ParseError, parse, parse_selector, parse_with};
 pub use prefetch::{Prefetched, prefetch};
-pub use value::{Annotation, AnnotationKind, EvalError, EvalRange, InstantSample, Output, Value, ValueType};
+pub use value::{
+    Annotation, AnnotationKind, EvalError, EvalRange, InstantSample, Output, SampleStats, StepSamples, Value,
+    ValueType,
+};

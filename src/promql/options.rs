@@ -17,6 +17,8 @@ pub struct EvalOptions {
     /// Whether the metric name is dropped at the end of the evaluation instead of by each function:
     /// `label_replace` can then still read it. Source: feature flag `promql-delayed-name-removal`.
     pub delayed_name_removal: bool,
+    /// Whether the samples that are looked at are counted.
+    pub count_samples: bool,
     /// Asked during the evaluation whether to go on.
     pub interrupt: Interrupt,
 }
@@ -28,6 +30,7 @@ impl Default for EvalOptions {
             max_samples: 50_000_000,
             default_subquery_step_ms: 60 * 1_000,
             delayed_name_removal: false,
+            count_samples: false,
             interrupt: Interrupt::never(),
         }
     }

@@ -90,6 +90,8 @@ pub(super) struct Selector<'a> {
 
 /// A range selector or a subquery: windows of samples that end at each instant's reference.
 pub(super) struct Range<'a> {
+    /// What remarks on its samples are about: the selector. Those of a subquery come from a selector that
+    /// Prometheus makes up, whose place is the beginning of the query.
     pub(super) span: Span,
     pub(super) source: Source<'a>,
     pub(super) length_ms: i64,
@@ -301,8 +303,8 @@ impl Planner {
             None => self.default_subquery_step_ms,
         };
         let inner = Box::new(self.node(&subquery.expr)?.constant_if_possible());
-        let kind =
-            Kind::Range(Range { span, source: Source::Subquery { inner, step_ms }, length_ms, reference });
+        let source = Source::Subquery { inner, step_ms };
+        let kind = Kind::Range(Range { span: Span::new(0, 0), source, length_ms, reference });
         Ok(Planned { node: Node { span, kind }, constant: reference.pinned.is_some(), mark: false })
     }
 

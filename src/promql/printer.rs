@@ -90,14 +90,20 @@ fn write_offset(f: &mut Formatter<'_>, offset: Option<&DurationExpr>) -> fmt::Re
 
 impl Display for BinaryExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.left, self.op)?;
-        if self.return_bool {
+        write!(f, "{} {} {}", self.left, BinaryHead(self), self.right)
+    }
+}
+
+/// The operator with its modifiers.
+pub(super) struct BinaryHead<'e>(pub(super) &'e BinaryExpr);
+
+impl Display for BinaryHead<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.op.fmt(f)?;
+        if self.0.return_bool {
             f.write_str(" bool")?;
         }
-        if let Some(matching) = &self.matching {
-            matching.fmt(f)?;
-        }
-        write!(f, " {}", self.right)
+        self.0.matching.as_ref().map_or(Ok(()), |matching| matching.fmt(f))
     }
 }
 
@@ -130,12 +136,7 @@ impl Display for VectorMatching {
 
 impl Display for AggregateExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.op)?;
-        match &self.grouping {
-            Grouping::Without(labels) => write!(f, " without ({}) ", LabelList(labels))?,
-            Grouping::By(labels) if labels.is_empty() => {}
-            Grouping::By(labels) => write!(f, " by ({}) ", LabelList(labels))?,
-        }
+        AggregateHead(self).fmt(f)?;
         match &self.param {
             Some(param) => write!(f, "({param}, {})", self.expr),
             None => write!(f, "({})", self.expr),
@@ -143,15 +144,39 @@ impl Display for AggregateExpr {
     }
 }
 
+/// What stands before the parentheses of an aggregation.
+pub(super) struct AggregateHead<'e>(pub(super) &'e AggregateExpr);
+
+impl Display for AggregateHead<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.op.fmt(f)?;
+        match &self.0.grouping {
+            Grouping::Without(labels) => write!(f, " without ({}) ", LabelList(labels)),
+            Grouping::By(labels) if labels.is_empty() => Ok(()),
+            Grouping::By(labels) => write!(f, " by ({}) ", LabelList(labels)),
+        }
+    }
+}
+
 impl Display for SubqueryExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}:", self.expr, self.range)?;
-        if let Some(step) = &self.step {
+        write!(f, "{}{}", self.expr, SubqueryTail(self))
+    }
+}
+
+/// What stands after the expression of a subquery.
+pub(super) struct SubqueryTail<'e>(pub(super) &'e SubqueryExpr);
+
+impl Display for SubqueryTail<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let SubqueryExpr { range, step, offset, at, .. } = self.0;
+        write!(f, "[{range}:")?;
+        if let Some(step) = step {
             write!(f, "{step}")?;
         }
         f.write_str("]")?;
-        write_at(f, self.at)?;
-        write_offset(f, self.offset.as_ref())
+        write_at(f, *at)?;
+        write_offset(f, offset.as_ref())
     }
 }
 

@@ -132,6 +132,29 @@ pub struct Output {
     pub value: Value,
     /// Remarks, without duplicates, in the order in which they arose.
     pub annotations: Vec<Annotation>,
+    /// The samples that were looked at, if they were to be counted.
+    pub samples: Option<SampleStats>,
+}
+
+/// The samples that an evaluation looked at. A native histogram counts as the floats that take as much
+/// memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampleStats {
+    /// Those of each instant.
+    pub steps: Vec<StepSamples>,
+    /// The most that were in memory at once as inputs and results of operators.
+    pub peak: usize,
+}
+
+/// The samples that one instant looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepSamples {
+    /// The instant.
+    pub at: TimestampMs,
+    /// How many it took, those included that the instant before had taken too.
+    pub total: u64,
+    /// How many were taken for the first time.
+    pub read: u64,
 }
 
 /// Why an evaluation has no result. The texts are Prometheus' own (`promql/engine.go`).
@@ -149,6 +172,9 @@ pub enum EvalError {
     /// The samples could not be read.
     #[error("{0}")]
     Storage(String),
+    /// The expression cannot be evaluated at these times: the request is at fault, not the samples.
+    #[error("{0}")]
+    Invalid(String),
     /// The expression has no value here, such as `vector cannot contain metrics with the same labelset`.
     #[error("{0}")]
     Execution(String),

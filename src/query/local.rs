@@ -9,11 +9,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
-use crate::model::TimestampMs;
-use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Interrupt, Output, eval, prefetch};
+use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Interrupt, eval, prefetch};
 use crate::storage::Queryable;
 
-use super::QuerySource;
+use super::{Answer, QueryOptions, QuerySource, Timings};
 
 /// Samples and results below which evaluating takes less than about a millisecond even without
 /// optimisation, so that another thread would cost more than it gives.
@@ -52,21 +51,44 @@ impl LocalSource {
         Self { queryable, slots: Arc::new(Semaphore::new(concurrency.max(1))), timeout, options }
     }
 
-    async fn evaluate(&self, expr: &Expr, range: &EvalRange) -> Result<Output, EvalError> {
-        let deadline = Instant::now() + self.timeout;
+    async fn evaluate(
+        &self,
+        expr: &Expr,
+        range: &EvalRange,
+        asked: &QueryOptions,
+    ) -> Result<Answer, EvalError> {
+        let begun = Instant::now();
+        let deadline = begun + asked.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
         let within = tokio::time::Instant::from_std(deadline);
         let slot = timeout_at(within, Arc::clone(&self.slots).acquire_owned())
             .await
             .map_err(|_| EvalError::Timeout("query queue"))?
             .map_err(|_| EvalError::Canceled("query queue"))?;
         let asker = Asker::default();
-        let options = EvalOptions { interrupt: asker.interrupt(deadline), ..self.options.clone() };
+        let mut options = EvalOptions {
+            interrupt: asker.interrupt(deadline),
+            count_samples: asked.count_samples,
+            ..self.options.clone()
+        };
+        if let Some(lookback) = asked.lookback_delta {
+            options.lookback_delta_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
+        }
+        let queue = begun.elapsed();
         let data = timeout_at(within, prefetch(expr, range, &options, self.queryable.as_ref()))
             .await
             .map_err(|_| EvalError::Timeout("expression evaluation"))??;
         let work = data.samples().saturating_add(data.series_count().saturating_mul(range.steps()));
+        let prepared = begun.elapsed();
+        let answer = |output| Answer {
+            output,
+            timings: Timings {
+                queue,
+                preparation: prepared.saturating_sub(queue),
+                evaluation: begun.elapsed().saturating_sub(prepared),
+            },
+        };
         if work.saturating_add(range.steps()) < TRIVIAL_WORK {
-            return eval(expr, range, &data, &options);
+            return eval(expr, range, &data, &options).map(answer);
         }
         let (expr, range) = (expr.clone(), *range);
         let compute = tokio::task::spawn_blocking(move || {
@@ -78,16 +100,18 @@ impl LocalSource {
             .await
             .map_err(|_| EvalError::Timeout("expression evaluation"))?
             .unwrap_or_else(|failure| Err(EvalError::Execution(format!("unexpected error: {failure}"))))
+            .map(answer)
     }
 }
 
 impl QuerySource for LocalSource {
-    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
-        async move { self.evaluate(expr, &EvalRange::instant(at)).await }.boxed()
-    }
-
-    fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
-        self.evaluate(expr, range).boxed()
+    fn query<'a>(
+        &'a self,
+        expr: &'a Expr,
+        range: &'a EvalRange,
+        options: &'a QueryOptions,
+    ) -> BoxFuture<'a, Result<Answer, EvalError>> {
+        self.evaluate(expr, range, options).boxed()
     }
 }
 
@@ -121,8 +145,8 @@ impl Drop for Asker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, Matcher, Point, Series};
-    use crate::promql::{InstantSample, Value, parse};
+    use crate::model::{Labels, Matcher, Point, Series, TimestampMs};
+    use crate::promql::{InstantSample, Output, Value, parse};
     use crate::storage::{MemoryStorage, SelectError, SelectHints};
 
     fn source(series: usize, config: LocalConfig) -> LocalSource {

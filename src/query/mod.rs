@@ -4,6 +4,9 @@
 mod local;
 mod remote;
 
+use std::time::Duration;
+
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::model::TimestampMs;
@@ -14,9 +17,56 @@ pub use remote::RemoteSource;
 
 /// Answers expressions. A parsed [`Expr`], never a string: a source that is a remote server prints it.
 pub trait QuerySource: Send + Sync {
-    /// The value at one instant.
-    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>>;
+    /// The value at one instant or, as a matrix, the values over a range.
+    fn query<'a>(
+        &'a self,
+        expr: &'a Expr,
+        range: &'a EvalRange,
+        options: &'a QueryOptions,
+    ) -> BoxFuture<'a, Result<Answer, EvalError>>;
 
-    /// The values over a range, as a matrix.
-    fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>>;
+    /// The value at one instant, as the source evaluates by itself.
+    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
+        async move {
+            let answer = self.query(expr, &EvalRange::instant(at), &QueryOptions::default()).await?;
+            Ok(answer.output)
+        }
+        .boxed()
+    }
+
+    /// The values over a range, as the source evaluates by itself.
+    fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
+        async move { Ok(self.query(expr, range, &QueryOptions::default()).await?.output) }.boxed()
+    }
+}
+
+/// What one asker wants otherwise than the source does it by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueryOptions {
+    /// How old a sample may be to count as the current value.
+    pub lookback_delta: Option<Duration>,
+    /// How long the asker waits; the source's own limit holds too.
+    pub timeout: Option<Duration>,
+    /// Whether the samples that are looked at are counted.
+    pub count_samples: bool,
+}
+
+/// What a source answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The result.
+    pub output: Output,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// How long the parts of an answer took; what happens elsewhere takes no time here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// Until there was room for the evaluation.
+    pub queue: Duration,
+    /// Until the samples were fetched.
+    pub preparation: Duration,
+    /// Until they were evaluated.
+    pub evaluation: Duration,
 }

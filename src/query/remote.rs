@@ -11,7 +11,7 @@ use url::Url;
 use crate::model::{Labels, Point, Series, TimestampMs, parse_float};
 use crate::promql::{Annotation, AnnotationKind, EvalError, EvalRange, Expr, InstantSample, Output, Value};
 
-use super::QuerySource;
+use super::{Answer, QueryOptions, QuerySource, Timings};
 
 /// How large an answer may be: what does not fit would not fit into memory as a result either.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -40,17 +40,27 @@ impl RemoteSource {
         Self { client, instant: endpoint("query"), range: endpoint("query_range"), timeout }
     }
 
-    async fn ask(&self, url: &Url, expr: &Expr, times: &[(&str, String)]) -> Result<Output, EvalError> {
-        let mut form =
-            vec![("query", expr.to_string()), ("timeout", format!("{}ms", self.timeout.as_millis()))];
-        form.extend_from_slice(times);
+    async fn ask(&self, expr: &Expr, range: &EvalRange, options: &QueryOptions) -> Result<Output, EvalError> {
+        let timeout = options.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
+        let ms = |duration: Duration| format!("{}ms", duration.as_millis());
+        let mut form = vec![("query", expr.to_string()), ("timeout", ms(timeout))];
+        form.extend(options.lookback_delta.map(|lookback| ("lookback_delta", ms(lookback))));
+        let url = if range.step_ms == 0 {
+            form.push(("time", seconds(range.start)));
+            &self.instant
+        } else {
+            form.push(("start", seconds(range.start)));
+            form.push(("end", seconds(range.end)));
+            form.push(("step", seconds(range.step_ms)));
+            &self.range
+        };
         let exchange = async {
             let response = self.client.post(url.clone()).form(&form).send().await;
             let response = response.map_err(|error| transport_error(url, &error))?;
             let status = response.status();
             Ok((status, body(url, response).await?))
         };
-        let (status, body) = tokio::time::timeout(self.timeout, exchange)
+        let (status, body) = tokio::time::timeout(timeout, exchange)
             .await
             .map_err(|_| EvalError::Timeout("remote evaluation"))??;
         read_answer(url, status, &body, expr)
@@ -58,14 +68,18 @@ impl RemoteSource {
 }
 
 impl QuerySource for RemoteSource {
-    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
-        async move { self.ask(&self.instant, expr, &[("time", seconds(at))]).await }.boxed()
-    }
-
-    fn range<'a>(&'a self, expr: &'a Expr, range: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
-        let times =
-            [("start", seconds(range.start)), ("end", seconds(range.end)), ("step", seconds(range.step_ms))];
-        async move { self.ask(&self.range, expr, &times).await }.boxed()
+    /// The remote server's samples are not counted.
+    fn query<'a>(
+        &'a self,
+        expr: &'a Expr,
+        range: &'a EvalRange,
+        options: &'a QueryOptions,
+    ) -> BoxFuture<'a, Result<Answer, EvalError>> {
+        async move {
+            let output = self.ask(expr, range, options).await?;
+            Ok(Answer { output, timings: Timings::default() })
+        }
+        .boxed()
     }
 }
 
@@ -108,7 +122,7 @@ fn shown(url: &Url) -> String {
 
 /// The API's envelope.
 #[derive(Deserialize)]
-struct Answer {
+struct Envelope {
     status: String,
     data: Option<Data>,
     #[serde(rename = "errorType", default)]
@@ -153,11 +167,11 @@ struct WireSeries {
 }
 
 fn read_answer(url: &Url, status: StatusCode, body: &[u8], expr: &Expr) -> Result<Output, EvalError> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| {
+    let answer: Envelope = serde_json::from_slice(body).map_err(|error| {
         let start = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]);
         EvalError::Storage(format!("`{}` answered {status} with no result ({error}): {start:?}", shown(url)))
     })?;
-    let Answer { warnings, infos, .. } = &answer;
+    let Envelope { warnings, infos, .. } = &answer;
     let annotation = |kind, text: &String| Annotation {
         kind,
         message: without_place(text).to_owned(),
@@ -180,12 +194,12 @@ fn read_answer(url: &Url, status: StatusCode, body: &[u8], expr: &Expr) -> Resul
         let text = format!("PromQL warning: {ignored} native histograms in the answer were left out");
         annotations.push(annotation(AnnotationKind::Warning, &text));
     }
-    Ok(Output { value, annotations })
+    Ok(Output { value, annotations, samples: None })
 }
 
 /// The error of this process that means the same.
-fn remote_error(answer: &Answer) -> EvalError {
-    let Answer { error_type, error, .. } = answer;
+fn remote_error(answer: &Envelope) -> EvalError {
+    let Envelope { error_type, error, .. } = answer;
     match error_type.as_str() {
         "timeout" => EvalError::Timeout("remote evaluation"),
         "canceled" => EvalError::Canceled("remote evaluation"),

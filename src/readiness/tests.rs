@@ -8,7 +8,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::model::{Labels, Sample, is_stale};
 use crate::probe::disk::{Mount, MountTable, StatVfs, Usage, parse};
 use crate::probe::{Deadline, ProbeFailure, ProbeOutcome, Prober};
-use crate::storage::{AppendError, RefSample, SeriesRef};
+use crate::storage::{AppendError, RefHistogram, RefSample, SeriesRef};
 
 /// A store that keeps everything and is as strict about time as the real one.
 #[derive(Default)]
@@ -38,6 +38,10 @@ impl Appender for Memory {
             }
         }
         refused
+    }
+
+    fn append_histograms(&self, _: &[RefHistogram]) -> Vec<(usize, AppendError)> {
+        panic!("probes yield floats")
     }
 }
 

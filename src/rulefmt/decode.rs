@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::types::{Rule, RuleFile, RuleGroup, RuleKind};
+use super::types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 
 use crate::diag::{Diagnostic, closest};
 use crate::model::{LineColumn, METRIC_NAME, parse_duration_ms};
 use crate::promql::{self, Expr, Features};
 use crate::template::Template;
-use crate::yaml::compose::{self, Entry, Node, NodeKind, Scalar, Source};
+use crate::yaml::compose::{self, Entry, Node, NodeKind, Placement, Scalar, Source};
 
 const FILE_FIELDS: [&str; 1] = ["groups"];
 const GROUP_FIELDS: [&str; 6] = ["name", "interval", "query_offset", "limit", "labels", "rules"];
@@ -53,7 +53,11 @@ pub fn parse(file: &str, text: &str, features: Features) -> (Vec<RuleFile>, Vec<
                 }
                 let groups = decoder.document(document, &mut names);
                 plain
-                    .get_or_insert_with(|| RuleFile { name: file.to_owned(), groups: Vec::new() })
+                    .get_or_insert_with(|| RuleFile {
+                        name: file.to_owned(),
+                        path: file.to_owned(),
+                        groups: Vec::new(),
+                    })
                     .groups
                     .extend(groups);
             }
@@ -128,7 +132,11 @@ impl Decoder<'_> {
                     Some(spec) => self.document(spec, &mut HashSet::new()),
                     None => Vec::new(),
                 };
-                files.push(RuleFile { name: format!("{}#{namespace}/{name}", self.file), groups });
+                files.push(RuleFile {
+                    name: format!("{}#{namespace}/{name}", self.file),
+                    path: self.file.to_owned(),
+                    groups,
+                });
                 self.in_manifest = false;
             }
             "List" | "PrometheusRuleList" => {
@@ -214,7 +222,7 @@ impl Decoder<'_> {
             _ => {}
         }
         let expr = self.expr(fields.get("expr").copied(), node.at, &context);
-        let expr_place = fields.get("expr").map_or(node.at, |node| node.at);
+        let expr_scalar = fields.get("expr").and_then(|node| node.scalar());
         let hold = fields.get("for").map(|node| (self.duration(node, "for"), node.at));
         let keep_firing =
             fields.get("keep_firing_for").map(|node| (self.duration(node, "keep_firing_for"), node.at));
@@ -273,8 +281,18 @@ impl Decoder<'_> {
             expr: expr?,
             labels: all_labels,
             place: self.source.place(node.at),
-            expr_place: self.source.place(expr_place),
+            places: RulePlaces {
+                name: self.source.place(alert.or(record).map_or(node.at, |(_, at)| at)),
+                expr: self.source.placement(expr_scalar?),
+                labels: self.placements(&labels),
+                annotations: self.placements(&annotations),
+            },
         })
+    }
+
+    fn placements(&self, texts: &BTreeMap<&str, Text<'_>>) -> BTreeMap<String, Placement> {
+        let place = |text: &Text<'_>| self.source.placement(text.scalar);
+        texts.iter().map(|(name, text)| ((*name).to_owned(), place(text))).collect()
     }
 
     fn expr(&mut self, node: Option<&Node>, rule_at: usize, context: &Context<'_>) -> Option<Expr> {
@@ -294,7 +312,7 @@ impl Decoder<'_> {
                     let message = format!("could not parse expression: parse error: {}", error.message);
                     let mut finding = Diagnostic::error("promql", context.message(&message));
                     finding.hint = error.hint;
-                    let place = self.source.place_in(scalar, error.span.start);
+                    let place = self.source.placement(scalar).place(error.span.start);
                     self.report_at(finding, place);
                 }
                 None
@@ -322,7 +340,7 @@ impl Decoder<'_> {
             let lines = text.value.split_inclusive('\n').take(error.line - 1);
             let offset = lines.map(str::len).sum::<usize>() + error.column - 1;
             let message = context.message(&format!("{kind} {name:?}: {error}"));
-            let place = self.source.place_in(text.scalar, offset);
+            let place = self.source.placement(text.scalar).place(offset);
             self.report_at(Diagnostic::error("template", message), place);
         }
     }

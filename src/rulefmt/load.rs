@@ -19,8 +19,17 @@ pub struct Loaded {
     pub files: Vec<RuleFile>,
     /// What is wrong with them, or may be.
     pub findings: Vec<Diagnostic>,
-    /// How many files on disk that was; a manifest may hold several of [`Self::files`].
-    pub read: usize,
+    /// The texts that were read; a manifest may hold several of [`Self::files`].
+    pub sources: Vec<SourceText>,
+}
+
+/// The text of a rule file.
+#[derive(Debug, Clone)]
+pub struct SourceText {
+    /// The file as the user named it, as findings do.
+    pub name: String,
+    /// What it contains.
+    pub text: String,
 }
 
 /// Reads the rule files that `patterns` name: a file, a folder (all `.yml` and `.yaml` files in it and
@@ -45,10 +54,10 @@ pub fn load<P: AsRef<str>>(patterns: &[P], features: Features) -> Loaded {
         let name = path.display().to_string();
         match fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => {
-                loaded.read += 1;
                 let (files, findings) = parse(&name, &text, features);
                 loaded.files.extend(files);
                 loaded.findings.extend(findings);
+                loaded.sources.push(SourceText { name, text });
             }
             Ok(Err(error)) => {
                 let at = error.utf8_error().valid_up_to();

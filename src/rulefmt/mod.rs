@@ -5,8 +5,8 @@ mod load;
 mod types;
 
 pub use decode::parse;
-pub use load::{Loaded, load};
-pub use types::{Rule, RuleFile, RuleGroup, RuleKind};
+pub use load::{Loaded, SourceText, load};
+pub use types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,7 @@ groups:
     assert_eq!(recording.expr.to_string(), "sum by (job) (up)");
     assert_eq!(text(&alerting.labels), r#"{"severity": "page", "team": "a"}"#);
     assert_eq!((alerting.name(), alerting.place.to_string()), ("Down", "12:9".to_owned()));
-    assert_eq!(alerting.expr_place.to_string(), "14:11");
+    assert_eq!(alerting.places.expr.start().to_string(), "14:11");
     let RuleKind::Alerting { hold_ms, keep_firing_ms, annotations, .. } = &alerting.kind else {
         panic!("an alerting rule")
     };

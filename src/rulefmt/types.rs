@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::LineColumn;
 use crate::promql::Expr;
+use crate::yaml::compose::Placement;
 
 /// The rules of a file, or of one PrometheusRule object.
 #[derive(Debug, Clone)]
@@ -11,6 +12,8 @@ pub struct RuleFile {
     /// The file as the user named it; for an object, `file#namespace/name`. Together with a group's
     /// name this identifies the group.
     pub name: String,
+    /// The file as the user named it.
+    pub path: String,
     /// The groups in order.
     pub groups: Vec<RuleGroup>,
 }
@@ -45,8 +48,21 @@ pub struct Rule {
     pub labels: BTreeMap<String, String>,
     /// Where it begins in its file.
     pub place: LineColumn,
-    /// Where its expression begins.
-    pub expr_place: LineColumn,
+    /// Where its parts stand.
+    pub places: RulePlaces,
+}
+
+/// Where the parts of a rule stand in its file.
+#[derive(Debug, Clone)]
+pub struct RulePlaces {
+    /// The name of the alert or the series.
+    pub name: LineColumn,
+    /// The expression.
+    pub expr: Placement,
+    /// The values of its own labels.
+    pub labels: BTreeMap<String, Placement>,
+    /// The values of its annotations.
+    pub annotations: BTreeMap<String, Placement>,
 }
 
 /// The kinds of rule.

@@ -49,6 +49,11 @@ impl ActiveAlert {
         self.dirty |= self.reworded;
     }
 
+    /// Whether it is pending or firing.
+    pub(super) fn is_active(&self) -> bool {
+        self.record.state != AlertState::Inactive
+    }
+
     /// Whether time counts for it: it waits for its hold duration or for the end of `keep_firing_for`.
     pub(super) fn is_timed(&self) -> bool {
         self.record.state == AlertState::Pending || self.record.keep_firing_since.is_some()
@@ -61,6 +66,9 @@ pub struct ActiveAlerts {
     pub(super) alerts: BTreeMap<Labels, ActiveAlert>,
     /// The last evaluation that had a result.
     pub(super) evaluated_at: Option<TimestampMs>,
+    /// The first evaluation without a result since then. Not durable: what is known after a restart
+    /// is only that the rule fails now.
+    failing_since: Option<TimestampMs>,
     /// The last evaluation that is stored.
     saved_at: Option<TimestampMs>,
     /// Stored alerts that are no more.
@@ -84,7 +92,7 @@ impl ActiveAlerts {
             (alert.record.labels.clone(), alert)
         });
         let evaluated_at = Some(stored.evaluated_at);
-        Self { alerts: alerts.collect(), evaluated_at, saved_at: evaluated_at, removed: Vec::new() }
+        Self { alerts: alerts.collect(), evaluated_at, saved_at: evaluated_at, ..Self::default() }
     }
 
     /// The alerts, by labels.
@@ -92,13 +100,28 @@ impl ActiveAlerts {
         self.alerts.values()
     }
 
-    /// How many are pending or firing.
-    pub(super) fn count(&self) -> usize {
-        self.alerts.values().filter(|alert| alert.record.state != AlertState::Inactive).count()
+    /// Whether the alert with these labels is pending or firing.
+    pub(super) fn is_active(&self, labels: &Labels) -> bool {
+        self.alerts.get(labels).is_some_and(ActiveAlert::is_active)
     }
 
-    pub(super) fn insert(&mut self, record: AlertRecord) {
-        self.alerts.insert(record.labels.clone(), ActiveAlert::new(record));
+    /// Notes that an evaluation had a result. After a failure firing alerts are handed over at once,
+    /// so that what is known at Alertmanager no longer says that they may be out of date.
+    pub(super) fn succeeded(&mut self, at: TimestampMs) {
+        self.evaluated_at = Some(at);
+        if self.failing_since.take().is_some() {
+            let firing = |alert: &&mut ActiveAlert| alert.record.state == AlertState::Firing;
+            self.alerts.values_mut().filter(firing).for_each(|alert| alert.last_sent_at = None);
+        }
+    }
+
+    /// Notes that an evaluation had no result; returns which was the first of those.
+    pub(super) fn failing_since(&mut self, at: TimestampMs) -> TimestampMs {
+        *self.failing_since.get_or_insert(at)
+    }
+
+    pub(super) fn insert(&mut self, alert: ActiveAlert) {
+        self.alerts.insert(alert.record.labels.clone(), alert);
     }
 
     /// Removes the alerts that `gone` names.

@@ -30,6 +30,12 @@ const ALERTS: &str = "ALERTS";
 const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
 const ALERT_STATE_LABEL: &str = "alertstate";
 
+/// The label of the one alert that stands for those beyond the limit.
+const OVER_LIMIT_LABEL: &str = "over_limit";
+
+/// The annotation of an alert that is sent although its rule could not be evaluated.
+const ERROR_ANNOTATION: &str = "evaluation_error";
+
 /// A rule that makes alerts of the elements of its expression's result.
 #[derive(Debug, Clone)]
 pub struct AlertingRule {
@@ -49,6 +55,10 @@ pub struct AlertingRule {
     pub query_offset_ms: i64,
     /// How many alerts there may be; 0 for any number.
     pub limit: usize,
+    /// How long firing alerts go on being sent while the query fails, in milliseconds.
+    pub error_hold_ms: i64,
+    /// The labels that all of its alerts have: `alertname`, and those of the rule that are no templates.
+    pub common_labels: Labels,
     /// Where the query can be looked at; empty if unknown.
     pub generator_url: String,
 }
@@ -79,37 +89,93 @@ impl AlertingRule {
     /// Goes on from one evaluation to the next. `result` holds each label set at most once.
     pub fn step(&self, active: &mut ActiveAlerts, at: TimestampMs, result: &[Candidate]) -> Step {
         self.discount_gap(active, at);
-        active.evaluated_at = Some(at);
-        let result: BTreeMap<&Labels, &Candidate> =
+        active.succeeded(at);
+        let mut result: BTreeMap<&Labels, &Candidate> =
             result.iter().map(|found| (&found.labels, found)).collect();
-
-        // An alert that ended and begins again is a new alert.
-        let is_active = |alert: &ActiveAlert| alert.record.state != AlertState::Inactive;
-        let begins = |labels: &&Labels| !active.alerts.get(*labels).is_some_and(is_active);
-        let new: Vec<&Labels> = result.keys().copied().filter(begins).collect();
+        let (left_out, error) = self.leave_out(active, at, &mut result);
+        let summary = self.summary(left_out);
+        if left_out > 0 {
+            result.insert(&summary.labels, &summary);
+        }
 
         active.remove_if(|alert| {
             let expired = |resolved_at| at - resolved_at > RESOLVED_RETENTION_MS;
             alert.record.state == AlertState::Pending && !result.contains_key(&alert.record.labels)
                 || alert.record.resolved_at.is_some_and(expired)
         });
+        // An alert that ended and begins again is a new alert.
+        let new: Vec<&Candidate> =
+            result.values().copied().filter(|found| !active.is_active(&found.labels)).collect();
         for alert in active.alerts.values_mut() {
             match result.get(&alert.record.labels) {
-                Some(found) if is_active(alert) => self.go_on(alert, at, found),
+                Some(found) if alert.is_active() => self.go_on(alert, at, found),
                 _ => self.end(alert, at),
             }
         }
-        let error = self.admit(active, at, &new, &result);
+        for found in new {
+            self.begin(active, at, found);
+        }
 
-        let samples = active.iter().filter(|alert| is_active(alert));
+        let samples = active.iter().filter(|alert| alert.is_active());
         let samples = samples.flat_map(|alert| self.samples(&alert.record, at)).collect();
         Step { samples, alerts: self.due(active, at), error }
     }
 
-    /// What is to be sent when an evaluation has no result: whatever fires goes on firing. Unlike in
-    /// Prometheus, an error lets no alert expire at Alertmanager.
-    pub fn hold(&self, active: &mut ActiveAlerts, at: TimestampMs) -> Vec<Alert> {
-        self.due(active, at)
+    /// What is to be sent when an evaluation has no result but `error`: whatever fires goes on firing,
+    /// for [`error_hold_ms`](Self::error_hold_ms) and with the error among its annotations. Unlike in
+    /// Prometheus, where Alertmanager takes the alerts for resolved after four intervals.
+    pub fn hold(&self, active: &mut ActiveAlerts, at: TimestampMs, error: &RuleError) -> Vec<Alert> {
+        if at - active.failing_since(at) > self.error_hold_ms {
+            return Vec::new();
+        }
+        let mut due = self.due(active, at);
+        for alert in due.iter_mut().filter(|alert| !alert.resolved) {
+            let mut annotations = alert.annotations.builder();
+            alert.annotations = annotations.set(ERROR_ANNOTATION, &error.to_string()).build();
+        }
+        due
+    }
+
+    /// Removes from the result what the limit leaves no room for, and returns how many elements that
+    /// were, with the rule's error: alerts that are active stay, then come the first in the order of
+    /// their labels. Unlike in Prometheus, too many alerts do not end all alerts of the rule.
+    fn leave_out(
+        &self,
+        active: &ActiveAlerts,
+        at: TimestampMs,
+        result: &mut BTreeMap<&Labels, &Candidate>,
+    ) -> (usize, Option<RuleError>) {
+        let limit = self.limit;
+        if limit == 0 {
+            return (0, None);
+        }
+        let before = result.len();
+        let goes_on = |alert: &&ActiveAlert| {
+            // The summary is beside the limit.
+            !alert.record.labels.has(OVER_LIMIT_LABEL)
+                && alert.is_active()
+                && (result.contains_key(&alert.record.labels) || self.is_kept(alert, at))
+        };
+        let mut count = active.iter().filter(goes_on).count();
+        result.retain(|labels, _| {
+            let goes_on = active.is_active(labels);
+            count += usize::from(!goes_on);
+            goes_on || count <= limit
+        });
+        let error = (count > limit).then_some(RuleError::AlertLimit { limit, count });
+        (before - result.len(), error)
+    }
+
+    /// The alert that stands for those beyond the limit. It has the rule's own labels, so that it goes
+    /// to whoever gets the rule's alerts.
+    fn summary(&self, left_out: usize) -> Candidate {
+        let Self { name, limit, common_labels, .. } = self;
+        let text = format!("{left_out} more alerts {name} are not sent: the limit of their group is {limit}");
+        Candidate {
+            labels: common_labels.builder().set(OVER_LIMIT_LABEL, "true").build(),
+            annotations: Labels::from_pairs([("summary", text)]),
+            value: left_out as f64,
+        }
     }
 
     /// Time in which nothing was evaluated is evidence of nothing: it counts neither towards the hold
@@ -153,20 +219,24 @@ impl AlertingRule {
         if alert.record.state != AlertState::Firing {
             return;
         }
-        if self.keep_firing_ms > 0 {
-            let since = alert.record.keep_firing_since.unwrap_or(at);
-            if at - since < self.keep_firing_ms {
-                if alert.record.keep_firing_since.replace(since).is_none() {
-                    alert.touch();
-                }
-                self.fire_or_wait(alert, at);
-                return;
+        if self.is_kept(alert, at) {
+            if alert.record.keep_firing_since.is_none() {
+                alert.record.keep_firing_since = Some(at);
+                alert.touch();
             }
+            self.fire_or_wait(alert, at);
+            return;
         }
         alert.record.state = AlertState::Inactive;
         alert.record.resolved_at = Some(at);
         alert.record.keep_firing_since = None;
         alert.touch();
+    }
+
+    /// Whether `keep_firing_for` lets the alert fire without its condition.
+    fn is_kept(&self, alert: &ActiveAlert, at: TimestampMs) -> bool {
+        let since = alert.record.keep_firing_since.unwrap_or(at);
+        alert.record.state == AlertState::Firing && at - since < self.keep_firing_ms
     }
 
     fn fire_or_wait(&self, alert: &mut ActiveAlert, at: TimestampMs) {
@@ -189,35 +259,20 @@ impl AlertingRule {
         }
     }
 
-    /// Begins alerts for the elements that have none, as far as the limit allows: those that are active
-    /// stay, the others come in the order of their labels. Unlike in Prometheus, too many alerts do not
-    /// end all alerts of the rule.
-    fn admit(
-        &self,
-        active: &mut ActiveAlerts,
-        at: TimestampMs,
-        new: &[&Labels],
-        result: &BTreeMap<&Labels, &Candidate>,
-    ) -> Option<RuleError> {
-        let count = active.count() + new.len();
-        let exceeded = self.limit > 0 && count > self.limit;
-        let room = if exceeded { self.limit.saturating_sub(active.count()) } else { new.len() };
-        for labels in &new[..room] {
-            let found = result[labels];
-            active.insert(AlertRecord {
-                labels: found.labels.clone(),
-                annotations: found.annotations.clone(),
-                value: found.value,
-                state: AlertState::Pending,
-                active_at: at,
-                fired_at: None,
-                resolved_at: None,
-                keep_firing_since: None,
-            });
-            let alert = active.alerts.get_mut(&found.labels).expect("it was just inserted");
-            self.fire_or_wait(alert, at);
-        }
-        exceeded.then_some(RuleError::AlertLimit { limit: self.limit, count })
+    /// Begins an alert for an element that has none.
+    fn begin(&self, active: &mut ActiveAlerts, at: TimestampMs, found: &Candidate) {
+        let mut alert = ActiveAlert::new(AlertRecord {
+            labels: found.labels.clone(),
+            annotations: found.annotations.clone(),
+            value: found.value,
+            state: AlertState::Pending,
+            active_at: at,
+            fired_at: None,
+            resolved_at: None,
+            keep_firing_since: None,
+        });
+        self.fire_or_wait(&mut alert, at);
+        active.insert(alert);
     }
 
     /// The series by which an alert can be queried.

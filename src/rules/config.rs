@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::model::Labels;
 
-/// Settings for all groups. The defaults are those of Prometheus 3.14.
+/// Settings for all groups. The defaults are those of Prometheus 3.14, where it
+/// has such a setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// How often a group is evaluated that does not say so itself, in milliseconds.
@@ -13,6 +14,8 @@ pub struct Config {
     pub query_offset_ms: i64,
     /// How long before an unchanged alert is sent again, in milliseconds.
     pub resend_delay_ms: i64,
+    /// How long firing alerts go on being sent while their rule cannot be evaluated, in milliseconds.
+    pub error_hold_ms: i64,
     /// How long a query may take.
     pub query_timeout: Duration,
     /// Labels that templates see as `$externalLabels`.
@@ -27,6 +30,7 @@ impl Default for Config {
             evaluation_interval_ms: 60_000,
             query_offset_ms: 0,
             resend_delay_ms: 60_000,
+            error_hold_ms: 3_600_000,
             query_timeout: Duration::from_mins(2),
             external_labels: Labels::empty(),
             external_url: String::new(),

@@ -151,6 +151,16 @@ impl Group {
         gone.into_iter().map(|rule| rule.key).collect()
     }
 
+    /// Where the alerts' states are kept.
+    pub(super) fn state(&self) -> &dyn StateStore {
+        &*self.services.state
+    }
+
+    /// The rules in order.
+    pub(super) fn rules(&self) -> &[RunningRule] {
+        &self.rules
+    }
+
     /// The keys of all rules.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<RuleKey>> {
         self.rules.iter().map(|rule| &rule.key)
@@ -237,7 +247,7 @@ impl Group {
                         Ok((step.samples, step.error))
                     }
                     Err(error) => {
-                        let held = rule.hold(active, at);
+                        let held = rule.hold(active, at, &error);
                         self.outgoing.extend(held);
                         Err(error)
                     }

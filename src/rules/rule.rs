@@ -1,6 +1,6 @@
 //! A rule of a running group: what it is, what it knows, and what one evaluation does to that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::config::Config;
 use super::expand::Texts;
 use super::recording::RecordingRule;
 use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapshot};
-use crate::model::{Labels, TimestampMs};
+use crate::model::{ALERT_NAME, Labels, TimestampMs};
 use crate::promql::Expr;
 use crate::rulefmt::{self, RuleKind};
 use crate::state::{AlertState, RuleChanges, RuleKey};
@@ -95,6 +95,8 @@ impl RunningRule {
                     resend_delay_ms: config.resend_delay_ms,
                     query_offset_ms: group.query_offset_ms,
                     limit: group.limit,
+                    error_hold_ms: config.error_hold_ms,
+                    common_labels: common_labels(alert, &rule.labels),
                     generator_url: generator_url(&config.external_url, &query),
                 }),
                 Arc::new(Texts::new(alert, &rule.labels, annotations)),
@@ -168,4 +170,11 @@ impl RunningRule {
                 .collect(),
         }
     }
+}
+
+/// `alertname`, and the labels of a rule that are the same in all of its alerts.
+fn common_labels(alert: &str, labels: &BTreeMap<String, String>) -> Labels {
+    let plain = labels.iter().filter(|(_, text)| !text.contains("{{"));
+    let name = (ALERT_NAME, alert);
+    Labels::from_pairs(plain.map(|(name, text)| (name.as_str(), text.as_str())).chain([name]))
 }

@@ -13,10 +13,10 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
-use crate::query::QuerySource;
+use crate::query::{self, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{AlertState, Changes, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule};
-use crate::storage::{AppendError, Appender, RefSample, SeriesRef};
+use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
 /// Follows the runtime's clock, which tests let jump.
 struct RuntimeClock(Instant);
@@ -88,20 +88,22 @@ impl World {
 struct Shared(Arc<World>);
 
 impl QuerySource for Shared {
-    fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {
+    fn query<'a>(
+        &'a self,
+        expr: &'a Expr,
+        range: &'a EvalRange,
+        _: &'a QueryOptions,
+    ) -> BoxFuture<'a, Result<query::Answer, EvalError>> {
         async move {
             let query = expr.to_string();
-            self.0.asked.lock().unwrap().push((query.clone(), at));
+            self.0.asked.lock().unwrap().push((query.clone(), range.start));
             let answer = self.0.answers.lock().unwrap().get(&query).cloned();
             let answer = answer.unwrap_or_else(|| panic!("no answer for {query}"));
             sleep(answer.takes).await;
-            answer.result.map(|value| Output { value, annotations: Vec::new() })
+            let output = Output { value: answer.result?, annotations: Vec::new(), samples: None };
+            Ok(query::Answer { output, timings: Timings::default() })
         }
         .boxed()
-    }
-
-    fn range<'a>(&'a self, _: &'a Expr, _: &'a EvalRange) -> BoxFuture<'a, Result<Output, EvalError>> {
-        panic!("rules ask for instants only")
     }
 }
 
@@ -111,6 +113,10 @@ impl Appender for Shared {
     }
 
     fn append(&self, _: &[RefSample]) -> Vec<(usize, AppendError)> {
+        panic!("rules append by labels")
+    }
+
+    fn append_histograms(&self, _: &[RefHistogram]) -> Vec<(usize, AppendError)> {
         panic!("rules append by labels")
     }
 

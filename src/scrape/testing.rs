@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::model::{Labels, Point, format_float, is_stale};
-use crate::storage::{AppendError, Appender, RefSample, SeriesRef};
+use crate::model::{Labels, TimestampMs, format_float, is_stale};
+use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
 #[derive(Default)]
 pub(super) struct TestStore(Mutex<Inner>);
@@ -12,9 +12,16 @@ pub(super) struct TestStore(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     references: HashMap<Labels, SeriesRef>,
-    points: HashMap<SeriesRef, (Labels, Vec<Point>)>,
+    points: HashMap<SeriesRef, (Labels, Vec<Kept>)>,
     next: u64,
     series_limit: Option<usize>,
+}
+
+/// A float or a histogram, as text.
+#[derive(PartialEq)]
+struct Kept {
+    at: TimestampMs,
+    shown: String,
 }
 
 impl TestStore {
@@ -47,7 +54,8 @@ impl TestStore {
             .filter(|(labels, points)| labels.metric_name().starts_with(prefix) && !points.is_empty())
             .map(|(labels, points)| {
                 let rest = labels.filtered(|name| !matches!(name, "__name__" | "job" | "instance"));
-                let points: Vec<String> = points.iter().map(show).collect();
+                let points: Vec<String> =
+                    points.iter().map(|kept| format!("{}@{}", kept.shown, kept.at)).collect();
                 format!("{}{rest} {}", labels.metric_name(), points.join(" "))
             })
             .collect();
@@ -69,11 +77,6 @@ impl TestStore {
     }
 }
 
-fn show(point: &Point) -> String {
-    let value = if is_stale(point.value) { "stale".to_owned() } else { format_float(point.value) };
-    format!("{value}@{}", point.at)
-}
-
 impl Appender for TestStore {
     fn reference(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
         let mut inner = self.lock();
@@ -92,23 +95,37 @@ impl Appender for TestStore {
 
     fn append(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)> {
         let mut inner = self.lock();
-        let mut refused = Vec::new();
-        for (index, sample) in batch.iter().enumerate() {
-            let point = Point { at: sample.at, value: sample.value };
-            let error = match inner.points.get_mut(&sample.series) {
-                None => AppendError::UnknownReference,
-                Some((_, points)) => match points.last() {
-                    Some(last) if last.at > point.at => AppendError::OutOfOrder,
-                    Some(last) if last.at == point.at && *last != point => AppendError::Duplicate,
-                    Some(last) if *last == point => continue,
-                    _ => {
-                        points.push(point);
-                        continue;
-                    }
-                },
-            };
-            refused.push((index, error));
+        let append = |sample: &RefSample| {
+            let shown = if is_stale(sample.value) { "stale".to_owned() } else { format_float(sample.value) };
+            inner.append(sample.series, Kept { at: sample.at, shown })
+        };
+        errors(batch.iter().map(append))
+    }
+
+    fn append_histograms(&self, batch: &[RefHistogram]) -> Vec<(usize, AppendError)> {
+        let mut inner = self.lock();
+        let append = |sample: &RefHistogram| {
+            inner.append(sample.series, Kept { at: sample.at, shown: sample.histogram.to_string() })
+        };
+        errors(batch.iter().map(append))
+    }
+}
+
+fn errors(outcomes: impl Iterator<Item = Result<(), AppendError>>) -> Vec<(usize, AppendError)> {
+    outcomes.enumerate().filter_map(|(index, outcome)| Some((index, outcome.err()?))).collect()
+}
+
+impl Inner {
+    fn append(&mut self, series: SeriesRef, kept: Kept) -> Result<(), AppendError> {
+        let (_, all) = self.points.get_mut(&series).ok_or(AppendError::UnknownReference)?;
+        match all.last() {
+            Some(last) if last.at > kept.at => Err(AppendError::OutOfOrder),
+            Some(last) if last.at == kept.at && *last != kept => Err(AppendError::Duplicate),
+            Some(last) if *last == kept => Ok(()),
+            _ => {
+                all.push(kept);
+                Ok(())
+            }
         }
-        refused
     }
 }

@@ -7,10 +7,11 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::model::{
-    CounterReset, FloatHistogram, HistogramPoint, Labels, Matcher, Point, Series, StartTimestamp, TimestampMs,
+    CounterReset, FloatHistogram, HistogramPoint, Labels, Matcher, Point, Series, StartTimestamp,
+    TimestampMs, is_stale,
 };
 
-use super::{AppendError, Appender, Queryable, RefSample, SelectError, SelectHints, SeriesRef};
+use super::{AppendError, Appender, Queryable, RefHistogram, RefSample, SelectError, SelectHints, SeriesRef};
 
 /// Series in memory, without limits, retention or durability. A selection looks at every series.
 #[derive(Debug, Default)]
@@ -55,16 +56,8 @@ impl MemoryStorage {
         let mut data = self.write();
         let index = data.index(labels);
         let series = &mut data.series[index];
-        for HistogramPoint { at, mut histogram } in histograms {
-            // A float in between ends a chunk.
-            let last_float = series.points.iter().rev().map(|point| point.at).find(|float_at| *float_at < at);
-            let previous = series.histograms.last().filter(|previous| Some(previous.at) > last_float);
-            if histogram.counter_reset != CounterReset::Gauge {
-                let continues = previous.is_some_and(|previous| continues(&previous.histogram, &histogram));
-                Arc::make_mut(&mut histogram).counter_reset =
-                    if continues { CounterReset::NotReset } else { CounterReset::Unknown };
-            }
-            series.histograms.push(HistogramPoint { at, histogram });
+        for point in histograms {
+            push_histogram(series, point);
         }
     }
 
@@ -128,18 +121,6 @@ fn within<T>(all: &[T], at: impl Fn(&T) -> TimestampMs, start: TimestampMs, end:
     &all[from..to.max(from)]
 }
 
-/// Whether a histogram goes into the same chunk as the one before it.
-fn continues(previous: &FloatHistogram, next: &FloatHistogram) -> bool {
-    let known = matches!(next.counter_reset, CounterReset::Reset);
-    let unknown = next.clone().with_counter_reset(CounterReset::Unknown);
-    !known
-        && previous.counter_reset != CounterReset::Gauge
-        && previous.schema == next.schema
-        && previous.zero_threshold == next.zero_threshold
-        && previous.custom_values() == next.custom_values()
-        && !unknown.is_reset_after(previous)
-}
-
 impl Data {
     fn index(&mut self, labels: &Labels) -> usize {
         if let Some(index) = self.by_labels.get(labels) {
@@ -149,6 +130,11 @@ impl Data {
         self.series.push(Series::floats(labels.clone(), Vec::new()));
         self.by_labels.insert(labels.clone(), index);
         index
+    }
+
+    fn series_mut(&mut self, series: SeriesRef) -> Result<&mut Series, AppendError> {
+        let place = usize::try_from(series.0).ok().and_then(|place| self.series.get_mut(place));
+        place.ok_or(AppendError::UnknownReference)
     }
 }
 
@@ -191,26 +177,77 @@ impl Appender for MemoryStorage {
 
     fn append(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)> {
         let mut data = self.write();
-        let mut refused = Vec::new();
-        for (index, sample) in batch.iter().enumerate() {
-            let series = usize::try_from(sample.series.0).ok().and_then(|place| data.series.get_mut(place));
-            let Some(series) = series else {
-                refused.push((index, AppendError::UnknownReference));
-                continue;
-            };
-            let point = Point { at: sample.at, value: sample.value };
-            match series.points.last() {
-                Some(newest) if newest.at > point.at => refused.push((index, AppendError::OutOfOrder)),
-                Some(newest) if newest.at == point.at => {
-                    if *newest != point {
-                        refused.push((index, AppendError::Duplicate));
-                    }
-                }
-                _ => series.points.push(point),
+        append_each(batch, |RefSample { series, at, value }| {
+            let series = data.series_mut(*series)?;
+            let (float_at, histogram_at) = newest(series);
+            if is_stale(*value) && histogram_at > float_at {
+                let marker = Arc::new(FloatHistogram::stale());
+                return append_histogram(series, HistogramPoint { at: *at, histogram: marker });
             }
-        }
-        refused
+            let point = Point { at: *at, value: *value };
+            if newer_than_all(series, point.at, series.points.last() == Some(&point))? {
+                series.points.push(point);
+            }
+            Ok(())
+        })
     }
+
+    fn append_histograms(&self, batch: &[RefHistogram]) -> Vec<(usize, AppendError)> {
+        let mut data = self.write();
+        append_each(batch, |RefHistogram { series, at, histogram }| {
+            let point = HistogramPoint { at: *at, histogram: Arc::clone(histogram) };
+            append_histogram(data.series_mut(*series)?, point)
+        })
+    }
+}
+
+/// The errors of those that could not be appended, with their index.
+fn append_each<T>(
+    batch: &[T],
+    mut append: impl FnMut(&T) -> Result<(), AppendError>,
+) -> Vec<(usize, AppendError)> {
+    let outcomes = batch.iter().enumerate().map(|(index, one)| (index, append(one)));
+    outcomes.filter_map(|(index, outcome)| Some((index, outcome.err()?))).collect()
+}
+
+fn append_histogram(series: &mut Series, point: HistogramPoint) -> Result<(), AppendError> {
+    if newer_than_all(series, point.at, series.histograms.last() == Some(&point))? {
+        push_histogram(series, point);
+    }
+    Ok(())
+}
+
+/// The newest instants with a float and with a histogram.
+fn newest(series: &Series) -> (Option<TimestampMs>, Option<TimestampMs>) {
+    let float = series.points.last().map(|point| point.at);
+    (float, series.histograms.last().map(|point| point.at))
+}
+
+/// Whether an instant is after all that the series has; not if what is there is `the_same`.
+fn newer_than_all(series: &Series, at: TimestampMs, the_same: bool) -> Result<bool, AppendError> {
+    let (float, histogram) = newest(series);
+    match float.max(histogram) {
+        Some(newest) if newest > at => Err(AppendError::OutOfOrder),
+        Some(newest) if newest == at && the_same => Ok(false),
+        Some(newest) if newest == at => Err(AppendError::Duplicate),
+        _ => Ok(true),
+    }
+}
+
+/// Adds a histogram that is newer than all that the series has, and says anew what is known about
+/// counter resets.
+fn push_histogram(series: &mut Series, HistogramPoint { at, mut histogram }: HistogramPoint) {
+    // A float in between ends a chunk.
+    let last_float = series.points.iter().rev().map(|point| point.at).find(|float_at| *float_at < at);
+    let previous = series.histograms.last().filter(|previous| Some(previous.at) > last_float);
+    if histogram.counter_reset != CounterReset::Gauge {
+        let continues = previous.is_some_and(|previous| histogram.continues(&previous.histogram));
+        let known = if continues { CounterReset::NotReset } else { CounterReset::Unknown };
+        if histogram.counter_reset != known {
+            Arc::make_mut(&mut histogram).counter_reset = known;
+        }
+    }
+    series.histograms.push(HistogramPoint { at, histogram });
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 //! The store of this project is [`crate::tsdb`]; PromQL, the API and the scraper know these traits
 //! alone.
 
-use std::collections::BTreeSet;
 mod memory;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::{Labels, Matcher, Sample, Series, TimestampMs};
+use crate::model::{FloatHistogram, HistogramSample, Labels, Matcher, Sample, Series, TimestampMs};
 
 pub use memory::MemoryStorage;
 
@@ -122,6 +124,18 @@ pub struct RefSample {
     pub value: f64,
 }
 
+/// One native histogram for a series that was looked up before.
+#[derive(Debug, Clone)]
+pub struct RefHistogram {
+    /// The series.
+    pub series: SeriesRef,
+    /// When the histogram was taken.
+    pub at: TimestampMs,
+    /// The histogram; its sum may be the staleness marker. What it says about counter resets decides how
+    /// it is compared with the one before; readers learn that from the store.
+    pub histogram: Arc<FloatHistogram>,
+}
+
 /// Why one sample was not stored. The texts are Prometheus' own (`storage/interface.go`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -149,30 +163,61 @@ pub enum AppendError {
 }
 
 /// Writes samples. An error concerns one sample: it does not lose the rest of the batch.
+///
+/// A series may hold both floats and native histograms; they share its order of time, and for one
+/// instant there is one or the other.
 pub trait Appender: Send + Sync {
     /// Finds or creates the series.
     fn reference(&self, labels: &Labels) -> Result<SeriesRef, AppendError>;
 
-    /// Appends samples of known series. Returns the index and the error of each that was refused.
+    /// Appends samples of known series. Returns the index and the error of each that was refused. The
+    /// staleness marker of a series whose newest sample is a native histogram becomes one too.
     fn append(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)>;
+
+    /// Appends native histograms of known series. Returns the index and the error of each that was
+    /// refused.
+    fn append_histograms(&self, batch: &[RefHistogram]) -> Vec<(usize, AppendError)>;
 
     /// Appends samples by their labels. Returns the index and the error of each that was refused.
     fn append_samples(&self, batch: &[Sample]) -> Vec<(usize, AppendError)> {
-        let mut refused = Vec::new();
-        let mut resolved = Vec::with_capacity(batch.len());
-        let mut indices = Vec::with_capacity(batch.len());
-        for (index, sample) in batch.iter().enumerate() {
-            match self.reference(&sample.labels) {
-                Ok(series) => {
-                    resolved.push(RefSample { series, at: sample.at, value: sample.value });
-                    indices.push(index);
-                }
-                Err(error) => refused.push((index, error)),
-            }
-        }
-        let late = self.append(&resolved).into_iter().map(|(at, error)| (indices[at], error));
-        refused.extend(late);
-        refused.sort_unstable_by_key(|(index, _)| *index);
-        refused
+        let resolve = |sample: &Sample| {
+            let series = self.reference(&sample.labels)?;
+            Ok(RefSample { series, at: sample.at, value: sample.value })
+        };
+        resolve_and_append(batch, resolve, |resolved| self.append(resolved))
     }
+
+    /// Appends native histograms by their labels. Returns the index and the error of each that was
+    /// refused.
+    fn append_histogram_samples(&self, batch: &[HistogramSample]) -> Vec<(usize, AppendError)> {
+        let resolve = |sample: &HistogramSample| {
+            let series = self.reference(&sample.labels)?;
+            Ok(RefHistogram { series, at: sample.at, histogram: Arc::clone(&sample.histogram) })
+        };
+        resolve_and_append(batch, resolve, |resolved| self.append_histograms(resolved))
+    }
+}
+
+/// Appends what has a series. Returns the index and the error of each sample that was refused.
+fn resolve_and_append<T, R>(
+    batch: &[T],
+    resolve: impl Fn(&T) -> Result<R, AppendError>,
+    append: impl FnOnce(&[R]) -> Vec<(usize, AppendError)>,
+) -> Vec<(usize, AppendError)> {
+    let mut refused = Vec::new();
+    let mut resolved = Vec::with_capacity(batch.len());
+    let mut indices = Vec::with_capacity(batch.len());
+    for (index, sample) in batch.iter().enumerate() {
+        match resolve(sample) {
+            Ok(sample) => {
+                resolved.push(sample);
+                indices.push(index);
+            }
+            Err(error) => refused.push((index, error)),
+        }
+    }
+    let late = append(&resolved).into_iter().map(|(at, error)| (indices[at], error));
+    refused.extend(late);
+    refused.sort_unstable_by_key(|(index, _)| *index);
+    refused
 }

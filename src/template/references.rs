@@ -1,6 +1,6 @@
 //! What a template uses, for lints and for fetching its queries beforehand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::parser::Trees;
 use super::syntax::{Command, Node, Operand, OperandKind, Pipeline};
@@ -10,14 +10,19 @@ use super::syntax::{Command, Node, Operand, OperandKind, Pipeline};
 pub struct References {
     /// The functions it calls.
     pub functions: BTreeSet<String>,
-    /// The labels of the alert that it reads by name: `$labels.x`, `.Labels.x`, `index $labels "x"`.
-    pub labels: BTreeSet<String>,
-    /// The external labels that it reads by name.
-    pub external_labels: BTreeSet<String>,
+    /// The labels of the alert that it reads by name (`$labels.x`, `.Labels.x`, `index $labels "x"`), each
+    /// with the byte at which it is read first.
+    pub labels: BTreeMap<String, usize>,
+    /// Those of them that conditions of `if` and `with` look at.
+    pub tested_labels: BTreeSet<String>,
+    /// The external labels that it reads by name, likewise.
+    pub external_labels: BTreeMap<String, usize>,
     /// Whether it uses `$labels` or `$externalLabels` as a whole, so that it may read any label.
     pub whole_labels: bool,
     /// Whether it uses `$value`.
     pub value: bool,
+    /// Whether it uses `$value` for more than the condition of an `if` or `with`.
+    pub value_printed: bool,
     /// The queries that are written out in it, in their order.
     pub queries: Vec<String>,
     /// Whether it puts queries together while it runs.
@@ -41,12 +46,12 @@ impl References {
                 Node::Text(_) | Node::Break | Node::Continue => {}
                 Node::Action(pipeline) => self.pipeline(pipeline, alert),
                 Node::If(branch) => {
-                    self.pipeline(&branch.pipeline, alert);
+                    self.condition(&branch.pipeline, alert);
                     self.nodes(&branch.body, alert);
                     self.nodes(&branch.otherwise, alert);
                 }
                 Node::With(branch) | Node::Range(branch) => {
-                    self.pipeline(&branch.pipeline, alert);
+                    self.condition(&branch.pipeline, alert);
                     self.nodes(&branch.body, false);
                     self.nodes(&branch.otherwise, alert);
                 }
@@ -57,6 +62,15 @@ impl References {
                 }
             }
         }
+    }
+
+    fn condition(&mut self, pipeline: &Pipeline, alert: bool) {
+        let mut found = Self::default();
+        found.pipeline(pipeline, alert);
+        self.tested_labels.extend(found.labels.into_keys());
+        let printed = self.value_printed;
+        self.pipeline(pipeline, alert);
+        self.value_printed = printed;
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, alert: bool) {
@@ -85,7 +99,7 @@ impl References {
                 (function.as_str(), args)
                 && let Some(labels) = self.label_set(map, alert)
             {
-                labels.insert(value.clone());
+                labels.entry(value.clone()).or_insert(map.at);
                 self.functions.insert(function.clone());
                 return;
             }
@@ -107,29 +121,34 @@ impl References {
             OperandKind::Pipeline(pipeline) => self.pipeline(pipeline, alert),
             OperandKind::Chain(inner, _) => self.operand(inner, alert),
             OperandKind::Variable(name, fields) => match (name.as_str(), &fields[..]) {
-                ("$value", _) => self.value = true,
-                ("$labels", [label, ..]) => drop(self.labels.insert(label.clone())),
-                ("$externalLabels", [label, ..]) => drop(self.external_labels.insert(label.clone())),
-                ("$", fields) => self.alert_fields(fields),
+                ("$value", _) => self.read_value(),
+                ("$labels", [label, ..]) => note(&mut self.labels, label, operand.at),
+                ("$externalLabels", [label, ..]) => note(&mut self.external_labels, label, operand.at),
+                ("$", fields) => self.alert_fields(fields, operand.at),
                 _ => {}
             },
-            OperandKind::Field(fields) if alert => self.alert_fields(fields),
+            OperandKind::Field(fields) if alert => self.alert_fields(fields, operand.at),
             _ => {}
         }
     }
 
-    fn alert_fields(&mut self, fields: &[String]) {
+    fn alert_fields(&mut self, fields: &[String], at: usize) {
         let names: Vec<&str> = fields.iter().map(String::as_str).collect();
         match names[..] {
-            ["Labels", label, ..] => drop(self.labels.insert(label.to_owned())),
-            ["ExternalLabels", label, ..] => drop(self.external_labels.insert(label.to_owned())),
-            ["Value", ..] => self.value = true,
+            ["Labels", label, ..] => note(&mut self.labels, label, at),
+            ["ExternalLabels", label, ..] => note(&mut self.external_labels, label, at),
+            ["Value", ..] => self.read_value(),
             _ => {}
         }
+    }
+
+    fn read_value(&mut self) {
+        self.value = true;
+        self.value_printed = true;
     }
 
     /// The labels that are meant, if an operand is one of the two label sets as a whole.
-    fn label_set(&mut self, operand: &Operand, alert: bool) -> Option<&mut BTreeSet<String>> {
+    fn label_set(&mut self, operand: &Operand, alert: bool) -> Option<&mut BTreeMap<String, usize>> {
         let fields = match &operand.kind {
             OperandKind::Variable(name, fields) if fields.is_empty() => {
                 return match name.as_str() {
@@ -148,4 +167,9 @@ impl References {
             _ => None,
         }
     }
+}
+
+/// Notes that a label is read; the first place counts.
+fn note(labels: &mut BTreeMap<String, usize>, label: &str, at: usize) {
+    labels.entry(label.to_owned()).or_insert(at);
 }

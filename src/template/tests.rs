@@ -361,18 +361,21 @@ fn the_deepest_allowed_template_runs() {
 fn references_tell_what_a_template_uses() {
     let found = |text: &str| Template::parse("test", text).expect("valid").references();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let at = |places: &[(&str, usize)]| places.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
     assert_eq!(
         found(
             "{{ $labels.a }}{{ .Labels.b | title }}{{ index $labels \"c\" }}{{ $.Labels.d }}{{ $externalLabels.e }}\
-             {{ with query \"up\" }}{{ .Labels.inner }}{{ . | first | value | humanize }}{{ end }}\
+             {{ if $labels.a }}{{ end }}{{ with query \"up\" }}{{ .Labels.inner }}{{ . | first | value | humanize }}{{ end }}\
              {{ \"down\" | query | len }}{{ $value }}"
         ),
         References {
             functions: names(&["title", "index", "query", "first", "value", "humanize", "len"]),
-            labels: names(&["a", "b", "c", "d"]),
-            external_labels: names(&["e"]),
+            labels: at(&[("a", 3), ("b", 18), ("c", 44), ("d", 61)]),
+            tested_labels: names(&["a"]),
+            external_labels: at(&[("e", 78)]),
             whole_labels: false,
             value: true,
+            value_printed: true,
             queries: vec!["up".to_owned(), "down".to_owned()],
             computed_queries: false,
         }

@@ -59,6 +59,11 @@ impl BitWriter {
         exact.into_boxed_slice()
     }
 
+    /// The size of what was written in bytes, rounded down.
+    pub(super) fn size(&self) -> usize {
+        self.words.len() * size_of::<u64>() + self.used as usize / 8
+    }
+
     /// The size of the heap block in bytes.
     pub(super) fn heap_size(&self) -> usize {
         self.words.capacity() * size_of::<u64>()
@@ -103,6 +108,11 @@ impl<'a> BitReader<'a> {
     pub(super) fn skip(&mut self, count: u32) -> Option<()> {
         self.position += count as usize;
         (self.position <= self.words.len() * 64).then_some(())
+    }
+
+    /// How many bits are left.
+    pub(super) fn remaining(&self) -> usize {
+        (self.words.len() * 64).saturating_sub(self.position)
     }
 
     /// How many 1 bits come next, at most `limit`; the 0 that ends them is consumed too.

@@ -9,7 +9,9 @@
 use crate::model::{Point, TimestampMs};
 
 use super::bits::{BitReader, BitWriter};
+use super::closed::{Decode, Growing};
 use super::scaled::{self, ScaledReader, ScaledWriter};
+use super::window::Window;
 
 /// How many points a full chunk has. Source: Prometheus 3.14 tsdb/head.go, `DefaultSamplesPerChunk`.
 pub(super) const SAMPLES_PER_CHUNK: u16 = 120;
@@ -35,26 +37,24 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
+    /// A chunk of points that end at `end`, encoded in `words`.
+    pub(super) fn new(start: TimestampMs, end: TimestampMs, count: u16, words: Box<[u64]>) -> Self {
+        let span_ms =
+            u32::try_from(end.abs_diff(start)).expect("a chunk is cut long before it spans 49 days");
+        Self { start, span_ms, count, words }
+    }
+
     /// Puts a chunk together again from what [`Self::words`] and the other accessors gave out.
-    /// Nothing if the parts cannot belong to one chunk.
+    /// Nothing if the parts cannot belong to one chunk: `last` is the instant with which the words end.
     pub(super) fn from_parts(
         start: TimestampMs,
         span_ms: u32,
         count: u16,
         words: Box<[u64]>,
+        last: TimestampMs,
     ) -> Option<Self> {
-        let mut points = Decoder::new(start, count, &words);
-        let mut last = None;
-        for point in points.by_ref() {
-            last = Some(point);
-        }
         let end = start.checked_add(i64::from(span_ms))?;
-        (points.is_complete() && last.is_some_and(|point| point.at == end)).then_some(Self {
-            start,
-            span_ms,
-            count,
-            words,
-        })
+        (last == end).then_some(Self { start, span_ms, count, words })
     }
 
     /// When the first point was taken.
@@ -91,27 +91,17 @@ pub(super) struct OpenChunk {
     last_at: TimestampMs,
     last_interval: i64,
     last_bits: u64,
-    /// Where the differing bits of the last value that had its own window lay.
-    leading: u8,
-    /// How many bits that window has; 0 while there is none.
-    significant: u8,
+    window: Window,
     count: u16,
+    /// Whether there has ever been a point, here or in a chunk that was closed since.
+    started: bool,
 }
 
 impl OpenChunk {
-    /// How many points there are.
-    pub(super) fn count(&self) -> u16 {
-        self.count
-    }
-
-    /// When the first point was taken; meaningless while there is none.
-    pub(super) fn start(&self) -> TimestampMs {
-        self.start
-    }
-
     /// The newest point that was ever written, also into chunks that were closed since.
-    pub(super) fn last(&self) -> Point {
-        Point { at: self.last_at, value: f64::from_bits(self.last_bits) }
+    #[inline]
+    pub(super) fn last(&self) -> Option<Point> {
+        self.started.then_some(Point { at: self.last_at, value: f64::from_bits(self.last_bits) })
     }
 
     /// Makes `point` the newest one without writing it: it lies in a chunk that was closed before.
@@ -119,6 +109,7 @@ impl OpenChunk {
         debug_assert!(self.count == 0, "the chunk has no points of its own");
         self.last_at = point.at;
         self.last_bits = point.value.to_bits();
+        self.started = true;
     }
 
     /// The size of the heap block in bytes.
@@ -132,44 +123,19 @@ impl OpenChunk {
         if self.count == 0 {
             self.start = at;
             self.last_interval = 0;
-            self.significant = 0;
+            self.window = Window::default();
+            self.started = true;
             self.bits.write(DIFFERENCES, 1);
             self.bits.write(bits, 64);
         } else {
             let interval = at.wrapping_sub(self.last_at);
             write_time(&mut self.bits, interval.wrapping_sub(self.last_interval));
             self.last_interval = interval;
-            self.write_value(bits ^ self.last_bits);
+            self.window.write(bits ^ self.last_bits, &mut self.bits);
         }
         self.last_at = at;
         self.last_bits = bits;
         self.count += 1;
-    }
-
-    fn write_value(&mut self, difference: u64) {
-        if difference == 0 {
-            self.bits.write(0, 1);
-            return;
-        }
-        let leading = difference.leading_zeros().min(31);
-        let trailing = difference.trailing_zeros();
-        let significant = 64 - leading - trailing;
-        let (old_leading, old_significant) = (u32::from(self.leading), u32::from(self.significant));
-        let fits = old_significant > 0
-            && leading >= old_leading
-            && trailing >= 64 - old_leading - old_significant
-            // A window of its own costs 11 bits more, and may still be the cheaper one.
-            && old_significant <= significant + 11;
-        if fits {
-            self.bits.write(0b10, 2);
-            self.bits.write(difference >> (64 - old_leading - old_significant), old_significant);
-        } else {
-            let header = 0b11 << 11 | u64::from(leading) << 6 | u64::from(significant - 1);
-            self.bits.write(header, 13);
-            self.bits.write(difference >> trailing, significant);
-            self.leading = leading as u8;
-            self.significant = significant as u8;
-        }
     }
 
     /// Ends the chunk and starts an empty one; [`Self::last`] stays. Nothing if there is no point.
@@ -177,13 +143,8 @@ impl OpenChunk {
         if self.count == 0 {
             return None;
         }
-        let span = self.last_at.abs_diff(self.start);
-        let chunk = Chunk {
-            start: self.start,
-            span_ms: u32::try_from(span).expect("a chunk is cut long before it spans 49 days"),
-            count: self.count,
-            words: self.take_words(),
-        };
+        let words = self.take_words();
+        let chunk = Chunk::new(self.start, self.last_at, self.count, words);
         self.count = 0;
         Some(chunk)
     }
@@ -210,9 +171,22 @@ impl OpenChunk {
             _ => words,
         }
     }
+}
 
-    /// Appends the encoded points to `words`.
-    pub(super) fn copy_to(&self, words: &mut Vec<u64>) {
+impl Growing for OpenChunk {
+    fn count(&self) -> u16 {
+        self.count
+    }
+
+    fn start(&self) -> TimestampMs {
+        self.start
+    }
+
+    fn end(&self) -> TimestampMs {
+        self.last_at
+    }
+
+    fn copy_to(&self, words: &mut Vec<u64>) {
         self.bits.copy_to(words);
     }
 }
@@ -233,7 +207,9 @@ fn scale(points: &[Point], words: usize) -> Option<Box<[u64]>> {
     Some(bits.take())
 }
 
-fn write_time(bits: &mut BitWriter, change: i64) {
+/// Writes by how much the distance to the point before changed.
+#[inline]
+pub(super) fn write_time(bits: &mut BitWriter, change: i64) {
     if change == 0 {
         bits.write(0, 1);
         return;
@@ -250,7 +226,9 @@ fn write_time(bits: &mut BitWriter, change: i64) {
     bits.write(change as u64, 64);
 }
 
-fn read_time(bits: &mut BitReader<'_>) -> Option<i64> {
+/// Reads what [`write_time`] wrote.
+#[inline]
+pub(super) fn read_time(bits: &mut BitReader<'_>) -> Option<i64> {
     Some(match bits.read_ones(4)? {
         0 => 0,
         4 => bits.read(64)? as i64,
@@ -280,24 +258,23 @@ enum Values {
     Decimals(ScaledReader),
 }
 
-impl<'a> Decoder<'a> {
-    pub(super) fn new(start: TimestampMs, count: u16, words: &'a [u64]) -> Self {
+impl<'a> Decode<'a, Point> for Decoder<'a> {
+    fn new(start: TimestampMs, count: u16, words: &'a [u64]) -> Self {
         Self { bits: BitReader::new(words), remaining: count, at: start, interval: 0, values: None }
     }
 
-    /// Whether every point was read.
-    pub(super) fn is_complete(&self) -> bool {
+    #[inline]
+    fn at(point: &Point) -> TimestampMs {
+        point.at
+    }
+
+    fn is_complete(&self) -> bool {
         self.remaining == 0
     }
 
     /// Appends the points from `start` to `end`, both inclusive, to `points`. Says whether that is all
     /// that was promised up to `end`.
-    pub(super) fn read_between(
-        mut self,
-        start: TimestampMs,
-        end: TimestampMs,
-        points: &mut Vec<Point>,
-    ) -> bool {
+    fn read_between(mut self, start: TimestampMs, end: TimestampMs, points: &mut Vec<Point>) -> bool {
         if let Some(first) = self.next() {
             if first.at > end {
                 return true;
@@ -313,7 +290,9 @@ impl<'a> Decoder<'a> {
             Some(Values::Decimals(values)) => self.read_rest(values, start, end, points),
         }
     }
+}
 
+impl Decoder<'_> {
     fn read_rest(
         mut self,
         mut values: impl ReadValue,
@@ -353,7 +332,7 @@ impl<'a> Decoder<'a> {
     fn read_first(&mut self) -> Option<Point> {
         let (values, value) = if self.bits.read(1)? == DIFFERENCES {
             let bits = self.bits.read(64)?;
-            let reader = DifferenceReader { last: bits, leading: 0, significant: 0 };
+            let reader = DifferenceReader { last: bits, window: Window::default() };
             (Values::Differences(reader), f64::from_bits(bits))
         } else {
             let (reader, value) = ScaledReader::start(&mut self.bits)?;
@@ -404,47 +383,21 @@ pub(super) trait ReadValue {
 #[derive(Debug, Clone)]
 struct DifferenceReader {
     last: u64,
-    leading: u32,
-    significant: u32,
+    window: Window,
 }
 
 impl ReadValue for DifferenceReader {
     #[inline]
     fn read(&mut self, bits: &mut BitReader<'_>) -> Option<f64> {
-        self.last ^= self.read_difference(bits)?;
+        self.last ^= self.window.read(bits)?;
         Some(f64::from_bits(self.last))
     }
 
     #[inline]
     fn read_short(&mut self, ahead: u64) -> Option<(f64, u32)> {
-        let bits = match ahead >> 62 {
-            0 | 1 => 1,
-            2 if (1..=61).contains(&self.significant) => {
-                let shift = 64_u32.checked_sub(self.leading + self.significant)?;
-                self.last ^= (ahead << 2 >> (64 - self.significant)) << shift;
-                2 + self.significant
-            }
-            _ => return None,
-        };
+        let (difference, bits) = self.window.read_short(ahead)?;
+        self.last ^= difference;
         Some((f64::from_bits(self.last), bits))
-    }
-}
-
-impl DifferenceReader {
-    #[inline]
-    fn read_difference(&mut self, bits: &mut BitReader<'_>) -> Option<u64> {
-        match bits.read_ones(2)? {
-            0 => return Some(0),
-            1 if self.significant == 0 => return None,
-            1 => {}
-            _ => {
-                let header = bits.read(11)? as u32;
-                self.leading = header >> 6;
-                self.significant = (header & 63) + 1;
-            }
-        }
-        let shift = 64_u32.checked_sub(self.leading + self.significant)?;
-        Some(bits.read(self.significant)? << shift)
     }
 }
 
@@ -518,8 +471,10 @@ mod tests {
     fn a_truncated_chunk_is_incomplete_and_not_accepted() {
         let points: Vec<_> = (0..120).map(|i| (i * 15_000 + i % 3, (i as f64 * 1.1).to_bits())).collect();
         let chunk = round_trip(&points);
-        let rebuilt =
-            |words: &[u64], span| Chunk::from_parts(chunk.start(), span, chunk.count(), words.into());
+        let rebuilt = |words: &[u64], span| {
+            let last = Decoder::last_instant(chunk.start(), chunk.count(), words)?;
+            Chunk::from_parts(chunk.start(), span, chunk.count(), words.into(), last)
+        };
         assert_eq!(rebuilt(chunk.words(), chunk.span_ms()), Some(chunk.clone()));
         assert_eq!(rebuilt(&chunk.words()[..chunk.words().len() - 1], chunk.span_ms()), None);
         assert_eq!(rebuilt(chunk.words(), chunk.span_ms() + 1), None);

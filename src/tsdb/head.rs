@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use arc_swap::ArcSwap;
 
-use crate::model::{Labels, Matcher, Point, Series, TimestampMs};
-use crate::storage::{AppendError, RefSample, SelectError, SelectHints, SeriesRef};
+use crate::model::{HistogramPoint, Labels, Matcher, Point, Series, TimestampMs};
+use crate::storage::{AppendError, SelectError, SelectHints, SeriesRef};
 
+use super::batch::{BatchItem, CountersByKind};
 use super::index::{Index, SeriesKey};
 use super::memory::Balance;
 use super::record::{BatchWriter, Segment};
@@ -61,12 +62,9 @@ pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What happened so far, for metrics.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) appended: AtomicU64,
+    pub(super) samples: CountersByKind,
     /// Samples that were read at the start.
     pub(super) restored: AtomicU64,
-    pub(super) out_of_order: AtomicU64,
-    pub(super) out_of_bounds: AtomicU64,
-    pub(super) duplicates: AtomicU64,
     pub(super) points_removed: AtomicU64,
     pub(super) series_created: AtomicU64,
     pub(super) series_removed: AtomicU64,
@@ -200,15 +198,15 @@ impl Head {
     }
 
     /// Appends; samples that were stored are also given to `log`.
-    pub(super) fn append(
+    pub(super) fn append<T: BatchItem>(
         &self,
-        batch: &[RefSample],
+        batch: &[T],
         min_valid: TimestampMs,
         mut log: Option<&mut BatchWriter>,
     ) -> Vec<(usize, AppendError)> {
         let rules = AppendRules { min_valid, max_span_ms: self.limits.max_span_ms, evict: self.is_full() };
         let pages = self.pages.load();
-        let page_of = |sample: &RefSample| SeriesKey::from(sample.series).id as usize / PAGE_SIZE;
+        let page_of = |sample: &T| SeriesKey::from(sample.series()).id as usize / PAGE_SIZE;
         let (mut refused, mut tally) = (Vec::new(), Tally::default());
         let (mut oldest, mut newest) = (TimestampMs::MAX, TimestampMs::MIN);
         let mut index = 0;
@@ -222,8 +220,8 @@ impl Head {
                     };
                     match outcome {
                         Ok(true) => {
-                            oldest = oldest.min(sample.at);
-                            newest = newest.max(sample.at);
+                            oldest = oldest.min(sample.at());
+                            newest = newest.max(sample.at());
                         }
                         Ok(false) => {}
                         Err(error) => refused.push((index, error)),
@@ -237,11 +235,12 @@ impl Head {
             self.max_time.fetch_max(newest, Ordering::Relaxed);
         }
         self.record(&tally);
+        let counters = T::counters(&self.counters.samples);
         for (_, error) in &refused {
             let counter = match error {
-                AppendError::OutOfOrder => &self.counters.out_of_order,
-                AppendError::OutOfBounds => &self.counters.out_of_bounds,
-                AppendError::Duplicate => &self.counters.duplicates,
+                AppendError::OutOfOrder => &counters.out_of_order,
+                AppendError::OutOfBounds => &counters.out_of_bounds,
+                AppendError::Duplicate => &counters.duplicates,
                 _ => continue,
             };
             counter.fetch_add(1, Ordering::Relaxed);
@@ -259,7 +258,8 @@ impl Head {
     pub(super) fn record(&self, tally: &Tally) {
         self.charge(tally.memory);
         let counters = [
-            (&self.counters.appended, tally.appended),
+            (&self.counters.samples.floats.appended, tally.appended),
+            (&self.counters.samples.histograms.appended, tally.appended_histograms),
             (&self.counters.points_removed, tally.points_removed),
             (&self.counters.chunks_created, tally.chunks_created),
             (&self.counters.chunks_removed, tally.chunks_removed),
@@ -282,28 +282,29 @@ impl Head {
             let index = self.index();
             resolve(&index, matchers).into_iter().map(|id| index.key(id)).collect()
         };
-        let (mut extract, mut scratch) = (Extract::default(), Vec::new());
-        let mut found: Vec<(SeriesKey, Vec<Point>)> = Vec::with_capacity(keys.len());
+        let (mut extract, mut scratch, mut histograms) = (Extract::default(), Vec::new(), Vec::new());
+        let mut found: Vec<(SeriesKey, Vec<Point>, Vec<HistogramPoint>)> = Vec::with_capacity(keys.len());
         for key in keys {
             // A series that was dropped meanwhile had no points left.
             let Some(()) = self.with_slot(key, |slot| slot.data.extract(hints, &mut extract)) else {
                 continue;
             };
-            extract.decode(hints, &mut scratch).map_err(|corrupt| SelectError::Corrupt {
+            extract.decode(hints, &mut scratch, &mut histograms).map_err(|corrupt| SelectError::Corrupt {
                 series: self.labels(key).to_string(),
                 what: format!("chunk from `{}` ends early", corrupt.start),
             })?;
-            if !scratch.is_empty() {
-                found.push((key, scratch.as_slice().into()));
+            if !scratch.is_empty() || !histograms.is_empty() {
+                found.push((key, scratch.as_slice().into(), std::mem::take(&mut histograms)));
             }
         }
         let index = self.index();
-        found.retain(|(key, _)| index.pairs_of(*key).is_some());
-        found.sort_unstable_by(|(one, _), (other, _)| {
+        found.retain(|(key, ..)| index.pairs_of(*key).is_some());
+        found.sort_unstable_by(|(one, ..), (other, ..)| {
             index.postings().compare(index.pairs(one.id), index.pairs(other.id))
         });
         let name = |key: SeriesKey| index.postings().labels(index.pairs(key.id));
-        Ok(found.into_iter().map(|(key, points)| Series::floats(name(key), points)).collect())
+        let series = |(key, points, histograms)| Series { histograms, ..Series::floats(name(key), points) };
+        Ok(found.into_iter().map(series).collect())
     }
 
     fn labels(&self, key: SeriesKey) -> Labels {
@@ -398,25 +399,24 @@ impl Head {
     }
 }
 
-fn append_to_page(
+fn append_to_page<T: BatchItem>(
     page: &mut [Slot],
-    sample: &RefSample,
+    sample: &T,
     rules: &AppendRules,
     tally: &mut Tally,
     log: Option<&mut BatchWriter>,
 ) -> Result<bool, AppendError> {
-    let key = SeriesKey::from(sample.series);
+    let key = SeriesKey::from(sample.series());
     let slot = &mut page[key.id as usize % PAGE_SIZE];
     if !slot.holds(key) {
         return Err(AppendError::UnknownReference);
     }
-    let bits = sample.value.to_bits();
-    let stored = slot.data.append(sample.at, bits, rules, tally)?;
+    let stored = sample.store(&mut slot.data, rules, tally)?;
     if stored && let Some(log) = log {
-        log.push(sample.series, sample.at, bits);
+        sample.write(log);
         if slot.declared != log.segment {
             slot.declared = log.segment;
-            log.declare(sample.series);
+            log.declare(sample.series());
         }
     }
     Ok(stored)

@@ -35,7 +35,7 @@ impl Collector for TsdbCollector {
 }
 
 /// The label that Prometheus puts on what differs between floats and native histograms.
-const FLOATS: [(&str, &str); 1] = [("type", "float")];
+const TYPES: [[(&str, &str); 1]; 2] = [[("type", "float")], [("type", "histogram")]];
 
 fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
     let gauges = [
@@ -75,21 +75,27 @@ fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     }
     let by_type = [
-        ("prometheus_tsdb_head_samples_appended", "Appended samples", stats.samples_appended),
+        (
+            "prometheus_tsdb_head_samples_appended",
+            "Appended samples",
+            [stats.samples_appended, stats.histograms_appended],
+        ),
         (
             "prometheus_tsdb_out_of_order_samples",
             "Samples refused as older than the newest of their series",
-            stats.out_of_order_samples,
+            [stats.out_of_order_samples, stats.out_of_order_histograms],
         ),
         (
             "prometheus_tsdb_out_of_bound_samples",
             "Samples refused as older than what is accepted",
-            stats.out_of_bounds_samples,
+            [stats.out_of_bounds_samples, stats.out_of_bounds_histograms],
         ),
     ];
-    for (name, help, value) in by_type {
+    for (name, help, values) in by_type {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(value).encode(family.encode_family(&FLOATS)?)?;
+        for (kind, value) in TYPES.iter().zip(values) {
+            ConstCounter::new(value).encode(family.encode_family(kind)?)?;
+        }
     }
     let counters = [
         ("prometheus_tsdb_head_series_created", "Series created", stats.series_created),

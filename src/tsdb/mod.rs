@@ -3,18 +3,22 @@
 //! All samples within the retention are in memory (`head`), so that a query never waits for a disk
 //! and a disk that is full or broken stops nothing but durability. Series are found by label hash or
 //! by label pair (`index`, `postings`, `select`) and hold their points in compressed chunks
-//! (`chunk`, `series`). What is appended goes to the log (`wal`) as well; a snapshot now and then
+//! (`chunk`, `histogram`, `series`). What is appended goes to the log (`wal`) as well; a snapshot now and then
 //! replaces it (`snapshot`), and a start reads both (`replay`).
 //!
 //! The rules for what is accepted are those of Prometheus' head without out-of-order support.
 
 mod background;
+mod batch;
 mod bits;
 mod chunk;
+mod closed;
 mod codec;
 mod disk;
 mod frame;
 mod head;
+mod histogram;
+mod histogram_record;
 mod index;
 mod memory;
 mod metrics;
@@ -30,6 +34,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod wal;
+mod window;
 
 use std::fs;
 use std::io;
@@ -44,9 +49,12 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::SharedClock;
 use crate::model::{Labels, METRIC_NAME, Matcher, Series, TimestampMs};
-use crate::storage::{AppendError, Appender, Queryable, RefSample, SelectError, SelectHints, SeriesRef};
+use crate::storage::{
+    AppendError, Appender, Queryable, RefHistogram, RefSample, SelectError, SelectHints, SeriesRef,
+};
 
 use self::background::Signal;
+use self::batch::BatchItem;
 use self::disk::{DirectoryLock, FileSystem, SharedDisk};
 use self::head::{Head, Limits, lock};
 use self::wal::Wal;
@@ -57,9 +65,6 @@ pub use self::stats::Stats;
 /// The bounds of the longest time from a chunk's first point to its last: retention drops whole
 /// chunks, and a series that is read once an hour should still fill them.
 const CHUNK_SPAN: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(24));
-
-/// How many samples go into one frame of the log at most: appenders wait for one another that long.
-const SAMPLES_PER_FRAME: usize = 4_096;
 
 /// The size of the log from which on a snapshot is due, in bytes.
 const WAL_SIZE_FOR_SNAPSHOT: u64 = 256 << 20;
@@ -268,7 +273,21 @@ impl Tsdb {
             .map_or(TimestampMs::MIN, |newest| newest.min(self.clock.now()).saturating_sub(window))
     }
 
-    fn append_batch(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)> {
+    fn append_all<T: BatchItem>(&self, batch: &[T]) -> Vec<(usize, AppendError)> {
+        if self.is_closed() {
+            return (0..batch.len()).map(|index| (index, AppendError::Closed)).collect();
+        }
+        if batch.len() <= T::PER_FRAME {
+            return self.append_batch(batch);
+        }
+        let parts = (0..).step_by(T::PER_FRAME).zip(batch.chunks(T::PER_FRAME));
+        let refused = parts.flat_map(|(offset, part)| {
+            self.append_batch(part).into_iter().map(move |(index, error)| (offset + index, error))
+        });
+        refused.collect()
+    }
+
+    fn append_batch<T: BatchItem>(&self, batch: &[T]) -> Vec<(usize, AppendError)> {
         let min_valid = self.min_valid();
         let Some(Durable { wal, .. }) = &self.durable else {
             return self.head.append(batch, min_valid, None);
@@ -453,16 +472,10 @@ impl Appender for Tsdb {
     }
 
     fn append(&self, batch: &[RefSample]) -> Vec<(usize, AppendError)> {
-        if self.is_closed() {
-            return (0..batch.len()).map(|index| (index, AppendError::Closed)).collect();
-        }
-        if batch.len() <= SAMPLES_PER_FRAME {
-            return self.append_batch(batch);
-        }
-        let parts = (0..).step_by(SAMPLES_PER_FRAME).zip(batch.chunks(SAMPLES_PER_FRAME));
-        let refused = parts.flat_map(|(offset, part)| {
-            self.append_batch(part).into_iter().map(move |(index, error)| (offset + index, error))
-        });
-        refused.collect()
+        self.append_all(batch)
+    }
+
+    fn append_histograms(&self, batch: &[RefHistogram]) -> Vec<(usize, AppendError)> {
+        self.append_all(batch)
     }
 }

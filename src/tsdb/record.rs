@@ -3,17 +3,20 @@
 //!
 //! Every file names the series it speaks of, so that damage in one file costs nothing of another.
 
-use crate::model::{Labels, TimestampMs};
+use crate::model::{FloatHistogram, Labels, TimestampMs};
 use crate::storage::SeriesRef;
 
 use super::codec::{Input, LabelsReader, LabelsWriter, put_signed, put_varint};
+use super::histogram_record::{put_histogram, read_histogram};
 use super::postings::{PairId, Postings};
 
 /// The number of a log file.
 pub(super) type Segment = u32;
 
-/// The low bits of a sample's first byte say how many bytes of the value follow.
+/// The low bits of a sample's first byte say how many bytes of the value follow, 8 at most.
 const VALUE_BYTES: u8 = 0x0f;
+/// In their place: a native histogram follows.
+const HISTOGRAM: u8 = 0x0f;
 /// The sample has the timestamp of the one before.
 const SAME_TIME: u8 = 0x10;
 /// The sample is of the series after the one before.
@@ -55,17 +58,28 @@ impl BatchWriter {
     #[inline]
     pub(super) fn push(&mut self, series: SeriesRef, at: TimestampMs, bits: u64) {
         let value_bytes = 8 - (bits.trailing_zeros() / 8) as usize;
+        self.push_head(series, at, value_bytes as u8);
+        self.samples.extend_from_slice(&bits.to_be_bytes()[..value_bytes]);
+    }
+
+    /// Adds a native histogram.
+    pub(super) fn push_histogram(&mut self, series: SeriesRef, at: TimestampMs, histogram: &FloatHistogram) {
+        self.push_head(series, at, HISTOGRAM);
+        put_histogram(&mut self.samples, histogram);
+    }
+
+    #[inline]
+    fn push_head(&mut self, series: SeriesRef, at: TimestampMs, kind: u8) {
         let next = series.0 == self.last_series.wrapping_add(1);
         let same = at == self.last_at;
         let flags = if next { NEXT_SERIES } else { 0 } | if same { SAME_TIME } else { 0 };
-        self.samples.push(flags | value_bytes as u8);
+        self.samples.push(flags | kind);
         if !next {
             put_signed(&mut self.samples, series.0.wrapping_sub(self.last_series) as i64);
         }
         if !same {
             put_signed(&mut self.samples, at.wrapping_sub(self.last_at));
         }
-        self.samples.extend_from_slice(&bits.to_be_bytes()[..value_bytes]);
         self.last_series = series.0;
         self.last_at = at;
         self.count += 1;
@@ -113,6 +127,8 @@ pub(super) enum Entry {
     Series { series: SeriesRef, labels: Labels },
     /// A sample.
     Sample { series: SeriesRef, at: TimestampMs, bits: u64 },
+    /// A native histogram.
+    Histogram { series: SeriesRef, at: TimestampMs, histogram: FloatHistogram },
 }
 
 /// A batch that passed its checksum and still makes no sense.
@@ -142,6 +158,10 @@ fn read_sample(input: &mut Input<'_>, series: &mut u64, at: &mut TimestampMs) ->
     *series = series.wrapping_add(step as u64);
     if first & SAME_TIME == 0 {
         *at = at.wrapping_add(input.signed()?);
+    }
+    if first & VALUE_BYTES == HISTOGRAM {
+        let histogram = read_histogram(input)?;
+        return Some(Entry::Histogram { series: SeriesRef(*series), at: *at, histogram });
     }
     let value = input.bytes(usize::from(first & VALUE_BYTES))?;
     let mut bits = [0; 8];

@@ -8,16 +8,17 @@ use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, BufReader, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::model::TimestampMs;
-use crate::storage::{RefSample, SeriesRef};
+use crate::storage::{RefHistogram, RefSample, SeriesRef};
 
 use super::disk::{numbered_files, remove_numbered_before, truncate};
 use super::frame::{Frame, Frames};
 use super::head::Head;
 use super::record::{Entry, Segment, read_batch};
 use super::snapshot::{self, SNAPSHOT_PREFIX};
-use super::wal::{WAL_MAGIC, WAL_PREFIX};
+use super::wal::{WAL_MAGIC, WAL_MAGIC_1, WAL_PREFIX};
 
 /// What a start found.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +73,7 @@ fn replay_segment(head: &Head, path: &Path, segment: Segment, replayed: &mut Rep
     let mut sound = 0;
     if size >= magic.len() as u64 {
         reader.read_exact(&mut magic)?;
-        if &magic == WAL_MAGIC {
+        if &magic == WAL_MAGIC || &magic == WAL_MAGIC_1 {
             sound = magic.len() as u64;
         }
     }
@@ -110,6 +111,7 @@ fn replay_segment(head: &Head, path: &Path, segment: Segment, replayed: &mut Rep
 struct Batch {
     known: HashMap<SeriesRef, SeriesRef, BuildHasherDefault<SpreadBits>>,
     samples: Vec<RefSample>,
+    histograms: Vec<RefHistogram>,
     unknown: u64,
 }
 
@@ -117,6 +119,7 @@ impl Batch {
     /// Applies one frame, wholly or up to where it stops making sense; `false` in the latter case.
     fn apply(&mut self, head: &Head, payload: &[u8]) -> bool {
         self.samples.clear();
+        self.histograms.clear();
         let result = read_batch(payload, |entry| match entry {
             Entry::Series { series, labels } if !labels.is_empty() => {
                 self.known.insert(series, head.create(&labels));
@@ -128,9 +131,17 @@ impl Batch {
                 }
                 None => self.unknown += 1,
             },
+            Entry::Histogram { series, at, histogram } => match self.known.get(&series) {
+                Some(series) => {
+                    let histogram = Arc::new(histogram);
+                    self.histograms.push(RefHistogram { series: *series, at, histogram });
+                }
+                None => self.unknown += 1,
+            },
         });
-        // What is refused was in the snapshot, or in the log twice.
+        // What is refused was in the snapshot, or in the log twice. A frame has either kind.
         let _ = head.append(&self.samples, TimestampMs::MIN, None);
+        let _ = head.append(&self.histograms, TimestampMs::MIN, None);
         result.is_ok()
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn plan(points: &[Point]) -> Option<(Vec<i64>, Scale)> {
 }
 
 /// The value as a number of units, if that says it all.
-fn whole(value: f64, units: f64) -> Option<i64> {
+pub(super) fn whole(value: f64, units: f64) -> Option<i64> {
     let number = (value * units).round();
     let whole = (number.abs() < MAX_WHOLE).then_some(number as i64)?;
     // By bits and by way of the integer, which has no negative zero.

@@ -1,9 +1,14 @@
 //! The points of one series: which are accepted, where they lie, how they are read and dropped.
 
-use crate::model::{Point, TimestampMs};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::model::{FloatHistogram, HistogramPoint, Point, STALE_NAN_BITS, TimestampMs};
 use crate::storage::{AppendError, SelectHints};
 
 use super::chunk::{Chunk, Decoder, OpenChunk, SAMPLES_PER_CHUNK};
+use super::closed::{ClosedChunks, CorruptChunk, Decode, Encoded, Growing};
+use super::histogram::{HistogramData, HistogramDecoder};
 use super::memory::Balance;
 
 /// What decides about an append, the same for every sample of a batch.
@@ -22,6 +27,7 @@ pub(super) struct AppendRules {
 pub(super) struct Tally {
     pub(super) memory: Balance,
     pub(super) appended: u64,
+    pub(super) appended_histograms: u64,
     pub(super) points_removed: u64,
     pub(super) chunks_created: u64,
     pub(super) chunks_removed: u64,
@@ -32,10 +38,10 @@ pub(super) struct Tally {
 #[derive(Debug, Default)]
 pub(super) struct SeriesData {
     open: OpenChunk,
-    /// In order of time, without overlap, all before the open one.
-    closed: Vec<Chunk>,
-    /// Whether there has ever been a point; only then the newest one means anything.
-    started: bool,
+    /// All before the open one.
+    closed: ClosedChunks,
+    /// Its native histograms, which few series have.
+    histograms: Option<Box<HistogramData>>,
 }
 
 impl SeriesData {
@@ -52,15 +58,18 @@ impl SeriesData {
         if at < rules.min_valid {
             return Err(AppendError::OutOfBounds);
         }
-        if self.started {
-            let last = self.open.last();
-            if at <= last.at {
-                return match at == last.at {
-                    true if last.value.to_bits() == bits => Ok(false),
-                    true => Err(AppendError::Duplicate),
-                    false => Err(AppendError::OutOfOrder),
-                };
+        let last = self.open.last();
+        if let Some(histogram) = self.newest_histogram(last) {
+            // The series ends as what it is. Source: as above, `commitFloats`.
+            if bits == STALE_NAN_BITS {
+                return self.append_histogram(at, &Arc::new(FloatHistogram::stale()), rules, tally);
             }
+            check_order(at, histogram.at, false)?;
+        }
+        if let Some(last) = last
+            && !check_order(at, last.at, last.value.to_bits() == bits)?
+        {
+            return Ok(false);
         }
         if self.open.count() > 0 && at.abs_diff(self.open.start()) > rules.max_span_ms {
             self.cut(rules.evict, tally);
@@ -70,7 +79,6 @@ impl SeriesData {
             tally.chunks_created += 1;
         }
         self.open.push(at, bits);
-        self.started = true;
         let after = self.open.heap_size();
         if before != after {
             tally.memory.resize(before, after);
@@ -83,178 +91,182 @@ impl SeriesData {
         Ok(true)
     }
 
+    /// The newest histogram, if it is newer than the last point.
+    #[inline]
+    fn newest_histogram(&self, last: Option<Point>) -> Option<&HistogramPoint> {
+        let newest = self.histograms.as_ref()?.last();
+        newest.filter(|newest| last.is_none_or(|last| last.at < newest.at))
+    }
+
+    /// Adds a native histogram by the same rules. Source: Prometheus 3.14 `tsdb/head_append.go`,
+    /// `memSeries.appendableFloatHistogram`.
+    pub(super) fn append_histogram(
+        &mut self,
+        at: TimestampMs,
+        histogram: &Arc<FloatHistogram>,
+        rules: &AppendRules,
+        tally: &mut Tally,
+    ) -> Result<bool, AppendError> {
+        if at < rules.min_valid {
+            return Err(AppendError::OutOfBounds);
+        }
+        let float_at = self.open.last().map(|point| point.at);
+        if let Some(float_at) = float_at {
+            check_order(at, float_at, false)?;
+        }
+        let mut after_float = false;
+        if let Some(last) = self.histograms.as_ref().and_then(|histograms| histograms.last()) {
+            if !check_order(at, last.at, last.histogram == *histogram)? {
+                return Ok(false);
+            }
+            after_float = float_at > Some(last.at);
+        }
+        let point = HistogramPoint { at, histogram: Arc::clone(histogram) };
+        self.histograms_mut(tally).push(point, after_float, rules, tally);
+        Ok(true)
+    }
+
+    fn histograms_mut(&mut self, tally: &mut Tally) -> &mut HistogramData {
+        self.histograms.get_or_insert_with(|| {
+            tally.memory.add(size_of::<HistogramData>());
+            Box::default()
+        })
+    }
+
     fn cut(&mut self, evict: bool, tally: &mut Tally) {
-        if evict && !self.closed.is_empty() {
-            self.drop_closed(1, tally);
-            tally.chunks_evicted += 1;
+        if evict {
+            self.closed.evict(tally);
         }
         tally.memory.remove(self.open.heap_size());
         if let Some(chunk) = self.open.close() {
-            self.push_closed(chunk, tally);
+            self.closed.push(chunk, tally);
         }
-    }
-
-    fn push_closed(&mut self, chunk: Chunk, tally: &mut Tally) {
-        tally.memory.add(size_of_val(chunk.words()));
-        let before = self.closed.capacity();
-        if self.closed.len() == before {
-            self.closed.reserve_exact((before / 4).max(1));
-            tally.memory.resize(before * size_of::<Chunk>(), self.closed.capacity() * size_of::<Chunk>());
-        }
-        self.closed.push(chunk);
     }
 
     /// Takes over a chunk that was stored before. `false` if it is not newer than everything here.
     pub(super) fn restore(&mut self, chunk: Chunk, tally: &mut Tally) -> bool {
-        if self.open.count() > 0 || self.closed.last().is_some_and(|last| last.end() >= chunk.start()) {
+        let last_end = self.closed.as_slice().last().map(Chunk::end);
+        if self.open.count() > 0 || last_end.is_some_and(|end| end >= chunk.start()) {
             return false;
         }
         let newest = Decoder::new(chunk.start(), chunk.count(), chunk.words()).last();
         if let Some(point) = newest {
             self.open.continue_after(point);
-            self.started = true;
         }
         tally.appended += u64::from(chunk.count());
         tally.chunks_created += 1;
-        self.push_closed(chunk, tally);
+        self.closed.push(chunk, tally);
         true
+    }
+
+    /// The same for a chunk of native histograms.
+    pub(super) fn restore_histograms(&mut self, chunk: Chunk, tally: &mut Tally) -> bool {
+        self.histograms_mut(tally).restore(chunk, tally)
     }
 
     /// Whether nothing is stored.
     pub(super) fn is_empty(&self) -> bool {
-        self.open.count() == 0 && self.closed.is_empty()
+        self.open.count() == 0 && self.closed.is_empty() && self.histograms.is_none()
     }
 
-    /// The first and the last instant with a point.
+    /// The first and the last instant with a point or histogram.
     pub(super) fn bounds(&self) -> Option<(TimestampMs, TimestampMs)> {
-        let start = match self.closed.first() {
+        let histograms = self.histograms.as_ref().and_then(|histograms| histograms.bounds());
+        match (self.float_bounds(), histograms) {
+            (Some((start, end)), Some((other_start, other_end))) => {
+                Some((start.min(other_start), end.max(other_end)))
+            }
+            (floats, histograms) => floats.or(histograms),
+        }
+    }
+
+    fn float_bounds(&self) -> Option<(TimestampMs, TimestampMs)> {
+        let start = match self.closed.as_slice().first() {
             Some(chunk) => chunk.start(),
             None if self.open.count() > 0 => self.open.start(),
             None => return None,
         };
-        Some((start, self.open.last().at))
+        Some((start, self.open.last()?.at))
     }
 
     /// The finished chunks, oldest first.
     pub(super) fn closed(&self) -> &[Chunk] {
-        &self.closed
+        self.closed.as_slice()
     }
 
-    /// The chunk that still grows.
-    pub(super) fn open(&self) -> &OpenChunk {
-        &self.open
+    /// The chunk that still grows, if it has points.
+    pub(super) fn open(&self) -> Option<&OpenChunk> {
+        Some(&self.open).filter(|open| open.count() > 0)
+    }
+
+    /// The native histograms, if there are any.
+    pub(super) fn histograms(&self) -> Option<&HistogramData> {
+        self.histograms.as_deref()
     }
 
     /// Drops every chunk whose last point lies before `cutoff`.
     pub(super) fn drop_before(&mut self, cutoff: TimestampMs, tally: &mut Tally) {
-        let old = self.closed.partition_point(|chunk| chunk.end() < cutoff);
-        if old > 0 {
-            self.drop_closed(old, tally);
-        }
-        if self.open.count() > 0 && self.open.last().at < cutoff {
+        self.closed.drop_before(cutoff, tally);
+        if self.open.count() > 0 && self.open.last().is_some_and(|last| last.at < cutoff) {
             tally.memory.remove(self.open.heap_size());
             tally.points_removed += u64::from(self.open.count());
             tally.chunks_removed += 1;
             self.open.discard();
         }
-    }
-
-    fn drop_closed(&mut self, count: usize, tally: &mut Tally) {
-        for chunk in self.closed.drain(..count) {
-            tally.memory.remove(size_of_val(chunk.words()));
-            tally.points_removed += u64::from(chunk.count());
-            tally.chunks_removed += 1;
+        if let Some(histograms) = &mut self.histograms {
+            histograms.drop_before(cutoff, tally);
         }
-        let before = self.closed.capacity();
-        if self.closed.is_empty() || before > self.closed.len() * 2 {
-            self.closed.shrink_to_fit();
-            tally.memory.resize(before * size_of::<Chunk>(), self.closed.capacity() * size_of::<Chunk>());
+        if let Some(histograms) = self.histograms.take_if(|histograms| histograms.is_empty()) {
+            histograms.release(tally);
+            tally.memory.remove(size_of::<HistogramData>());
         }
     }
 
     /// Copies the encoded points that may lie within the hinted range. Cheap: the caller holds a lock
-    /// that appends want; [`Extract::decode`] does the work after it is released.
+    /// that appends want; [`Extract`] decodes after it is released.
     pub(super) fn extract(&self, hints: &SelectHints, into: &mut Extract) {
-        into.clear();
-        let Some((first, last)) = self.bounds() else { return };
-        if first > hints.end || last < hints.start {
-            return;
+        into.floats.clear();
+        into.histograms.clear();
+        if let Some((first, last)) = self.float_bounds()
+            && first <= hints.end
+            && last >= hints.start
+        {
+            into.floats.copy_from(&self.closed, self.open(), last, || self.open.last(), hints);
         }
-        if hints.newest_only && last <= hints.end {
-            into.newest = Some(self.open.last());
-            return;
-        }
-        let from = self.closed.partition_point(|chunk| chunk.end() < hints.start);
-        let to = self.closed.partition_point(|chunk| chunk.start() <= hints.end);
-        let open = self.open.count() > 0 && self.open.start() <= hints.end && last >= hints.start;
-        // The newest point at or before the end lies in the last chunk that starts before it.
-        let from = match hints.newest_only {
-            true if open => to,
-            true => to.saturating_sub(1).max(from),
-            false => from,
-        };
-        for chunk in self.closed.get(from..to).unwrap_or_default() {
-            into.add(chunk.start(), chunk.count(), |words| words.extend_from_slice(chunk.words()));
-        }
-        if open {
-            into.add(self.open.start(), self.open.count(), |words| self.open.copy_to(words));
+        if let Some(histograms) = &self.histograms {
+            histograms.extract(hints, &mut into.histograms);
         }
     }
 }
 
-/// Encoded points taken out of a series, in buffers that are used again for the next one.
+/// Whether what came at `at` goes after the newest of its series; not if it is already there.
+#[inline]
+fn check_order(at: TimestampMs, newest: TimestampMs, the_same: bool) -> Result<bool, AppendError> {
+    match at.cmp(&newest) {
+        Ordering::Greater => Ok(true),
+        Ordering::Equal if the_same => Ok(false),
+        Ordering::Equal => Err(AppendError::Duplicate),
+        Ordering::Less => Err(AppendError::OutOfOrder),
+    }
+}
+
+/// Encoded points and histograms taken out of a series, in buffers that are used again for the next one.
 #[derive(Debug, Default)]
 pub(super) struct Extract {
-    newest: Option<Point>,
-    chunks: Vec<ExtractedChunk>,
-    words: Vec<u64>,
-}
-
-#[derive(Debug)]
-struct ExtractedChunk {
-    start: TimestampMs,
-    count: u16,
-    words_end: usize,
-}
-
-/// A chunk that does not hold what it should.
-#[derive(Debug)]
-pub(super) struct CorruptChunk {
-    pub(super) start: TimestampMs,
+    floats: Encoded<Point>,
+    histograms: Encoded<HistogramPoint>,
 }
 
 impl Extract {
-    fn clear(&mut self) {
-        self.newest = None;
-        self.chunks.clear();
-        self.words.clear();
-    }
-
-    fn add(&mut self, start: TimestampMs, count: u16, copy: impl FnOnce(&mut Vec<u64>)) {
-        copy(&mut self.words);
-        self.chunks.push(ExtractedChunk { start, count, words_end: self.words.len() });
-    }
-
-    /// Replaces `points` by those within the hinted range.
-    pub(super) fn decode(&self, hints: &SelectHints, points: &mut Vec<Point>) -> Result<(), CorruptChunk> {
-        points.clear();
-        if let Some(newest) = self.newest {
-            points.push(newest);
-            return Ok(());
-        }
-        let mut words_start = 0;
-        for chunk in &self.chunks {
-            let words = &self.words[words_start..chunk.words_end];
-            words_start = chunk.words_end;
-            let decoder = Decoder::new(chunk.start, chunk.count, words);
-            if !decoder.read_between(hints.start, hints.end, points) {
-                return Err(CorruptChunk { start: chunk.start });
-            }
-        }
-        if hints.newest_only && points.len() > 1 {
-            points.drain(..points.len() - 1);
-        }
-        Ok(())
+    /// Replaces both by what lies within the hinted range.
+    pub(super) fn decode(
+        &self,
+        hints: &SelectHints,
+        points: &mut Vec<Point>,
+        histograms: &mut Vec<HistogramPoint>,
+    ) -> Result<(), CorruptChunk> {
+        self.floats.decode::<Decoder<'_>>(hints, points)?;
+        self.histograms.decode::<HistogramDecoder<'_>>(hints, histograms)
     }
 }
 
@@ -275,7 +287,7 @@ mod tests {
     fn read(series: &SeriesData, hints: SelectHints) -> Vec<i64> {
         let (mut extract, mut points) = (Extract::default(), Vec::new());
         series.extract(&hints, &mut extract);
-        extract.decode(&hints, &mut points).expect("sound chunks");
+        extract.decode(&hints, &mut points, &mut Vec::new()).expect("sound chunks");
         points.into_iter().map(|point| point.at / 1_000).collect()
     }
 
@@ -301,7 +313,7 @@ mod tests {
     #[test]
     fn the_newest_point_is_known_after_a_full_chunk() {
         let (mut series, mut tally) = filled(i64::from(SAMPLES_PER_CHUNK));
-        assert_eq!(series.open().count(), 0);
+        assert!(series.open().is_none());
         assert_eq!(
             series.append(119_000, 7.0_f64.to_bits(), &RULES, &mut tally),
             Err(AppendError::Duplicate)

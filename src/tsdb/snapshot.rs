@@ -9,17 +9,29 @@ use std::path::{Path, PathBuf};
 
 use crate::model::TimestampMs;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Decoder};
+use super::closed::{Decode as _, Growing};
 use super::codec::{Input, LabelsReader, LabelsWriter, put_signed, put_varint};
 use super::disk::{Disk, DiskFile, remove_numbered_before, sync_directory};
 use super::frame::{Frame, Frames, write_frame};
 use super::head::Head;
+use super::histogram::HistogramDecoder;
 use super::index::SeriesKey;
 use super::record::{Malformed, Segment};
-use super::series::{SeriesData, Tally};
+use super::series::Tally;
 
 /// The first bytes of a snapshot.
-const MAGIC: &[u8; 8] = b"vlmssnp1";
+const MAGIC: &[u8; 8] = b"vlmssnp2";
+
+/// Those of a snapshot of the version before, which does not say what its chunks are of: floats.
+const MAGIC_1: &[u8; 8] = b"vlmssnp1";
+
+/// What the chunks of an entry are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Floats,
+    Histograms,
+}
 
 /// What the names of snapshots begin with; the number is that of the first log file that it does not
 /// cover.
@@ -60,15 +72,17 @@ fn write_file(head: &Head, disk: &dyn Disk, path: &Path, seed: u64) -> io::Resul
     };
     let mut frame = FrameWriter::default();
     for key in keys {
-        let mut after = None;
-        loop {
-            let written = frame.add(head, key, after);
-            if frame.payload.len() >= FRAME_SIZE {
-                out.write(&mut frame)?;
-            }
-            match written {
-                Some(more) => after = Some(more),
-                None => break,
+        for kind in [Kind::Floats, Kind::Histograms] {
+            let mut after = None;
+            loop {
+                let written = frame.add(head, key, kind, after);
+                if frame.payload.len() >= FRAME_SIZE {
+                    out.write(&mut frame)?;
+                }
+                match written {
+                    Some(more) => after = Some(more),
+                    None => break,
+                }
             }
         }
     }
@@ -96,7 +110,7 @@ impl Output {
     }
 }
 
-/// Puts series after series: labels, number of chunks, chunks.
+/// Puts entry after entry: labels, number of chunks with their kind in the lowest bit, chunks.
 #[derive(Default)]
 struct FrameWriter {
     payload: Vec<u8>,
@@ -108,21 +122,35 @@ struct FrameWriter {
 impl FrameWriter {
     /// Adds the chunks of a series that begin after an instant. Returns from where to go on if there
     /// are more.
-    fn add(&mut self, head: &Head, key: SeriesKey, after: Option<TimestampMs>) -> Option<TimestampMs> {
+    fn add(
+        &mut self,
+        head: &Head,
+        key: SeriesKey,
+        kind: Kind,
+        after: Option<TimestampMs>,
+    ) -> Option<TimestampMs> {
         self.chunks.clear();
-        let (count, more) = head.with_slot(key, |slot| self.add_chunks(&slot.data, after))?;
+        let (count, more) = head.with_slot(key, |slot| match (kind, slot.data.histograms()) {
+            (Kind::Floats, _) => self.add_chunks(slot.data.closed(), slot.data.open(), after),
+            (Kind::Histograms, Some(data)) => self.add_chunks(data.closed(), data.open(), after),
+            (Kind::Histograms, None) => (0, None),
+        })?;
         if count > 0 {
             let index = head.index();
             let pairs = index.pairs_of(key)?;
             self.labels.write(&mut self.payload, pairs, index.postings());
-            put_varint(&mut self.payload, count);
+            put_varint(&mut self.payload, count << 1 | u64::from(kind == Kind::Histograms));
             self.payload.append(&mut self.chunks);
         }
         more
     }
 
-    fn add_chunks(&mut self, data: &SeriesData, after: Option<TimestampMs>) -> (u64, Option<TimestampMs>) {
-        let closed = data.closed();
+    fn add_chunks(
+        &mut self,
+        closed: &[Chunk],
+        open: Option<&impl Growing>,
+        after: Option<TimestampMs>,
+    ) -> (u64, Option<TimestampMs>) {
         let from = after.map_or(0, |after| closed.partition_point(|chunk| chunk.start() <= after));
         let rest = &closed[from..];
         for chunk in rest.iter().take(CHUNKS_PER_LOCK) {
@@ -131,13 +159,10 @@ impl FrameWriter {
         if rest.len() > CHUNKS_PER_LOCK {
             return (CHUNKS_PER_LOCK as u64, Some(rest[CHUNKS_PER_LOCK - 1].start()));
         }
-        let open = data.open();
-        if open.count() == 0 {
-            return (rest.len() as u64, None);
-        }
+        let Some(open) = open else { return (rest.len() as u64, None) };
         self.words.clear();
         open.copy_to(&mut self.words);
-        let span = open.last().at.abs_diff(open.start()) as u32;
+        let span = open.end().abs_diff(open.start()) as u32;
         put_chunk(&mut self.chunks, open.start(), span, open.count(), &self.words);
         (rest.len() as u64 + 1, None)
     }
@@ -173,13 +198,14 @@ pub(super) fn load(head: &Head, path: &Path, segment: Segment) -> io::Result<Loa
         return Ok(loaded);
     }
     reader.read_exact(&mut magic)?;
-    if &magic != MAGIC {
+    if &magic != MAGIC && &magic != MAGIC_1 {
         loaded.corruptions += 1;
     }
+    let tells_kinds = &magic != MAGIC_1;
     let mut frames = Frames::new(reader, magic.len() as u64, size, u64::from(segment));
     while let Some(frame) = frames.read()? {
         match frame {
-            Frame::Whole(payload) if load_frame(head, payload).is_ok() => {}
+            Frame::Whole(payload) if load_frame(head, payload, tells_kinds).is_ok() => {}
             Frame::Whole(_) | Frame::Damaged => loaded.corruptions += 1,
             Frame::Torn => {
                 loaded.corruptions += 1;
@@ -190,33 +216,46 @@ pub(super) fn load(head: &Head, path: &Path, segment: Segment) -> io::Result<Loa
     Ok(loaded)
 }
 
-fn load_frame(head: &Head, payload: &[u8]) -> Result<(), Malformed> {
+fn load_frame(head: &Head, payload: &[u8], tells_kinds: bool) -> Result<(), Malformed> {
     let (mut input, mut labels) = (Input::new(payload), LabelsReader::default());
     let mut tally = Tally::default();
     let mut chunks = Vec::new();
     while !input.is_at_end() {
         let labels = labels.read(&mut input).filter(|labels| !labels.is_empty()).ok_or(Malformed)?;
-        for _ in 0..input.varint().ok_or(Malformed)? {
-            chunks.push(read_chunk(&mut input).ok_or(Malformed)?);
+        let count = input.varint().ok_or(Malformed)?;
+        let (count, kind) = match (tells_kinds, count & 1) {
+            (false, _) => (count, Kind::Floats),
+            (true, 0) => (count >> 1, Kind::Floats),
+            (true, _) => (count >> 1, Kind::Histograms),
+        };
+        for _ in 0..count {
+            chunks.push(read_chunk(&mut input, kind).ok_or(Malformed)?);
         }
         let key = SeriesKey::from(head.create(&labels));
         for chunk in chunks.drain(..) {
             head.cover(chunk.start(), chunk.end());
             // What overlaps was read before.
-            let _ = head.with_slot(key, |slot| slot.data.restore(chunk, &mut tally));
+            let _ = head.with_slot(key, |slot| match kind {
+                Kind::Floats => slot.data.restore(chunk, &mut tally),
+                Kind::Histograms => slot.data.restore_histograms(chunk, &mut tally),
+            });
         }
     }
     head.record(&tally);
     Ok(())
 }
 
-fn read_chunk(input: &mut Input<'_>) -> Option<Chunk> {
+fn read_chunk(input: &mut Input<'_>, kind: Kind) -> Option<Chunk> {
     let start = input.signed()?;
     let span_ms = u32::try_from(input.varint()?).ok()?;
     let count = u16::try_from(input.varint()?).ok()?;
     let length = usize::try_from(input.varint()?).ok()?;
     let bytes = input.bytes(length.checked_mul(size_of::<u64>())?)?;
     let (words, _) = bytes.as_chunks::<8>();
-    let words = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
-    Chunk::from_parts(start, span_ms, count, words)
+    let words: Box<[u64]> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    let last = match kind {
+        Kind::Floats => Decoder::last_instant(start, count, &words),
+        Kind::Histograms => HistogramDecoder::last_instant(start, count, &words),
+    };
+    Chunk::from_parts(start, span_ms, count, words, last?)
 }

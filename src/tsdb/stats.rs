@@ -13,7 +13,7 @@ use super::head::Counters;
 pub struct Stats {
     /// Series that are stored.
     pub series: u64,
-    /// Samples that are stored.
+    /// Samples that are stored, floats and native histograms.
     pub samples: u64,
     /// Chunks that are stored.
     pub chunks: u64,
@@ -26,13 +26,19 @@ pub struct Stats {
     pub min_time: Option<TimestampMs>,
     /// The instant of the newest sample.
     pub max_time: Option<TimestampMs>,
-    /// Samples that were appended.
+    /// Floats that were appended.
     pub samples_appended: u64,
-    /// Samples refused as older than the newest of their series.
+    /// Native histograms that were appended.
+    pub histograms_appended: u64,
+    /// Floats refused as older than the newest sample of their series.
     pub out_of_order_samples: u64,
-    /// Samples refused as older than the acceptance window.
+    /// Native histograms refused for that.
+    pub out_of_order_histograms: u64,
+    /// Floats refused as older than the acceptance window.
     pub out_of_bounds_samples: u64,
-    /// Samples refused for another value at the same instant.
+    /// Native histograms refused for that.
+    pub out_of_bounds_histograms: u64,
+    /// Samples of both kinds refused for another value at the same instant.
     pub duplicate_samples: u64,
     /// Series that were created, those read at the start included.
     pub series_created: u64,
@@ -70,8 +76,9 @@ impl Tsdb {
     pub fn stats(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.head.counters;
-        let samples_appended = read(&counters.appended);
-        let stored = read(&counters.restored) + samples_appended;
+        let [floats, histograms] = counters.samples.both();
+        let (samples_appended, histograms_appended) = (read(&floats.appended), read(&histograms.appended));
+        let stored = read(&counters.restored) + samples_appended + histograms_appended;
         let mut stats = Stats {
             series: self.head.series_count() as u64,
             samples: stored.saturating_sub(read(&counters.points_removed)),
@@ -81,9 +88,12 @@ impl Tsdb {
             min_time: self.head.min_time(),
             max_time: self.head.max_time(),
             samples_appended,
-            out_of_order_samples: read(&counters.out_of_order),
-            out_of_bounds_samples: read(&counters.out_of_bounds),
-            duplicate_samples: read(&counters.duplicates),
+            histograms_appended,
+            out_of_order_samples: read(&floats.out_of_order),
+            out_of_order_histograms: read(&histograms.out_of_order),
+            out_of_bounds_samples: read(&floats.out_of_bounds),
+            out_of_bounds_histograms: read(&histograms.out_of_bounds),
+            duplicate_samples: read(&floats.duplicates) + read(&histograms.duplicates),
             series_created: read(&counters.series_created),
             series_removed: read(&counters.series_removed),
             series_refused: read(&counters.series_refused),
@@ -111,10 +121,12 @@ impl Counters {
     /// Ends the reading of files: what was read was not appended, and what was there twice was not
     /// refused. Returns how many samples were read.
     pub(super) fn start_after_replay(&self) -> u64 {
-        for counter in [&self.out_of_order, &self.duplicates] {
-            counter.store(0, Ordering::Relaxed);
+        let mut samples = 0;
+        for counters in self.samples.both() {
+            counters.out_of_order.store(0, Ordering::Relaxed);
+            counters.duplicates.store(0, Ordering::Relaxed);
+            samples += counters.appended.swap(0, Ordering::Relaxed);
         }
-        let samples = self.appended.swap(0, Ordering::Relaxed);
         self.restored.store(samples, Ordering::Relaxed);
         samples
     }

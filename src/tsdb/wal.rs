@@ -18,7 +18,10 @@ use super::head::lock;
 use super::record::{BatchWriter, Segment};
 
 /// The first bytes of a log file.
-pub(super) const WAL_MAGIC: &[u8; 8] = b"vlmswal1";
+pub(super) const WAL_MAGIC: &[u8; 8] = b"vlmswal2";
+
+/// Those of a log file of the version before, which has no native histograms and is otherwise the same.
+pub(super) const WAL_MAGIC_1: &[u8; 8] = b"vlmswal1";
 
 /// What the names of log files begin with.
 pub(super) const WAL_PREFIX: &str = "wal-";

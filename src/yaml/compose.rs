@@ -71,9 +71,45 @@ impl<'a> Source<'a> {
         LineColumn { line, column: offset - self.line_starts[line - 1] + 1 }
     }
 
-    /// The place in the file of byte `offset` of a scalar's value.
-    pub fn place_in(&self, scalar: &Scalar, offset: usize) -> LineColumn {
-        self.place(scalar.source_offset(self.text, offset))
+    /// Where a scalar's value stands in the file.
+    pub fn placement(&self, scalar: &Scalar) -> Placement {
+        let runs = scalar.runs(self.text);
+        Placement { runs: runs.into_iter().map(|(at, offset)| (at, self.place(offset))).collect() }
+    }
+}
+
+/// Where a scalar's value stands in its file: enough to find the place of any of its bytes after the file's
+/// text is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The byte of the value at which each run begins that stands in one line as it is, and its place;
+    /// sorted, never empty.
+    runs: Vec<(usize, LineColumn)>,
+}
+
+impl Placement {
+    /// A value that begins at `start` and stands there as it is.
+    pub fn starting_at(start: LineColumn) -> Self {
+        Self { runs: vec![(0, start)] }
+    }
+
+    /// The place at which the value begins.
+    pub fn start(&self) -> LineColumn {
+        self.runs[0].1
+    }
+
+    /// The place of byte `offset` of the value.
+    pub fn place(&self, offset: usize) -> LineColumn {
+        let run = self.runs.partition_point(|(at, _)| *at <= offset).max(1) - 1;
+        let (at, LineColumn { line, column }) = self.runs[run];
+        LineColumn { line, column: column + (offset - at) }
+    }
+
+    /// The place behind what ends at byte `end` of the value; unlike [`Self::place`] never on the line
+    /// after it.
+    pub fn end(&self, end: usize) -> LineColumn {
+        let LineColumn { line, column } = self.place(end.saturating_sub(1));
+        LineColumn { line, column: column + usize::from(end > 0) }
     }
 }
 
@@ -159,11 +195,12 @@ impl Scalar {
         self.style == ScalarStyle::Plain && matches!(&*self.text, "" | "~" | "null" | "Null" | "NULL")
     }
 
-    /// The byte of the source that byte `offset` of the value was read from.
+    /// Where runs of the value stand in the source: the byte of the value at which each begins, and the byte
+    /// of the source that it was read from. Within a run both advance alike.
     ///
     /// A value is its source without indentation, quotes and escapes, with some line breaks turned into
     /// spaces; so both are walked side by side, and what only the source has is skipped.
-    fn source_offset(&self, source: &str, offset: usize) -> usize {
+    fn runs(&self, source: &str) -> Vec<(usize, usize)> {
         let raw = &source[self.raw.clone()];
         // The source of a block scalar does not hold the empty lines that its value begins with.
         let (indent, mut cursor, leading) = match self.style {
@@ -174,13 +211,27 @@ impl Scalar {
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => (0, 1, 0),
             ScalarStyle::Plain => (0, 0, 0),
         };
+        let start = self.raw.start;
+        let mut runs = vec![(0, start + cursor.min(raw.len()))];
+        let line = self.text.trim_end_matches('\n');
+        // Most values are one line that stands in the source as it is.
+        if leading == 0
+            && !line.contains('\n')
+            && raw.get(cursor..).is_some_and(|rest| rest.starts_with(line))
+        {
+            return runs;
+        }
+        let mut note = |at: usize, cursor: usize| {
+            let (run_at, run_start) = runs[runs.len() - 1];
+            if start + cursor != run_start + (at - run_at) {
+                runs.push((at, start + cursor));
+            }
+        };
         for (at, wanted) in self.text.char_indices().skip(leading) {
             loop {
-                if at >= offset {
-                    return self.raw.start + cursor.min(raw.len());
-                }
                 let Some(found) = raw.get(cursor..).and_then(|rest| rest.chars().next()) else {
-                    return self.raw.end;
+                    note(at, raw.len());
+                    return runs;
                 };
                 let escape = self.style == ScalarStyle::DoubleQuoted && found == '\\';
                 let (length, matches) = if escape {
@@ -189,6 +240,9 @@ impl Scalar {
                     let blank = wanted.is_whitespace() && found.is_whitespace();
                     (found.len_utf8(), wanted == found || blank)
                 };
+                if matches {
+                    note(at, cursor);
+                }
                 cursor += length;
                 if found == '\n' {
                     cursor = skip_indent(raw, cursor, indent);
@@ -198,7 +252,8 @@ impl Scalar {
                 }
             }
         }
-        self.raw.start + cursor.min(raw.len())
+        note(self.text.len(), cursor.min(raw.len()));
+        runs
     }
 }
 
@@ -416,7 +471,7 @@ mod tests {
             assert_eq!(faults, [], "{text}");
             let scalar = scalar(get(&documents[0], "k"));
             let offset = scalar.text.find('@').expect("a mark in the value");
-            assert_eq!(Source::new(text).place_in(scalar, offset).to_string(), expected, "{text}");
+            assert_eq!(Source::new(text).placement(scalar).place(offset).to_string(), expected, "{text}");
         };
         check("k: a @b", "1:6");
         check("k: 'it''s @'", "1:11");

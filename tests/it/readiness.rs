@@ -10,7 +10,7 @@ use valmis::model::Labels;
 use valmis::probe::disk::{self, DiskProber};
 use valmis::probe::postgres::{self, Dsn, Password, PostgresProber};
 use valmis::readiness::{Component, Config, Key, Kind, Readiness, State, Thresholds};
-use valmis::storage::{AppendError, Appender, RefSample, SeriesRef};
+use valmis::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
 use crate::real::postgres::Cluster;
 
@@ -26,6 +26,10 @@ impl Appender for Nowhere {
     }
 
     fn append(&self, _batch: &[RefSample]) -> Vec<(usize, AppendError)> {
+        Vec::new()
+    }
+
+    fn append_histograms(&self, _batch: &[RefHistogram]) -> Vec<(usize, AppendError)> {
         Vec::new()
     }
 }

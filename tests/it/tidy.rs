@@ -21,15 +21,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tsdb", &["model", "storage", "clock"]),
     ("exposition", &["model"]),
     ("template", &["model"]),
+    ("relabel", &["model"]),
     ("probe", &["model", "client", "clock"]),
     // Services.
     ("query", &["model", "client", "clock", "storage", "promql"]),
     ("discovery", &["model", "clock"]),
-    ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "discovery"]),
+    ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "relabel", "discovery"]),
     ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
+    ("lint", &["model", "diag", "yaml", "promql", "template", "rulefmt"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
-    ("notifier", &["model", "client", "clock", "rules", "state"]),
+    (
+        "ruletest",
+        &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
+    ),
+    ("notifier", &["model", "client", "clock", "relabel", "rules", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];

@@ -13,7 +13,7 @@ use super::{Exit, Output, duration, note, runtime};
 use crate::client::http_client;
 use crate::clock::{Clock, SystemClock};
 use crate::diag::excerpt;
-use crate::promql::{self, EvalRange, Expr};
+use crate::promql::{self, EvalRange, Expr, Features};
 use crate::query::{QuerySource, RemoteSource};
 use output::Format;
 use time::Time;
@@ -90,7 +90,8 @@ pub(super) fn run(command: &Query, out: &mut Output) -> Result<Exit> {
 
 /// The expression; what is wrong with it is shown with its place, all of it.
 fn parse(text: &str) -> Result<Expr> {
-    promql::parse(text).map_err(|errors| {
+    // Which features there are is for the server to say.
+    promql::parse_with(text, Features::ALL).map_err(|errors| {
         let shown: Vec<String> = errors
             .iter()
             .map(|error| {

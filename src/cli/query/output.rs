@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::api::query_json;
+use crate::api::{Extras, query_json};
 use crate::model::{Labels, METRIC_NAME, TimestampMs, format_float, is_legacy_label_name};
 use crate::promql::{InstantSample, Output, Value};
 
@@ -23,7 +23,7 @@ pub(super) enum Format {
 pub(super) fn write(format: Format, query: &str, answer: Output) -> String {
     let lines = match format {
         Format::Text => text(&answer.value),
-        Format::Json => vec![query_json(query, answer, 0)],
+        Format::Json => vec![query_json(query, answer, Extras::default())],
         Format::Csv => csv(&answer.value),
     };
     lines.into_iter().map(|line| line + "\n").collect()
@@ -115,7 +115,7 @@ mod tests {
     use crate::model::{FloatHistogram, HistogramPoint, Point, Series};
 
     fn answer(value: Value) -> Output {
-        Output { value, annotations: Vec::new() }
+        Output { value, annotations: Vec::new(), samples: None }
     }
 
     fn vector() -> Output {

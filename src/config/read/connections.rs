@@ -20,8 +20,9 @@ impl Context<'_> {
             .unwrap_or(Duration::from_secs(10));
         let auth = self.auth(&mut fields);
         let tls = self.tls(&mut fields);
+        let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
         fields.finish(&mut self.reader);
-        Some(AlertmanagerConfig { url: url?, timeout, auth, tls })
+        Some(AlertmanagerConfig { url: url?, timeout, auth, tls, alert_relabel })
     }
 
     pub(super) fn pace(&mut self, fields: &mut Fields<'_>) -> Pace {

@@ -3,6 +3,8 @@
 mod apps;
 mod connections;
 mod probes;
+mod queries;
+mod relabel;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -38,6 +40,8 @@ impl Context<'_> {
         let listen = fields.take("listen").and_then(|node| self.address(node)).unwrap_or(default.listen);
         let external_url = fields.take("external_url").and_then(|node| self.http_url("external_url", node));
         let storage = fields.take("storage").map_or(default.storage, |node| self.storage(node));
+        let query = fields.take("query").map_or(default.query, |node| self.query(node));
+        let features = fields.take("features").map_or(default.features, |node| self.features(node));
         let external_labels = fields
             .take("external_labels")
             .map(|node| self.labels("external_labels", node))
@@ -52,17 +56,24 @@ impl Context<'_> {
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
+        let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
         let resend_delay = fields
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
             .unwrap_or(default.rules.resend_delay);
-        let rules = RulesConfig { resend_delay, ..self.rules(fields.take("rules")) };
+        let error_hold = fields
+            .take("error_hold")
+            .and_then(|node| self.reader.duration("error_hold", node))
+            .unwrap_or(default.rules.error_hold);
+        let rules = RulesConfig { resend_delay, error_hold, ..self.rules(fields.take("rules")) };
         fields.finish(&mut self.reader);
         self.jobs(&apps, &scrapes);
         Config {
             listen,
             external_url,
             storage,
+            query,
+            features,
             external_labels,
             evaluation_interval,
             apps: self.unique("apps", apps, |app| app.name.clone()),
@@ -71,6 +82,7 @@ impl Context<'_> {
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
+            alert_relabel,
             rules,
         }
     }

@@ -93,6 +93,8 @@ apps:
   - nam: b
     metrics: http://h/metrics
 certificates: {name: x}
+query: {max_samples: 0, timeout: soon}
+features: [promql-experimental-function, telepathy]
 postgres:
   - name: db
     dsn: postgres://u@h:notaport/d
@@ -102,7 +104,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, resend_delay, rules
+      hint: known keys: listen, external_url, storage, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, resend_delay, error_hold, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`
@@ -113,8 +115,15 @@ postgres:
       hint: did you mean `name`?
     valmis.yaml:10:15: `certificates` must be a list, not a mapping
       hint: begin each item on a line of its own with `- `
-    valmis.yaml:13:10: `dsn` cannot be used: invalid value for `port`: expected a number from 1 to 65535
-    valmis.yaml:14:19: `password_env`: the environment has no variable `NOPE`
+    valmis.yaml:11:22: `max_samples` must be a whole number from 1 to 1099511627776, not `0`
+    valmis.yaml:11:34: `timeout`: not a valid duration string: "soon"
+      hint: write a duration such as `15s`, `5m` or `1h30m`
+    valmis.yaml:12:12: there is no feature `promql-experimental-function`
+      hint: did you mean `promql-experimental-functions`?
+    valmis.yaml:12:42: there is no feature `telepathy`
+      hint: there are `promql-binop-fill-modifiers`, `promql-delayed-name-removal`, `promql-duration-expr`, `promql-experimental-functions`, `promql-extended-range-selectors`, `promql-per-step-stats`
+    valmis.yaml:15:10: `dsn` cannot be used: invalid value for `port`: expected a number from 1 to 65535
+    valmis.yaml:16:19: `password_env`: the environment has no variable `NOPE`
     "#);
 }
 
@@ -196,5 +205,24 @@ scrapes:
     valmis.yaml:24:22: target `h/metrics`: `h/metrics` is not a valid hostname
     valmis.yaml:26:14: `timeout` is longer than `interval`
       hint: a probe must end before the next one begins
+    ");
+}
+
+#[test]
+fn alerts_are_relabelled_with_prometheus_keys() {
+    let text = "alertmanagers:
+  - url: http://am:9093
+    alert_relabel_configs:
+      - {source_labels: [severity], regex: info, action: drop}
+alert_relabel_configs:
+  - regex: replica
+    action: labeldrop
+";
+    let config = read_text(text).expect("a good configuration");
+    assert_eq!((config.alert_relabel.len(), config.alertmanagers[0].alert_relabel.len()), (1, 1));
+    let text = "alert_relabel_configs:\n  - {action: lowercase}\n  - {regex: '(', target_label: a}\n";
+    insta::assert_snapshot!(findings(text), @r"
+    valmis.yaml:2:5: relabel configuration for lowercase action requires 'target_label' value
+    valmis.yaml:3:5: error parsing regexp: missing closing ): `(`
     ");
 }

@@ -14,7 +14,7 @@ mod trim;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{TimestampMs, format_float_general, is_stale};
+use super::{TimestampMs, format_float_general, is_stale, stale_nan};
 
 pub use estimate::{Estimate, NanEffect};
 pub use sum::{HistogramMean, HistogramSum, IncompatibleBuckets, Reconciled};
@@ -96,6 +96,11 @@ impl FloatHistogram {
             negative: Vec::new(),
             custom_values,
         }
+    }
+
+    /// The marker that a series of histograms ended.
+    pub fn stale() -> Self {
+        Self { sum: stale_nan(), ..Self::empty(0, Arc::default()) }
     }
 
     /// The same with these buckets: indices and counts, in any order, each index once. Bucket `i` of an

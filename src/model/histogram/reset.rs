@@ -41,6 +41,41 @@ impl FloatHistogram {
         let [positive_before, negative_before] = earlier.counts();
         any_smaller(positive, positive_before) || any_smaller(negative, negative_before)
     }
+
+    /// Whether a store keeps this histogram in one chunk with the previous one of the series: both have
+    /// the same kinds of buckets, and no counter was reset in between. After a staleness marker only
+    /// others of its kind follow.
+    /// Source: Prometheus `tsdb/chunkenc/float_histogram.go`, `appendable` and `appendableGauge`.
+    pub fn continues(&self, previous: &Self) -> bool {
+        if self.counter_reset == CounterReset::Reset || self.is_stale() || previous.is_stale() {
+            return self.counter_reset != CounterReset::Reset && self.is_stale();
+        }
+        let gauge = self.counter_reset == CounterReset::Gauge;
+        if gauge != (previous.counter_reset == CounterReset::Gauge) {
+            return false;
+        }
+        let same_buckets = self.schema == previous.schema
+            && self.zero_threshold == previous.zero_threshold
+            && (!self.uses_custom_buckets() || self.custom_values == previous.custom_values);
+        same_buckets && (gauge || self.has_all_of(previous))
+    }
+
+    /// Whether no count is smaller than in a histogram with the same kinds of buckets.
+    fn has_all_of(&self, previous: &Self) -> bool {
+        self.count >= previous.count
+            && self.zero_count >= previous.zero_count
+            && covers(&self.positive, &previous.positive)
+            && covers(&self.negative, &previous.negative)
+    }
+}
+
+/// Whether no bucket has less than it had before; both are in order.
+fn covers(buckets: &[(i32, f64)], before: &[(i32, f64)]) -> bool {
+    let mut rest = buckets.iter().peekable();
+    before.iter().all(|(index, count)| {
+        while rest.next_if(|(other, _)| other < index).is_some() {}
+        rest.peek().is_some_and(|(other, now)| other == index && now >= count)
+    })
 }
 
 fn any_smaller(counts: &[(i32, KahanSum)], before: &[(i32, KahanSum)]) -> bool {

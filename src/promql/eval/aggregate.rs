@@ -1,6 +1,6 @@
 //! Aggregation over series.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::model::{Labels, Span, push_float, quote};
 use crate::promql::ast::{AggregateExpr, AggregateOp, Grouping};
@@ -150,7 +150,7 @@ impl Evaluator<'_> {
 struct Occurrences {
     all: Vec<Occurrence>,
     /// The different histograms, as they are written.
-    histograms: HashMap<String, usize>,
+    histograms: BTreeMap<String, usize>,
 }
 
 /// Ordered so that those of a series come together.

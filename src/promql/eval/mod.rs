@@ -9,6 +9,7 @@ mod aggregate;
 mod annotations;
 mod binary;
 mod calendar;
+mod counts;
 mod difference;
 mod error;
 mod function;
@@ -35,6 +36,7 @@ use super::steps::Steps;
 use super::value::{EvalError, EvalRange, InstantSample, Output, Value, ValueType};
 
 use annotations::Annotations;
+use counts::Counts;
 use error::{failure, too_many_samples};
 use matrix::{Cell, Cells, Row, StepMatrix, is_present, without_metadata};
 
@@ -57,7 +59,7 @@ pub fn eval(
     let instant = range.step_ms == 0;
     let value_type = expr.value_type();
     if !instant && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
-        return Err(failure(format!(
+        return Err(EvalError::Invalid(format!(
             "invalid expression type \"{value_type}\" for range query, must be Scalar or instant Vector"
         )));
     }
@@ -68,15 +70,23 @@ pub fn eval(
         ));
     }
     let steps = Steps::of(range);
-    let mut evaluator =
-        Evaluator { data, options, annotations: Annotations::default(), samples: 0, ticks: 0 };
+    let mut evaluator = Evaluator {
+        data,
+        options,
+        annotations: Annotations::default(),
+        samples: 0,
+        peak: 0,
+        counts: options.count_samples.then(|| Counts::new(steps.count)),
+        ticks: 0,
+    };
     let value = if let Kind::Range(node) = &plan.root.kind {
         Value::Matrix(evaluator.range_value(node, steps)?)
     } else {
         let evaluated = evaluator.node(&plan.root, steps)?;
         evaluator.finish(evaluated, steps, instant)?
     };
-    Ok(Output { value, annotations: evaluator.annotations.finish() })
+    let samples = evaluator.counts.map(|counts| counts.finish(steps, evaluator.peak));
+    Ok(Output { value, annotations: evaluator.annotations.finish(), samples })
 }
 
 /// The value of a node at all instants.
@@ -103,6 +113,10 @@ struct Evaluator<'a> {
     annotations: Annotations,
     /// Samples in memory: those of all intermediate results that are still needed.
     samples: usize,
+    /// The most samples there were in memory.
+    peak: usize,
+    /// The samples that were looked at, if anybody wants to know.
+    counts: Option<Counts>,
     /// Counts up to the next question whether to go on.
     ticks: usize,
 }
@@ -120,7 +134,9 @@ impl Evaluator<'_> {
             Kind::String(text) => Evaluated::String((*text).to_owned()),
             Kind::Negate(inner) => self.negate(inner, steps)?,
             Kind::Constant(inner) => {
+                let counts = self.count_apart(steps.first().count);
                 let value = self.node(inner, steps.first())?;
+                self.count_constant(counts);
                 self.repeat(value, steps)?
             }
             Kind::Binary { expr, left, right } => self.binary(expr, node.span, left, right, steps)?,
@@ -210,6 +226,7 @@ impl Evaluator<'_> {
     /// Counts samples as held in memory.
     fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
         self.samples = self.samples.saturating_add(samples);
+        self.peak = self.peak.max(self.samples);
         if self.samples > self.options.max_samples { Err(too_many_samples()) } else { Ok(()) }
     }
 

@@ -104,6 +104,7 @@ impl Evaluator<'_> {
                 }
             });
         }
+        self.count_cells(&matrix);
         Ok(matrix)
     }
 
@@ -154,6 +155,7 @@ impl Evaluator<'_> {
                 }
             });
         }
+        self.count_cells(&matrix);
         Ok(matrix)
     }
 
@@ -166,6 +168,7 @@ impl Evaluator<'_> {
                     (end.saturating_sub(range.length_ms), end)
                 };
                 let fetched = self.data.series(selector.fetch);
+                self.count_windows(range, steps, fetched);
                 let mut scratch = Vec::new();
                 let mut result = Vec::with_capacity(fetched.len());
                 for Series { labels, points, histograms, .. } in fetched {
@@ -199,12 +202,14 @@ impl Evaluator<'_> {
             }
             Source::Subquery { inner, step_ms } => {
                 let grid = range.grid(steps, *step_ms);
+                let counts = self.count_apart(grid.count);
                 let mut matrix = match self.node(inner, grid)? {
                     Evaluated::Vector(matrix) => matrix,
                     Evaluated::Scalar(_) | Evaluated::String(_) => {
                         return Err(failure("subquery is only allowed on instant vector"));
                     }
                 };
+                self.count_subquery_result(counts);
                 if self.options.delayed_name_removal {
                     for row in matrix.rows_mut() {
                         if row.drop_name {

@@ -165,6 +165,7 @@ impl Evaluator<'_> {
         match &range.source {
             Source::Selector(selector) => {
                 let series = self.data.series(selector.fetch);
+                self.count_windows(range, steps, series);
                 let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
                 let mut scratch = Vec::new();
                 for Series { labels, points, histograms, start_timestamps } in series {
@@ -187,7 +188,9 @@ impl Evaluator<'_> {
             }
             Source::Subquery { inner, step_ms } => {
                 let grid = range.grid(steps, *step_ms);
+                let counts = self.count_apart(grid.count);
                 let inner = self.vector(inner, grid)?;
+                self.count_subquery(counts, range, steps, grid, &inner);
                 let mut matrix = StepMatrix::with_capacity(steps.count, inner.len());
                 let mut points = Vec::new();
                 for (row, cells) in inner.iter_cells() {
@@ -302,7 +305,7 @@ impl Evaluator<'_> {
 }
 
 /// The ends of a window: points after the first one and not after the second one are in it.
-fn bounds(range: &Range<'_>, at: TimestampMs, lookback_ms: i64) -> (TimestampMs, TimestampMs) {
+pub(super) fn bounds(range: &Range<'_>, at: TimestampMs, lookback_ms: i64) -> (TimestampMs, TimestampMs) {
     let (before, after) = match range.modifier() {
         None => (0, 0),
         Some(RangeModifier::Anchored) => (lookback_ms, 0),

@@ -18,6 +18,7 @@ use crate::diag::closest;
 use crate::model::{LineColumn, Matcher, Span};
 
 use super::ast::{Expr, ExprKind};
+use super::features::Features;
 use super::functions;
 use super::lexer::Lexer;
 use super::token::{Token, TokenKind};
@@ -25,41 +26,6 @@ use super::token::{Token, TokenKind};
 /// How deeply expressions may be nested, a chain of operators counting one level each. Everything that
 /// walks a tree recurses, and a thread's stack is finite; Prometheus has no such limit.
 pub const MAX_DEPTH: usize = 256;
-
-/// The experimental parts of the language that a query may use. The default is that of Prometheus 3.14.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one switch of Prometheus")]
-pub struct Features {
-    /// `promql-experimental-functions`: functions and aggregations that may still change.
-    pub experimental_functions: bool,
-    /// `promql-duration-expr`: arithmetic in ranges and offsets; on by default since 3.14.
-    pub duration_expressions: bool,
-    /// `promql-extended-range-selectors`: `anchored` and `smoothed`.
-    pub extended_range_selectors: bool,
-    /// `promql-binop-fill-modifiers`: `fill`, `fill_left` and `fill_right`.
-    pub fill_modifiers: bool,
-}
-
-impl Default for Features {
-    fn default() -> Self {
-        Self {
-            experimental_functions: false,
-            duration_expressions: true,
-            extended_range_selectors: false,
-            fill_modifiers: false,
-        }
-    }
-}
-
-impl Features {
-    /// Everything on.
-    pub const ALL: Self = Self {
-        experimental_functions: true,
-        duration_expressions: true,
-        extended_range_selectors: true,
-        fill_modifiers: true,
-    };
-}
 
 /// Something wrong with a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +36,8 @@ pub struct ParseError {
     pub message: String,
     /// What to do about it, where that is known.
     pub hint: Option<String>,
+    /// The feature that would have to be enabled for it.
+    pub feature: Option<&'static str>,
     /// Line and column of the span's start; none in an empty query.
     pub place: Option<LineColumn>,
 }
@@ -228,12 +196,15 @@ impl<'q> Parser<'q> {
 
     fn error_with_hint(&mut self, span: Span, message: impl Into<String>, hint: Option<String>) {
         let place = (!self.query.is_empty()).then(|| LineColumn::of(self.query, span.start));
-        self.errors.push(ParseError { span, message: message.into(), hint, place });
+        self.errors.push(ParseError { span, message: message.into(), hint, feature: None, place });
     }
 
     /// Records that a construct needs a feature that is off.
-    fn needs_feature(&mut self, span: Span, message: impl Into<String>, feature: &str) {
+    fn needs_feature(&mut self, span: Span, message: impl Into<String>, feature: &'static str) {
         self.error_with_hint(span, message, Some(format!("enable the feature `{feature}`")));
+        if let Some(error) = self.errors.last_mut() {
+            error.feature = Some(feature);
+        }
     }
 
     /// Looks a function up that a call names; an unknown or disabled one is an error.

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::ast::{Expr, ExprKind};
-use super::{Features, ParseError, parse, parse_selector, parse_with};
+use super::{ParseError, parse, parse_selector, parse_with};
+use crate::promql::Features;
 
 fn all(query: &str) -> Expr {
     parse_with(query, Features::ALL).unwrap_or_else(|errors| panic!("{query}: {}", errors[0]))

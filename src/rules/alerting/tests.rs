@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::promql::ExprKind;
+use crate::promql::{EvalError, ExprKind};
 use crate::state::{Changes, MemoryStore, RuleChanges, RuleKey, StateStore};
 
 /// Tests evaluate once a minute.
@@ -17,6 +17,8 @@ fn rule(hold_minutes: i64, keep_firing_minutes: i64) -> AlertingRule {
         resend_delay_ms: MINUTE,
         query_offset_ms: 0,
         limit: 0,
+        error_hold_ms: 60 * MINUTE,
+        common_labels: Labels::from_pairs([(ALERT_NAME, "Down"), ("severity", "critical")]),
         generator_url: String::new(),
     }
 }
@@ -29,6 +31,10 @@ fn candidate(instance: &str, value: f64) -> Candidate {
     }
 }
 
+fn failure() -> RuleError {
+    RuleError::Query(EvalError::Timeout("expression evaluation"))
+}
+
 /// The elements that a word for each instance describes.
 fn result(instances: &str) -> Vec<Candidate> {
     instances.split_whitespace().map(|instance| candidate(instance, 0.0)).collect()
@@ -38,7 +44,10 @@ fn result(instances: &str) -> Vec<Candidate> {
 fn states(active: &ActiveAlerts) -> String {
     let states = active.iter().map(|alert| {
         let record = &alert.record;
-        let instance = record.labels.get("instance");
+        let instance = match record.labels.get("instance") {
+            "" => "summary",
+            instance => instance,
+        };
         match record.state {
             AlertState::Pending => format!("{instance} pending {}", record.active_at / MINUTE),
             AlertState::Firing => format!("{instance} firing {}", record.fired_at.unwrap() / MINUTE),
@@ -65,7 +74,7 @@ fn check(rule: &AlertingRule, steps: &[(i64, &str, &str, &str)]) {
     let mut active = ActiveAlerts::default();
     for (minute, instances, expected_states, expected_sent) in steps {
         let alerts = if *instances == "error" {
-            rule.hold(&mut active, minute * MINUTE)
+            rule.hold(&mut active, minute * MINUTE, &failure())
         } else {
             rule.step(&mut active, minute * MINUTE, &result(instances)).alerts
         };
@@ -261,14 +270,52 @@ fn the_limit_keeps_what_is_active_and_then_the_first() {
     let mut active = ActiveAlerts::default();
     limited.step(&mut active, MINUTE, &result("m"));
     let step = limited.step(&mut active, 2 * MINUTE, &result("z m b a"));
-    assert_eq!(states(&active), "a firing 2, m firing 1");
+    assert_eq!(states(&active), "a firing 2, m firing 1, summary firing 2");
     assert_eq!(step.error.unwrap().to_string(), "exceeded limit of 2 with 4 alerts");
     // What is active stays, even if the limit is lowered.
     let lower = AlertingRule { limit: 1, ..rule(0, 0) };
     let step = lower.step(&mut active, 3 * MINUTE, &result("a m"));
-    assert_eq!(states(&active), "a firing 2, m firing 1");
+    assert_eq!(states(&active), "a firing 2, m firing 1, summary resolved 3");
     assert_eq!(step.error.unwrap().to_string(), "exceeded limit of 1 with 2 alerts");
     assert_eq!(lower.step(&mut active, 4 * MINUTE, &result("a")).error, None);
+}
+
+#[test]
+fn one_alert_stands_for_those_beyond_the_limit() {
+    let limited = AlertingRule { limit: 1, ..rule(1, 0) };
+    let mut active = ActiveAlerts::default();
+    let mut summary = |minute: i64, instances| {
+        let step = limited.step(&mut active, minute * MINUTE, &result(instances));
+        let summary = step.alerts.into_iter().find(|alert| !alert.labels.has("instance"));
+        summary.map(|alert| (alert.labels.to_string(), alert.annotations.to_string(), alert.resolved))
+    };
+    assert_eq!(summary(1, "a b c"), None, "it has the rule's hold duration");
+    let (labels, annotations, resolved) = summary(2, "a b c").expect("it fires");
+    assert_eq!(labels, r#"{alertname="Down", over_limit="true", severity="critical"}"#);
+    assert_eq!(annotations, r#"{summary="2 more alerts Down are not sent: the limit of their group is 1"}"#);
+    assert!(!resolved);
+    let (_, _, resolved) = summary(3, "a").expect("it ends");
+    assert!(resolved);
+}
+
+#[test]
+fn alerts_are_held_through_an_error_with_a_mark_for_a_limited_time() {
+    let rule = AlertingRule { error_hold_ms: 3 * MINUTE, ..rule(0, 0) };
+    let mut active = ActiveAlerts::default();
+    rule.step(&mut active, MINUTE, &result("a"));
+    let annotations = |alerts: &[Alert]| -> Vec<String> {
+        alerts.iter().map(|alert| alert.annotations.get("evaluation_error").to_owned()).collect()
+    };
+    let error = failure();
+    for (minute, expected) in [(3, 1), (5, 1), (6, 0), (7, 0), (9, 0)] {
+        let held = rule.hold(&mut active, minute * MINUTE, &error);
+        let marks = annotations(&held);
+        assert_eq!(marks, vec![error.to_string(); expected], "minute {minute}");
+    }
+    assert_eq!(states(&active), "a firing 1", "nothing is known about it");
+    // With the first result everybody learns that the mark is out of date, and an error begins anew.
+    assert_eq!(annotations(&rule.step(&mut active, 10 * MINUTE, &result("a")).alerts), [""]);
+    assert_eq!(rule.hold(&mut active, 12 * MINUTE, &error).len(), 1);
 }
 
 #[test]
@@ -392,8 +439,8 @@ proptest! {
             minute += if *pause == 4 { 10 } else { 1 };
             let at = minute * MINUTE;
             if *error == 0 {
-                rule.hold(&mut steady, at);
-                rule.hold(&mut killed, at);
+                rule.hold(&mut steady, at, &failure());
+                rule.hold(&mut killed, at, &failure());
             } else {
                 let names = ["a", "b", "c"].iter().zip(present).filter(|(_, present)| **present);
                 let found: Vec<_> = names.map(|(name, _)| candidate(name, minute as f64)).collect();

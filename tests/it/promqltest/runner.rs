@@ -13,11 +13,11 @@ use valmis::promql::{
     AnnotationKind, AtModifier, EvalOptions, EvalRange, Expr, ExprKind, Features, InstantSample, Output,
     Value, eval, parse_with, prefetch,
 };
+use valmis::ruletest::{SequenceValue, SeriesLine};
 use valmis::storage::MemoryStorage;
 
 use super::histogram::converted;
 use super::reader::{Command, Eval, Expected, Load};
-use super::series::{SequenceValue, SeriesLine};
 
 /// The relative error that results may have. Source: `promqltest/test.go`, `defaultEpsilon`.
 const EPSILON: f64 = 0.000_001;

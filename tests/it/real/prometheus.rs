@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes valmis.
+//! A real Prometheus, which scrapes valmis or takes samples.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -8,8 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::http;
 use super::process::Process;
+use super::{eventually, http};
 
 pub(crate) struct Prometheus {
     /// Its folder goes away with it.
@@ -27,7 +27,6 @@ pub(crate) fn versions() -> Vec<PathBuf> {
 impl Prometheus {
     /// Starts the one from this folder; it scrapes `target` every second.
     pub(crate) async fn start(programs: &Path, target: SocketAddr) -> Self {
-        let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
         let configuration = serde_json::json!({
             "scrape_configs": [{
                 "job_name": "valmis",
@@ -36,6 +35,21 @@ impl Prometheus {
                 "static_configs": [{"targets": [target.to_string()]}],
             }],
         });
+        Self::run(programs, &configuration, &[]).await
+    }
+
+    /// Starts the one from this folder, with these rule files; it scrapes nothing, takes samples by remote
+    /// write and knows all functions and durations that are to be had.
+    pub(crate) async fn receiver(programs: &Path, rule_files: &[PathBuf]) -> Self {
+        let configuration = serde_json::json!({"rule_files": rule_files});
+        let features = "promql-experimental-functions,promql-duration-expr";
+        let arguments =
+            ["--web.enable-remote-write-receiver".to_owned(), format!("--enable-feature={features}")];
+        Self::run(programs, &configuration, &arguments).await
+    }
+
+    async fn run(programs: &Path, configuration: &Value, arguments: &[String]) -> Self {
+        let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
         fs::write(folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
         let mut command = Command::new(programs.join("prometheus"));
         command.current_dir(folder.path()).args([
@@ -44,9 +58,29 @@ impl Prometheus {
             "--web.listen-address=127.0.0.1:0",
             "--log.level=debug",
         ]);
+        command.args(arguments);
         let mut process = Process::start(&mut command, folder.path());
         let address = process.in_log("address of Prometheus", address).await;
-        Self { _folder: folder, process, address }
+        let prometheus = Self { _folder: folder, process, address };
+        eventually("readiness of Prometheus", async || {
+            let ready = http().get(format!("http://{address}/-/ready")).send().await;
+            if ready.is_ok_and(|answer| answer.status().is_success()) {
+                Ok(())
+            } else {
+                Err(prometheus.log())
+            }
+        })
+        .await;
+        prometheus
+    }
+
+    /// Its version, without the patch.
+    pub(crate) async fn version(&self) -> (u32, u32) {
+        let answer = http().get(format!("http://{}/api/v1/status/buildinfo", self.address)).send().await;
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        let version = answer["data"]["version"].as_str().unwrap().to_owned();
+        let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
+        (numbers.next().unwrap(), numbers.next().unwrap())
     }
 
     /// Its log, with everything it found wrong with a page.

@@ -223,7 +223,7 @@ impl Evaluator<'_> {
             .filter(|(other, _)| *other != index)
             .map(|(_, arg)| self.scalar(arg, steps))
             .collect::<Result<Vec<_>, _>>()?;
-        let span = args[index].span;
+        let span = range.span;
         let mut keeps_name = false;
         let mut matrix = match call.function {
             Function::OverTime(function) => {

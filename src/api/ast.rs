@@ -1,0 +1,192 @@
+//! Syntax trees as `/api/v1/parse_query` shows them.
+//! Source: Prometheus `web/api/v1/translate_ast.go`.
+
+use serde_json::{Value, json};
+
+use crate::model::{MatchOp, Matcher, format_float};
+use crate::promql::functions::{self, Variadic};
+use crate::promql::{
+    AtModifier, DurationExpr, DurationOp, Expr, ExprKind, Grouping, MatchCardinality, RangeModifier,
+    ValueType, VectorMatching, VectorSelector,
+};
+
+/// The tree of an expression.
+pub(super) fn tree(expr: &Expr) -> Value {
+    match &expr.kind {
+        ExprKind::Number { value, .. } => json!({"type": "numberLiteral", "val": format_float(*value)}),
+        ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
+        ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": tree(inner)}),
+        ExprKind::Unary { op, expr } => {
+            json!({"type": "unaryExpr", "op": op.to_string(), "expr": tree(expr)})
+        }
+        ExprKind::Binary(binary) => json!({
+            "type": "binaryExpr",
+            "op": binary.op.to_string(),
+            "lhs": tree(&binary.left),
+            "rhs": tree(&binary.right),
+            "matching": binary.matching.as_ref().map(matching),
+            "bool": binary.return_bool,
+        }),
+        ExprKind::Aggregate(aggregate) => {
+            let (labels, without) = match &aggregate.grouping {
+                Grouping::By(labels) => (labels, false),
+                Grouping::Without(labels) => (labels, true),
+            };
+            json!({
+                "type": "aggregation",
+                "op": aggregate.op.to_string(),
+                "expr": tree(&aggregate.expr),
+                "param": aggregate.param.as_ref().map(tree),
+                "grouping": labels,
+                "without": without,
+            })
+        }
+        ExprKind::Call(call) => json!({
+            "type": "call",
+            "func": function(call.function),
+            "args": call.args.iter().map(tree).collect::<Vec<_>>(),
+        }),
+        ExprKind::Vector(selector) => selection("vectorSelector", selector),
+        ExprKind::Matrix(matrix) => {
+            let mut tree = selection("matrixSelector", &matrix.selector);
+            tree["range"] = length(Some(&matrix.range));
+            tree["rangeExpr"] = arithmetic(Some(&matrix.range));
+            tree
+        }
+        ExprKind::Subquery(subquery) => json!({
+            "type": "subquery",
+            "expr": tree(&subquery.expr),
+            "range": length(Some(&subquery.range)),
+            "rangeExpr": arithmetic(Some(&subquery.range)),
+            "offset": length(subquery.offset.as_ref()),
+            "offsetExpr": arithmetic(subquery.offset.as_ref()),
+            "step": length(subquery.step.as_ref()),
+            "stepExpr": arithmetic(subquery.step.as_ref()),
+            "timestamp": timestamp(subquery.at),
+            "startOrEnd": start_or_end(subquery.at),
+        }),
+    }
+}
+
+fn selection(kind: &str, selector: &VectorSelector) -> Value {
+    json!({
+        "type": kind,
+        "name": selector.name.as_deref().unwrap_or_default(),
+        "offset": length(selector.offset.as_ref()),
+        "offsetExpr": arithmetic(selector.offset.as_ref()),
+        "matchers": selector.matchers.iter().map(matcher).collect::<Vec<_>>(),
+        "timestamp": timestamp(selector.at),
+        "startOrEnd": start_or_end(selector.at),
+        "anchored": selector.modifier == Some(RangeModifier::Anchored),
+        "smoothed": selector.modifier == Some(RangeModifier::Smoothed),
+    })
+}
+
+fn matcher(matcher: &Matcher) -> Value {
+    let op = match matcher.op() {
+        MatchOp::Equal => "=",
+        MatchOp::NotEqual => "!=",
+        MatchOp::Regex => "=~",
+        MatchOp::NotRegex => "!~",
+    };
+    json!({"name": matcher.name(), "value": matcher.value(), "type": op})
+}
+
+fn matching(matching: &VectorMatching) -> Value {
+    json!({
+        "card": match matching.cardinality {
+            MatchCardinality::OneToOne => "one-to-one",
+            MatchCardinality::ManyToOne => "many-to-one",
+            MatchCardinality::OneToMany => "one-to-many",
+            MatchCardinality::ManyToMany => "many-to-many",
+        },
+        "labels": matching.labels,
+        "on": matching.on,
+        "include": matching.include,
+        "fillValues": {"lhs": matching.fill.left, "rhs": matching.fill.right},
+    })
+}
+
+fn function(name: &str) -> Value {
+    let function = functions::lookup(name).expect("the parser knows every function of a tree");
+    json!({
+        "name": function.name,
+        "argTypes": function.args.iter().copied().map(type_name).collect::<Vec<_>>(),
+        "variadic": match function.variadic {
+            Variadic::No => 0,
+            Variadic::UpTo(more) => i64::try_from(more).unwrap_or(i64::MAX),
+            Variadic::Any => -1,
+        },
+        "returnType": type_name(function.returns),
+    })
+}
+
+fn type_name(value_type: ValueType) -> &'static str {
+    match value_type {
+        ValueType::Scalar => "scalar",
+        ValueType::String => "string",
+        ValueType::Vector => "vector",
+        ValueType::Matrix => "matrix",
+    }
+}
+
+fn timestamp(at: Option<AtModifier>) -> Option<i64> {
+    match at {
+        Some(AtModifier::At(ms)) => Some(ms),
+        Some(AtModifier::Start | AtModifier::End) | None => None,
+    }
+}
+
+fn start_or_end(at: Option<AtModifier>) -> Option<&'static str> {
+    match at {
+        Some(AtModifier::Start) => Some("start"),
+        Some(AtModifier::End) => Some("end"),
+        Some(AtModifier::At(_)) | None => None,
+    }
+}
+
+/// A length in milliseconds, 0 if it is not known before the query is evaluated.
+fn length(duration: Option<&DurationExpr>) -> Value {
+    match duration.map(|duration| &duration.op) {
+        Some(DurationOp::Literal { ms }) => json!(ms),
+        _ => json!(0),
+    }
+}
+
+/// A length that has to be computed.
+fn arithmetic(duration: Option<&DurationExpr>) -> Value {
+    match duration {
+        None | Some(DurationExpr { op: DurationOp::Literal { .. }, .. }) => Value::Null,
+        Some(duration) => operation(duration),
+    }
+}
+
+fn operation(duration: &DurationExpr) -> Value {
+    let node = |op: &str, left: Option<&DurationExpr>, right: Option<&DurationExpr>| {
+        json!({
+            "type": "durationExpr",
+            "op": op,
+            "lhs": left.map(operation),
+            "rhs": right.map(operation),
+            "wrapped": false,
+        })
+    };
+    let number = |value: f64, duration: bool| json!({"type": "numberLiteral", "val": format_float(value), "duration": duration});
+    match &duration.op {
+        DurationOp::Literal { ms } => number(*ms as f64 / 1000.0, true),
+        DurationOp::Number(value) => number(*value, false),
+        DurationOp::Step => node("step", None, None),
+        DurationOp::Range => node("range", None, None),
+        DurationOp::Unary(op, inner) => node(&op.to_string(), None, Some(inner)),
+        DurationOp::Binary(op, left, right) => node(&op.to_string(), Some(left), Some(right)),
+        DurationOp::MinOf(left, right) => node("min_of", Some(left), Some(right)),
+        DurationOp::MaxOf(left, right) => node("max_of", Some(left), Some(right)),
+        DurationOp::Paren(inner) => {
+            // A number has no place for the mark; it gets a sign.
+            let is_number = matches!(inner.op, DurationOp::Literal { .. } | DurationOp::Number(_));
+            let mut tree = if is_number { node("+", None, Some(inner)) } else { operation(inner) };
+            tree["wrapped"] = json!(true);
+            tree
+        }
+    }
+}
