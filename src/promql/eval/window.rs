@@ -7,12 +7,14 @@ use crate::model::{
     CounterReset, FloatHistogram, HistogramPoint, Point, Span, StartTimestamp, TimestampMs, is_stale,
 };
 use crate::promql::ast::RangeModifier;
+use crate::promql::options::Interrupt;
 use crate::promql::plan::{Range, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 use crate::storage::SeriesSamples;
 
 use super::annotations::Annotations;
+use super::error::too_many_samples;
 use super::matrix::{Cell, NewRow, Place, StepMatrix};
 use super::{Evaluator, fill_points, points_of};
 
@@ -169,6 +171,7 @@ impl Evaluator<'_> {
                 self.count_windows(range, steps, &fetched.samples);
                 let mut matrix = StepMatrix::of(&fetched.rows, steps.count);
                 let mut scratch = Vec::new();
+                let mut built = 0;
                 for SeriesSamples { place, points, histograms, start_timestamps } in fetched.samples.iter() {
                     let points = real_points(points, &mut scratch);
                     let row = Place(place);
@@ -183,6 +186,7 @@ impl Evaluator<'_> {
                             metric: fetched.labels(place).metric_name(),
                         };
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                        self.check_histograms(&matrix, &mut built)?;
                     }
                 }
                 Ok(matrix)
@@ -194,6 +198,7 @@ impl Evaluator<'_> {
                 self.count_subquery(counts, range, steps, grid, &inner);
                 let mut matrix = inner.like(steps.count);
                 let mut points = Vec::new();
+                let mut built = 0;
                 for (index, cells) in inner.each_cells().enumerate() {
                     let row = inner.name(index);
                     if cells.histograms.iter().any(Option::is_some) {
@@ -207,6 +212,7 @@ impl Evaluator<'_> {
                             metric: labels.metric_name(),
                         };
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                        self.check_histograms(&matrix, &mut built)?;
                         continue;
                     }
                     points.clear();
@@ -233,6 +239,7 @@ impl Evaluator<'_> {
         function.series(points);
         let ends = steps.seen_by(range.reference);
         let reach = range.length_ms.saturating_add(before);
+        let mut patience = Patience::new(&self.options.interrupt);
         matrix.push(row, |cells| {
             // The window is `points[from..to]`; both ends only move forwards.
             let (mut from, mut to) = (0, 0);
@@ -251,6 +258,9 @@ impl Evaluator<'_> {
                 while from < to && points[from].at <= first {
                     from += 1;
                 }
+                if !patience.lasts(to - from) {
+                    break;
+                }
                 if from < to {
                     let window = Window { points: &points[from..to], skipped: from, start, end, at, step };
                     if let Some(value) = function.window(window) {
@@ -259,7 +269,7 @@ impl Evaluator<'_> {
                 }
             }
         });
-        Ok(())
+        patience.outcome
     }
 
     /// [`slide`](Self::slide) for a series that has native histograms or start timestamps.
@@ -278,6 +288,7 @@ impl Evaluator<'_> {
         let lookback_ms = self.options.lookback_delta_ms;
         let mut remarks = Remarks { annotations: &mut self.annotations, metric, span: range.span };
         function.series(points);
+        let mut patience = Patience::new(&self.options.interrupt);
         matrix.push_mixed(row, |mut cells| {
             for (step, at) in steps.iter().enumerate() {
                 let end = range.reference.at(at);
@@ -289,12 +300,56 @@ impl Evaluator<'_> {
                 let from = histograms.partition_point(|point| point.at <= after);
                 let to = histograms.partition_point(|point| point.at <= until).max(from);
                 let window = MixedWindow { floats, histograms: &histograms[from..to], start_timestamps };
+                if !patience.lasts(window.floats.points.len() + window.histograms.len()) {
+                    break;
+                }
                 if !window.floats.points.is_empty() || !window.histograms.is_empty() {
                     cells.set(step, function.mixed(window, &mut remarks));
                 }
             }
         });
+        patience.outcome
+    }
+
+    /// Whether the histograms that functions have built are not too many, after each row of them. One
+    /// takes as much memory as many floats, and nothing was as large before.
+    fn check_histograms(&self, matrix: &StepMatrix, built: &mut usize) -> Result<(), EvalError> {
+        if let Some(last) = matrix.len().checked_sub(1) {
+            let histograms = matrix.cells_of(last).histograms.iter().flatten();
+            *built += histograms.map(|histogram| histogram.size_in_samples()).sum::<usize>();
+        }
+        if self.samples.saturating_add(*built) > self.options.max_samples {
+            return Err(too_many_samples());
+        }
         Ok(())
+    }
+}
+
+/// Asks from time to time whether to go on within one row, which may take minutes by itself: 11,000
+/// windows of millions of points.
+struct Patience<'o> {
+    interrupt: &'o Interrupt,
+    /// Points that were looked at since it was asked.
+    points: usize,
+    outcome: Result<(), EvalError>,
+}
+
+impl<'o> Patience<'o> {
+    /// How many points are looked at between two questions.
+    const POINTS: usize = 100_000;
+
+    fn new(interrupt: &'o Interrupt) -> Self {
+        Self { interrupt, points: 0, outcome: Ok(()) }
+    }
+
+    /// Whether to go on with a window of so many points.
+    fn lasts(&mut self, points: usize) -> bool {
+        self.points += points + 1;
+        if self.points >= Self::POINTS {
+            self.points = 0;
+            self.outcome = self.interrupt.check();
+        }
+        self.outcome.is_ok()
     }
 }
 
