@@ -102,7 +102,7 @@ fn labels(name: &str, pairs: &[(&str, String)]) -> Labels {
 }
 
 /// The same numbers in every run. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number
-/// generators" (2014), the generator SplitMix64.
+/// generators" (2014), the generator `SplitMix64`.
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

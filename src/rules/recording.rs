@@ -117,7 +117,7 @@ mod tests {
         };
         let float = InstantSample::float(Labels::from_pairs([("job", "a")]), 15, 1.0);
         let histogram = Some(Arc::new(FloatHistogram::empty(0, [].into())));
-        let native = InstantSample { labels: Labels::from_pairs([("job", "b")]), histogram, ..float.clone() };
+        let native = InstantSample { labels: Labels::from_pairs([("job", "b")]), histogram, ..float };
         let recorded = rule.samples(15, &[native.clone(), float]).expect("two series");
         let series: Vec<String> = recorded.series().map(ToString::to_string).collect();
         let expected = [r#"{__name__="job:up:sum", job="a"}"#, r#"{__name__="job:up:sum", job="b"}"#];
