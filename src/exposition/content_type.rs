@@ -56,10 +56,7 @@ impl Format {
 
 impl PageType {
     /// What a `Content-Type` header names, or `fallback` where it names nothing that is known.
-    pub fn of_content_type(
-        header: Option<&str>,
-        fallback: Option<Format>,
-    ) -> Result<Self, ContentTypeError> {
+    pub fn of_content_type(header: Option<&str>, fallback: Option<Format>) -> Result<Self, ContentTypeError> {
         let media_type = header.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if media_type.eq_ignore_ascii_case("application/vnd.google.protobuf") {
             return Ok(Self::Protobuf);
@@ -78,10 +75,15 @@ mod tests {
             let found = PageType::of_content_type(header, fallback).map_err(|error| error.to_string());
             assert_eq!(found, expected.map_err(str::to_owned), "{header:?}");
         };
-        let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+        let protobuf =
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
         check(Some(protobuf), None, Ok(PageType::Protobuf));
         check(Some("text/plain; version=0.0.4; charset=utf-8"), None, Ok(PageType::Text(Format::Text)));
-        check(Some("Application/OpenMetrics-Text; version=1.0.0"), None, Ok(PageType::Text(Format::OpenMetrics)));
+        check(
+            Some("Application/OpenMetrics-Text; version=1.0.0"),
+            None,
+            Ok(PageType::Text(Format::OpenMetrics)),
+        );
         check(Some("text/html"), Some(Format::Text), Ok(PageType::Text(Format::Text)));
         check(
             None,

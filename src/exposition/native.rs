@@ -328,7 +328,8 @@ fn check_bounds(bounds: &[f64], spans: &[BucketSpan], present: usize) -> Result<
         return Err(BucketFault::NegativeOffset { number: 1, offset: first.offset });
     }
     check_spans(spans, present)?;
-    let length = spans.iter().map(|span| u64::from(span.length) + u64::from(span.offset.unsigned_abs())).sum();
+    let length =
+        spans.iter().map(|span| u64::from(span.length) + u64::from(span.offset.unsigned_abs())).sum();
     if (bounds.len() as u64) + 1 < length {
         return Err(BucketFault::TooFewBounds { bounds: bounds.len(), length });
     }
@@ -391,12 +392,8 @@ mod tests {
         BucketSpan { offset, length }
     }
 
-    const WHOLE: RawCounts<'_> = RawCounts::Whole {
-        count: 12,
-        zero_count: 2,
-        positive_deltas: &[1, 1, -1, 0],
-        negative_deltas: &[5],
-    };
+    const WHOLE: RawCounts<'_> =
+        RawCounts::Whole { count: 12, zero_count: 2, positive_deltas: &[1, 1, -1, 0], negative_deltas: &[5] };
 
     const FLOAT: RawCounts<'_> =
         RawCounts::Float { count: 7.0, zero_count: 0.5, positive: &[1.5, 0.0, 2.0, 1.0], negative: &[2.0] };

@@ -444,7 +444,13 @@ mod tests {
     }
 
     fn family(name: &str, kind: i32, metrics: Vec<WireMetric>) -> WireFamily {
-        WireFamily { name: name.to_owned(), help: "what it is".to_owned(), kind, metrics, unit: "s".to_owned() }
+        WireFamily {
+            name: name.to_owned(),
+            help: "what it is".to_owned(),
+            kind,
+            metrics,
+            unit: "s".to_owned(),
+        }
     }
 
     fn native() -> WireHistogram {
@@ -489,11 +495,18 @@ mod tests {
         let summary = WireSummary {
             count: 3,
             sum: 4.0,
-            quantiles: vec![WireQuantile { quantile: 0.5, value: 1.0 }, WireQuantile { quantile: 1.0, value: 2.0 }],
+            quantiles: vec![
+                WireQuantile { quantile: 0.5, value: 1.0 },
+                WireQuantile { quantile: 1.0, value: 2.0 },
+            ],
         };
         let one = |metric| vec![metric];
         let families = [
-            family("c_total", 0, one(WireMetric { counter: value, timestamp_ms: 7, ..WireMetric::default() })),
+            family(
+                "c_total",
+                0,
+                one(WireMetric { counter: value, timestamp_ms: 7, ..WireMetric::default() }),
+            ),
             family(
                 "g",
                 1,
@@ -526,19 +539,20 @@ mod tests {
         let both: Vec<_> = classic[..8].iter().chain([&histogram]).chain(&classic[8..]).collect();
         assert_eq!(read(&page(&families), HistogramForms::Both).unwrap().iter().collect::<Vec<_>>(), both);
         let native = &both[..9];
-        assert_eq!(read(&page(&families), HistogramForms::Native).unwrap().iter().collect::<Vec<_>>(), native);
+        assert_eq!(
+            read(&page(&families), HistogramForms::Native).unwrap().iter().collect::<Vec<_>>(),
+            native
+        );
     }
 
     #[test]
     fn a_histogram_without_native_parts_is_classic() {
-        let classic = WireHistogram { zero_threshold: 0.0, zero_count: 0, positive_spans: vec![], ..native() };
+        let classic =
+            WireHistogram { zero_threshold: 0.0, zero_count: 0, positive_spans: vec![], ..native() };
         let of = |histogram| WireMetric { histogram: Some(histogram), ..WireMetric::default() };
         let lines = read(&page(&[family("h", 4, vec![of(classic)])]), HistogramForms::Native).unwrap();
         assert_eq!(lines.len(), 5);
-        let empty = WireHistogram {
-            positive_spans: vec![BucketSpan::default()],
-            ..WireHistogram::default()
-        };
+        let empty = WireHistogram { positive_spans: vec![BucketSpan::default()], ..WireHistogram::default() };
         let lines = read(&page(&[family("h", 4, vec![of(empty)])]), HistogramForms::Native).unwrap();
         assert_eq!(lines, [r#"{__name__="h"} {count:0, sum:0}"#]);
     }
@@ -555,8 +569,11 @@ mod tests {
         let page = page(&[family("h", 5, vec![metric])]);
         let family = families(&page).next().unwrap().unwrap();
         assert_eq!(family.name(), "h");
-        let expected =
-            Metadata { kind: MetricType::GaugeHistogram, help: "what it is".to_owned(), unit: "s".to_owned() };
+        let expected = Metadata {
+            kind: MetricType::GaugeHistogram,
+            help: "what it is".to_owned(),
+            unit: "s".to_owned(),
+        };
         assert_eq!(family.metadata(), &expected);
         let mut found = Vec::new();
         let take = |sample: ProtobufSample<'_>, _: &dyn Fn() -> Labels| {
@@ -575,7 +592,8 @@ mod tests {
             labels: pairs.iter().map(|(name, value)| label(name, value)).collect(),
             ..WireMetric::default()
         };
-        let metrics = vec![of(&[("a", "b"), ("c", "d")]), of(&[("a", "bcd")]), of(&[("a", "bc"), ("d", "")]), of(&[])];
+        let metrics =
+            vec![of(&[("a", "b"), ("c", "d")]), of(&[("a", "bcd")]), of(&[("a", "bc"), ("d", "")]), of(&[])];
         let page = page(&[family("g", 1, metrics), family("ga", 1, vec![of(&[])])]);
         let mut keys = std::collections::BTreeSet::new();
         for family in families(&page) {

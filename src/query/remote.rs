@@ -12,8 +12,8 @@ use url::Url;
 use crate::model::{HistogramPoint, Labels, Point, Series, TimestampMs, parse_float};
 use crate::promql::{Annotation, AnnotationKind, EvalError, EvalRange, Expr, InstantSample, Output, Value};
 
-use super::{Answer, QueryOptions, QuerySource, Timings};
 use super::remote_histogram::WireHistogram;
+use super::{Answer, QueryOptions, QuerySource, Timings};
 
 /// How large an answer may be: what does not fit would not fit into memory as a result either.
 const MAX_ANSWER_BYTES: usize = 256 << 20;

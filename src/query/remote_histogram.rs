@@ -83,7 +83,8 @@ fn custom(buckets: &[Bucket]) -> Option<FloatHistogram> {
     let bounds = buckets.iter().flat_map(|bucket| [bucket.lower, bucket.upper]);
     let mut bounds: Vec<f64> = bounds.filter(|bound| bound.is_finite()).collect();
     bounds.dedup();
-    let index = |bucket: &Bucket| (bounds.partition_point(|bound| *bound < bucket.upper) as i32, bucket.count);
+    let index =
+        |bucket: &Bucket| (bounds.partition_point(|bound| *bound < bucket.upper) as i32, bucket.count);
     let positive: Vec<_> = buckets.iter().map(index).collect();
     let histogram = FloatHistogram::empty(CUSTOM_BUCKETS_SCHEMA, bounds.into()).with_buckets(positive, []);
     Some(histogram).filter(|histogram| has_buckets(histogram, buckets))

@@ -34,8 +34,7 @@ pub(super) async fn fetch(client: &Client, config: &Config, target: &Target) -> 
 }
 
 async fn fetch_unhurried(client: &Client, config: &Config, target: &Target) -> Result<Fetched, ScrapeError> {
-    let accept =
-        if config.scrape_native_histograms { exposition::ACCEPT_NATIVE } else { exposition::ACCEPT };
+    let accept = if config.scrape_native_histograms { exposition::ACCEPT_NATIVE } else { exposition::ACCEPT };
     let mut request = client
         .get(target.url.clone())
         .header(ACCEPT, accept)

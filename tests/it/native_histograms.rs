@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use valmis::clock::{Clock as _, SystemClock};
 use valmis::exposition::remote_write;
 use valmis::model::{
-    CUSTOM_BUCKETS_SCHEMA, CounterReset, FloatHistogram, HistogramSample, Labels, Sample, TimestampMs, stale_nan,
+    CUSTOM_BUCKETS_SCHEMA, CounterReset, FloatHistogram, HistogramSample, Labels, Sample, TimestampMs,
+    stale_nan,
 };
 
 use crate::real::prometheus::Prometheus;
@@ -97,7 +98,8 @@ fn body(end: TimestampMs) -> Vec<u8> {
         at: at(10),
         histogram: Arc::new(histogram(&[(1, 3.0)], &[], 0.0)),
     };
-    let marker = HistogramSample { at: at(20), histogram: Arc::new(FloatHistogram::stale()), ..ended.clone() };
+    let marker =
+        HistogramSample { at: at(20), histogram: Arc::new(FloatHistogram::stale()), ..ended.clone() };
     histograms.extend([ended, marker]);
     // First floats, then histograms, in one series.
     let mut samples: Vec<_> = (0..20).map(|n| Sample::new(labels("mixed", "a"), at(n), n as f64)).collect();
@@ -114,7 +116,8 @@ fn body(end: TimestampMs) -> Vec<u8> {
 
 async fn send(address: std::net::SocketAddr, body: Vec<u8>) {
     let request = http().post(format!("http://{address}/api/v1/write")).body(body);
-    let request = request.header("content-type", "application/x-protobuf").header("content-encoding", "snappy");
+    let request =
+        request.header("content-type", "application/x-protobuf").header("content-encoding", "snappy");
     let answer = request.send().await.unwrap();
     let status = answer.status();
     assert_eq!(status, StatusCode::NO_CONTENT, "{}", answer.text().await.unwrap());
@@ -245,7 +248,8 @@ async fn prometheus_writes_its_histograms(message: &str) {
     let until = eventually("histograms in valmis", async || {
         let now = ask(valmis.address, "query", &[("query", latest.to_owned())]).await;
         let at = now["result"][0]["value"][1].as_str().and_then(|at| at.parse::<f64>().ok());
-        let first = ask(valmis.address, "query", &[("query", format!("count_over_time({}[1m])", OWN[0]))]).await;
+        let first =
+            ask(valmis.address, "query", &[("query", format!("count_over_time({}[1m])", OWN[0]))]).await;
         let count = first["result"][0]["value"][1].as_str().and_then(|count| count.parse::<f64>().ok());
         at.filter(|_| count >= Some(6.0)).ok_or_else(|| format!("{now}\n{first}\n{}", reference.log()))
     })
@@ -257,7 +261,8 @@ async fn prometheus_writes_its_histograms(message: &str) {
         assert!(alike(&found, &expected), "{query}\n expected {expected}\n found    {found}");
         assert_ne!(expected["result"], json!([]), "{query}");
     }
-    let failed = "prometheus_remote_storage_histograms_failed_total + prometheus_remote_storage_samples_failed_total";
+    let failed =
+        "prometheus_remote_storage_histograms_failed_total + prometheus_remote_storage_samples_failed_total";
     assert_eq!(reference.value(failed).await, Some(0.0), "{}", reference.log());
     let log = reference.log();
     let complaint = log.lines().find(|line| line.contains("level=ERROR") && line.contains("remote"));
@@ -294,7 +299,8 @@ async fn native_histograms_are_scraped_from_prometheus() {
         result.map(|one| one["metric"]["job"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
     eventually("two scrapes of each kind", async || {
-        let query = format!("sum by (job) (count_over_time(up{{job!=\"valmis\"}}[1m])) > 2 and on () {own}_count");
+        let query =
+            format!("sum by (job) (count_over_time(up{{job!=\"valmis\"}}[1m])) > 2 and on () {own}_count");
         let seen = jobs(&query).await;
         if seen.len() == 3 { Ok(()) } else { Err(format!("{seen:?}\n{}", valmis.log())) }
     })
@@ -303,8 +309,62 @@ async fn native_histograms_are_scraped_from_prometheus() {
     assert_eq!(jobs(&format!("count by (job) ({own}_bucket)")).await, ["both", "plain"]);
     let same = format!("histogram_count({own}{{job=\"both\"}}) == ignoring (le) {own}_bucket{{le=\"+Inf\"}}");
     assert!(!jobs(&same).await.is_empty());
-    let rate = format!("histogram_quantile(0.5, rate({own}{{handler=\"/metrics\", job=\"native\"}}[10s])) > 0");
+    let rate =
+        format!("histogram_quantile(0.5, rate({own}{{handler=\"/metrics\", job=\"native\"}}[10s])) > 0");
     assert_eq!(jobs(&rate).await, ["native"]);
-    let fewer = "scrape_samples_scraped{job=\"native\"} < ignoring (job) scrape_samples_scraped{job=\"plain\"}";
+    let fewer =
+        "scrape_samples_scraped{job=\"native\"} < ignoring (job) scrape_samples_scraped{job=\"plain\"}";
     assert_eq!(jobs(fewer).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_receiver_says_what_it_stored_and_what_is_wrong() {
+    let _turn = turn().await;
+    let valmis = valmis("").await;
+    let post = async |headers: &[(&str, &str)], body: Vec<u8>| {
+        let mut request = http().post(format!("http://{}/api/v1/write", valmis.address)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let written = |kind: &str| {
+            let header = answer.headers().get(format!("x-prometheus-remote-write-{kind}-written"))?;
+            Some(header.to_str().unwrap().to_owned())
+        };
+        let written = ["samples", "histograms", "exemplars"].map(written);
+        (answer.status(), written, answer.text().await.unwrap())
+    };
+    let unknown = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request")];
+    let (status, _, text) = post(&unknown, Vec::new()).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{text}");
+    let (status, ..) = post(&[("content-encoding", "zstd")], Vec::new()).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+
+    // A request without series, compressed: one byte that says that there is nothing.
+    let second = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")];
+    let zero = Some("0".to_owned());
+    let (status, written, text) = post(&second, vec![0]).await;
+    assert_eq!((status, text.as_str()), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(written, [zero.clone(), zero.clone(), zero]);
+
+    let now = SystemClock.now();
+    let sample = |at, histogram| HistogramSample {
+        labels: Labels::from_pairs([("__name__", "h")]),
+        at,
+        histogram: Arc::new(histogram),
+    };
+    let mut unknown_schema = histogram(&[(1, 2.5)], &[], 0.0);
+    unknown_schema.schema = 99;
+    let sound = || histogram(&[(1, 2.0)], &[], 0.0);
+    let batch = [sample(now, sound()), sample(now + 1, unknown_schema), sample(now - 1, sound())];
+    let (status, written, text) = post(&[], remote_write::encode_with_histograms(&[], &batch)).await;
+    assert_eq!((status, written), (StatusCode::BAD_REQUEST, [None, None, None]));
+    assert_eq!(
+        text,
+        "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for \
+         custom buckets, got schema 99 for series {__name__=\"h\"}\n\
+         out of order sample (series {__name__=\"h\"}; 1 native histograms were refused)\n"
+    );
+    let stored = ask(valmis.address, "query", &[("query", "count_over_time(h[1m])".to_owned())]).await;
+    assert_eq!(stored["result"][0]["value"][1], "1");
 }

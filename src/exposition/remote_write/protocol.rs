@@ -98,7 +98,9 @@ mod tests {
         check(
             Some("application/json"),
             None,
-            Err("expected application/x-protobuf as the first (media) part, got application/json content-type"),
+            Err(
+                "expected application/x-protobuf as the first (media) part, got application/json content-type",
+            ),
         );
         check(
             Some("application/x-protobuf;proto=x"),

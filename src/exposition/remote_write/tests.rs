@@ -91,7 +91,8 @@ fn what_is_no_request_is_refused() {
 #[test]
 fn histograms_read_back_as_written() {
     let labels = Labels::from_pairs([("__name__", "h")]);
-    let sample = |at, histogram| HistogramSample { labels: labels.clone(), at, histogram: Arc::new(histogram) };
+    let sample =
+        |at, histogram| HistogramSample { labels: labels.clone(), at, histogram: Arc::new(histogram) };
     let mut exponential = FloatHistogram::empty(3, [].into())
         .with_buckets([(-7, 1.5), (-6, 2.0), (4, 1.0)], [(2, 0.5)])
         .with_counter_reset(CounterReset::Gauge);
@@ -132,7 +133,11 @@ fn the_second_version_names_its_labels_by_number() {
     assert_eq!(decoded.samples, [Sample::new(labels.clone(), 5, 1.0)]);
     assert_eq!(decoded.histograms.len(), 1);
     assert_eq!(
-        (&decoded.histograms[0].labels, decoded.histograms[0].at, decoded.histograms[0].histogram.to_string()),
+        (
+            &decoded.histograms[0].labels,
+            decoded.histograms[0].at,
+            decoded.histograms[0].histogram.to_string()
+        ),
         (&labels, 6, "{count:3, sum:4.5, (1,2]:1, (2,4]:2}".to_owned())
     );
     let faults: Vec<_> = decoded.faults.iter().map(ToString::to_string).collect();

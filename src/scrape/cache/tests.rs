@@ -225,7 +225,8 @@ fn native_page(count: u8) -> Vec<u8> {
     let bucket = message(3, &[&[1 << 3, count, 2 << 3 | 1][..], &1.0_f64.to_le_bytes()].concat());
     let span = message(12, &[1 << 3, 2, 2 << 3, 1]);
     let histogram = [&[1 << 3, count][..], &sum, &bucket, &span, &message(13, &[count * 2])].concat();
-    let metric = [message(1, &[message(1, b"a"), message(2, b"b")].concat()), message(7, &histogram)].concat();
+    let metric =
+        [message(1, &[message(1, b"a"), message(2, b"b")].concat()), message(7, &histogram)].concat();
     let family = [message(1, b"h"), vec![3 << 3, 4], message(4, &metric)].concat();
     let value = [&[1 << 3 | 1][..], &2.5_f64.to_le_bytes()].concat();
     let gauge = [message(1, b"g"), vec![3 << 3, 1], message(4, &message(2, &value))].concat();

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn whole_numbers_are_those_whose_sums_are_exact() {
         let check = |numbers: &[f64], expected| {
-            assert_eq!(are_whole(numbers.iter().copied()), expected, "{numbers:?}")
+            assert_eq!(are_whole(numbers.iter().copied()), expected, "{numbers:?}");
         };
         check(&[], true);
         check(&[0.0, 3.0, -2.0], true);
