@@ -1,4 +1,5 @@
-//! The store under the load of 100,000 series: append, memory, select, replay.
+//! The store under the load of 100,000 series: append, memory, select, replay; and a hundredth of native
+//! histograms.
 //!
 //! One run builds one store and measures it from several sides, which a harness that repeats small
 //! functions does not fit: `cargo bench --bench tsdb -- [--wal] [series] [samples per
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use valmis::clock::SystemClock;
-use valmis::model::{Labels, MatchOp, Matcher, Sample};
-use valmis::storage::{Appender as _, Queryable as _, RefSample, SelectHints, SeriesRef};
+use valmis::model::{FloatHistogram, Labels, MatchOp, Matcher, Sample};
+use valmis::storage::{Appender as _, Queryable as _, RefHistogram, RefSample, SelectHints, SeriesRef};
 use valmis::tsdb::{Config, Tsdb};
 
 /// How many series one target has.
@@ -30,6 +31,7 @@ fn main() {
     let with_log = std::env::args().any(|argument| argument == "--wal");
     let folder = with_log.then(|| tempfile::tempdir().expect("a temporary folder"));
     run(series, samples, folder.as_ref().map(TempDir::path));
+    histograms(series / 100, samples);
 }
 
 fn run(series: usize, samples: usize, path: Option<&Path>) {
@@ -87,6 +89,70 @@ fn run(series: usize, samples: usize, path: Option<&Path>) {
     if path.is_some() {
         replay(tsdb, &config, stats.wal_bytes);
     }
+}
+
+/// Native histograms of request durations, of a service without requests, a quiet one and a busy one.
+fn histograms(series: usize, samples: usize) {
+    let config =
+        Config { retention: Duration::MAX, max_memory: 8 << 30, ..Config::new(Arc::new(SystemClock)) };
+    let (tsdb, _) = Tsdb::open(config).expect("the store opens");
+    println!("{series} series of native histograms, {samples} samples each");
+    for (kind, per_interval) in [("idle", 0.02), ("quiet", 30.0), ("busy", 15_000.0)] {
+        let references: Vec<SeriesRef> = (0..series)
+            .map(|number| labels(number).builder().set("kind", kind).build())
+            .map(|labels| tsdb.reference(&labels).expect("there is room"))
+            .collect();
+        let mut random = Value::new(kind.len());
+        let mut counts = vec![[0.0_f64; 40]; series];
+        let (before, mut appending) = (tsdb.stats(), Duration::ZERO);
+        for round in 0..samples {
+            let at = START + round as i64 * INTERVAL_MS;
+            let batch: Vec<_> = references
+                .iter()
+                .zip(&mut counts)
+                .map(|(series, counts)| RefHistogram {
+                    series: *series,
+                    at,
+                    histogram: observe(counts, per_interval, &mut random),
+                })
+                .collect();
+            let started = time_on_core();
+            assert!(tsdb.append_histograms(&batch).is_empty(), "every histogram is accepted");
+            appending += time_on_core().saturating_sub(started);
+        }
+        let (after, total) = (tsdb.stats(), (series * samples) as f64);
+        report(
+            &format!("append {kind} ones, in time on the core"),
+            series * samples,
+            appending,
+            "histograms",
+        );
+        let bytes = after.memory_bytes.saturating_sub(before.memory_bytes) as f64 / total;
+        let chunks = (after.chunks - before.chunks) as f64 / series as f64;
+        println!("  memory of {kind} ones: accounted {bytes:.1} B/histogram, {chunks:.1} chunks per series");
+        let matchers = [Matcher::new(MatchOp::Equal, "kind", kind).expect("a valid matcher")];
+        let hints = SelectHints::between(0, i64::MAX);
+        let started = time_on_core();
+        let found = tsdb.select(&matchers, &hints).now_or_never().expect("at once").expect("no error");
+        assert_eq!(found.len(), series);
+        report(&format!("select {kind} ones"), series * samples, time_on_core().saturating_sub(started), "histograms");
+    }
+}
+
+/// The histogram after another interval: durations lie around a bucket, ever fewer of them further away.
+fn observe(counts: &mut [f64; 40], per_interval: f64, random: &mut Value) -> Arc<FloatHistogram> {
+    for (place, count) in counts.iter_mut().enumerate() {
+        let distance = (place as f64 - 15.0) / 5.0;
+        let expected = per_interval / 12.5 * (-distance * distance / 2.0).exp();
+        let noise = f64::from((random.random() & 0xffff) as u32) / 65_536.0;
+        *count += (expected + (noise - 0.5) * 3.5 * expected.sqrt() + noise).floor().max(0.0);
+    }
+    let buckets = (-20..).zip(&*counts).map(|(index, count)| (index, *count));
+    let mut histogram = FloatHistogram::empty(3, [].into()).with_buckets(buckets, []);
+    histogram.zero_threshold = 2.0_f64.powi(-128);
+    histogram.count = counts.iter().sum();
+    histogram.sum = (-10..).zip(&*counts).map(|(place, count)| count * 1.09_f64.powi(place)).sum();
+    Arc::new(histogram)
 }
 
 /// One more sample per series, found by its labels.
@@ -216,11 +282,15 @@ impl Value {
         Self { kind: number % 10, current: (seed >> 44) as f64, seed }
     }
 
-    fn next(&mut self) -> f64 {
+    fn random(&mut self) -> u64 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
-        let random = self.seed >> 40;
+        self.seed >> 40
+    }
+
+    fn next(&mut self) -> f64 {
+        let random = self.random();
         match self.kind {
             0..=2 => {}
             // A busy counter, and one that something happens to now and then.

@@ -117,7 +117,8 @@ mod tests {
         };
         let float = InstantSample::float(Labels::from_pairs([("job", "a")]), 15, 1.0);
         let histogram = Some(Arc::new(FloatHistogram::empty(0, [].into())));
-        let native = InstantSample { labels: Labels::from_pairs([("job", "b")]), histogram, ..float };
+        let native =
+            InstantSample { histogram, ..InstantSample::float(Labels::from_pairs([("job", "b")]), 15, 0.0) };
         let recorded = rule.samples(15, &[native.clone(), float]).expect("two series");
         let series: Vec<String> = recorded.series().map(ToString::to_string).collect();
         let expected = [r#"{__name__="job:up:sum", job="a"}"#, r#"{__name__="job:up:sum", job="b"}"#];
@@ -125,7 +126,7 @@ mod tests {
         let storage = MemoryStorage::new();
         assert_eq!(recorded.store(&storage), []);
         assert_eq!(storage.dump()[1].histograms[0].at, 10);
-        let other = rule.samples(14, &[native.clone()]).expect("one series");
+        let other = rule.samples(14, std::slice::from_ref(&native)).expect("one series");
         assert_eq!(other.store(&storage), [(0, AppendError::OutOfOrder)]);
         let twice = rule.samples(15, &[native.clone(), native]);
         assert!(matches!(twice, Err(RuleError::DuplicateSeries)), "{twice:?}");

@@ -316,3 +316,55 @@ async fn native_histograms_are_scraped_from_prometheus() {
         "scrape_samples_scraped{job=\"native\"} < ignoring (job) scrape_samples_scraped{job=\"plain\"}";
     assert_eq!(jobs(fewer).await.len(), 1);
 }
+
+#[tokio::test]
+async fn the_receiver_says_what_it_stored_and_what_is_wrong() {
+    let _turn = turn().await;
+    let valmis = valmis("").await;
+    let post = async |headers: &[(&str, &str)], body: Vec<u8>| {
+        let mut request = http().post(format!("http://{}/api/v1/write", valmis.address)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let written = |kind: &str| {
+            let header = answer.headers().get(format!("x-prometheus-remote-write-{kind}-written"))?;
+            Some(header.to_str().unwrap().to_owned())
+        };
+        let written = ["samples", "histograms", "exemplars"].map(written);
+        (answer.status(), written, answer.text().await.unwrap())
+    };
+    let unknown = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request")];
+    let (status, _, text) = post(&unknown, Vec::new()).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{text}");
+    let (status, ..) = post(&[("content-encoding", "zstd")], Vec::new()).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+
+    // A request without series, compressed: one byte that says that there is nothing.
+    let second = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")];
+    let zero = Some("0".to_owned());
+    let (status, written, text) = post(&second, vec![0]).await;
+    assert_eq!((status, text.as_str()), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(written, [zero.clone(), zero.clone(), zero]);
+
+    let now = SystemClock.now();
+    let sample = |at, histogram| HistogramSample {
+        labels: Labels::from_pairs([("__name__", "h")]),
+        at,
+        histogram: Arc::new(histogram),
+    };
+    let mut unknown_schema = histogram(&[(1, 2.5)], &[], 0.0);
+    unknown_schema.schema = 99;
+    let sound = || histogram(&[(1, 2.0)], &[], 0.0);
+    let batch = [sample(now, sound()), sample(now + 1, unknown_schema), sample(now - 1, sound())];
+    let (status, written, text) = post(&[], remote_write::encode_with_histograms(&[], &batch)).await;
+    assert_eq!((status, written), (StatusCode::BAD_REQUEST, [None, None, None]));
+    assert_eq!(
+        text,
+        "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for \
+         custom buckets, got schema 99 for series {__name__=\"h\"}\n\
+         out of order sample (series {__name__=\"h\"}; 1 native histograms were refused)\n"
+    );
+    let stored = ask(valmis.address, "query", &[("query", "count_over_time(h[1m])".to_owned())]).await;
+    assert_eq!(stored["result"][0]["value"][1], "1");
+}

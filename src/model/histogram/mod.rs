@@ -268,6 +268,7 @@ fn populated(mut buckets: Vec<(i32, f64)>) -> Vec<(i32, f64)> {
 /// these, the greatest first: that yields the table which Prometheus has, digit by digit. Its square root of
 /// two is one digit less than the nearest float.
 /// Source: Prometheus `model/histogram/generic.go`, `exponentialBounds`.
+#[expect(clippy::approx_constant, reason = "the constant is the nearest float")]
 const ROOTS_OF_TWO: [f64; 8] = [
     1.414_213_562_373_095,
     1.189_207_115_002_721,

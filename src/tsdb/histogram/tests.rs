@@ -6,6 +6,7 @@ use super::chunk::OpenHistogramChunk;
 use super::*;
 use crate::model::{CUSTOM_BUCKETS_SCHEMA, CounterReset, FloatHistogram, HistogramPoint};
 use crate::storage::SelectHints;
+use crate::tsdb::chunk::Chunk;
 use crate::tsdb::closed::{Decode, Encoded, Growing};
 use crate::tsdb::series::{AppendRules, Tally};
 
@@ -128,7 +129,7 @@ fn chunks_are_cut_by_size_by_number_and_by_time() {
         );
     }
     let (data, _) = filled((0..250).map(|_| histogram(&[], 0.0)));
-    assert_eq!(data.closed().iter().map(super::super::chunk::Chunk::count).collect::<Vec<_>>(), [120, 120]);
+    assert_eq!(data.closed().iter().map(Chunk::count).collect::<Vec<_>>(), [120, 120]);
     let (mut data, mut tally) = filled([histogram(&[], 0.0)]);
     let late = HistogramPoint { at: 90_000_000, histogram: Arc::new(histogram(&[], 0.0)) };
     data.push(late, false, &RULES, &mut tally);
