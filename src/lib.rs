@@ -32,6 +32,7 @@ pub mod query;
 pub mod readiness;
 pub mod rulefmt;
 pub mod rules;
+pub mod ruletest;
 pub mod scrape;
 pub mod state;
 

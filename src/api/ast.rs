@@ -190,3 +190,40 @@ fn operation(duration: &DurationExpr) -> Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::{Features, parse_with};
+
+    /// What the comparison with a real Prometheus cannot show, as its version is too old.
+    #[test]
+    fn computed_durations_are_trees_too() {
+        let check = |query: &str, place: &str, expected: Value| {
+            let expr = parse_with(query, Features::ALL).expect("a valid query");
+            assert_eq!(tree(&expr)[place], expected, "{query}");
+        };
+        let number = |value: &str, duration: bool| json!({"type": "numberLiteral", "val": value, "duration": duration});
+        let node = |op: &str, lhs: Value, rhs: Value, wrapped: bool| json!({"type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped});
+        check("x[5m]", "rangeExpr", Value::Null);
+        check("x[5m]", "range", json!(300_000));
+        check("x[5m*2]", "range", json!(0));
+        check("x[5m*2]", "rangeExpr", node("*", number("300", true), number("2", false), false));
+        check("x[step()]", "rangeExpr", node("step", Value::Null, Value::Null, false));
+        check("x[max_of(range(), 5s)]", "rangeExpr", {
+            let range = node("range", Value::Null, Value::Null, false);
+            node("max_of", range, number("5", true), false)
+        });
+        check("x offset (5)", "offsetExpr", node("+", Value::Null, number("5", false), true));
+        check("x offset -(1s + 2s)", "offsetExpr", {
+            let sum = node("+", number("1", true), number("2", true), true);
+            node("-", Value::Null, sum, false)
+        });
+        check("x[1h:(5m)]", "stepExpr", node("+", Value::Null, number("300", true), true));
+        check("x[5m] smoothed", "smoothed", json!(true));
+        check("x anchored", "anchored", json!(true));
+        let filled = json!({"lhs": 1.5, "rhs": null});
+        let expr = parse_with("x + fill_left(1.5) y", Features::ALL).expect("a valid query");
+        assert_eq!(tree(&expr)["matching"]["fillValues"], filled);
+    }
+}

@@ -86,8 +86,8 @@ impl IntoResponse for ApiError {
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // nginx's code for a client that closed the connection, which Prometheus uses too.
             ErrorType::Canceled => StatusCode::from_u16(499).expect("a number below 1000 is a status"),
-            ErrorType::Timeout | ErrorType::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorType::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorType::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::Internal | ErrorType::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorType::NotFound => StatusCode::NOT_FOUND,
         };
         let kind = serde_json::to_string(&self.kind).expect("a name is always JSON");

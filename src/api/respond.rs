@@ -74,6 +74,7 @@ pub(crate) fn query_json(query: &str, output: &Output, extras: Extras) -> String
         Value::Scalar { at, value } => {
             text.push_str(r#"scalar","result":["#);
             push_single_time(&mut text, *at);
+            // A scalar has no exponent, other than the values of series.
             write!(text, r#","{}"]"#, format_float(*value)).expect("writing to a String cannot fail");
         }
         Value::String { at, value } => {

@@ -117,6 +117,12 @@ impl Labels {
         self.0.hash
     }
 
+    /// The sizes of the blocks of memory that the set and its clones share, in bytes.
+    pub fn heap_blocks(&self) -> [usize; 3] {
+        let counters = 2 * size_of::<usize>();
+        [counters + size_of::<Packed>(), self.0.text.len(), size_of_val(&*self.0.ends)]
+    }
+
     /// The same set without the metric name.
     #[must_use]
     pub fn without_metric_name(&self) -> Self {

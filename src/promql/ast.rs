@@ -128,7 +128,7 @@ pub enum MatchCardinality {
 }
 
 /// How the samples of two instant vectors are paired.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VectorMatching {
     /// How many with how many.
     pub cardinality: MatchCardinality,

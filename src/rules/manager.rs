@@ -20,7 +20,7 @@ use crate::state::{Changes, RuleKey, StoredRule};
 
 /// How old stored states may be at the start. Until then the state of a rule that is not configured is
 /// kept, for its file may come back; and whatever is older says nothing about the present.
-const ORPHAN_RETENTION_MS: i64 = 24 * 3_600_000;
+pub(super) const ORPHAN_RETENTION_MS: i64 = 24 * 3_600_000;
 
 /// What others see of the groups: a handle that is cheap to clone.
 #[derive(Debug, Clone, Default)]

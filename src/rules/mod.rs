@@ -16,6 +16,7 @@ mod metrics;
 mod recording;
 mod rule;
 mod snapshot;
+mod stepped;
 
 pub use active::{ActiveAlert, ActiveAlerts};
 pub use alert::{Alert, AlertSink};
@@ -24,8 +25,9 @@ pub use config::Config;
 pub use error::RuleError;
 pub use group::Services;
 pub use manager::{Groups, Manager};
-pub use recording::RecordingRule;
+pub use recording::{Recorded, RecordingRule};
 pub use snapshot::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleInfo, RuleSnapshot};
+pub use stepped::{SteppedGroup, SteppedRule};
 
 #[cfg(test)]
 mod tests;

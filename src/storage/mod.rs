@@ -4,6 +4,7 @@
 //! alone.
 
 mod memory;
+mod selection;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::model::{FloatHistogram, HistogramSample, Labels, Matcher, Sample, Series, TimestampMs};
 
 pub use memory::MemoryStorage;
+pub use selection::{Lifetime, Samples, SamplesMut, SeriesSamples, SeriesSet};
 
 /// What a reader is going to do with the samples it selects; an implementation may use it to return
 /// less, never to return other samples within `start..=end`.
@@ -52,13 +54,34 @@ pub enum SelectError {
 
 /// Reads samples.
 pub trait Queryable: Send + Sync {
+    /// The series that satisfy all matchers. A set that was found before for the same matchers, here, is
+    /// given back for as long as it is complete; the same set means the same series in the same order.
+    fn resolve<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        lifetime: Lifetime,
+    ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>>;
+
+    /// The samples of the series within the hinted range (staleness markers included). A series that is
+    /// gone since has none.
+    fn read<'a>(
+        &'a self,
+        set: &'a Arc<SeriesSet>,
+        hints: &'a SelectHints,
+    ) -> BoxFuture<'a, Result<Samples, SelectError>>;
+
     /// The series that satisfy all matchers and have points within the hinted range, with those points
     /// (staleness markers included), ordered by labels.
     fn select<'a>(
         &'a self,
         matchers: &'a [Matcher],
         hints: &'a SelectHints,
-    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>>;
+    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+        Box::pin(async move {
+            let set = self.resolve(matchers, Lifetime::Once(hints.start, hints.end)).await?;
+            Ok(self.read(&set, hints).await?.to_series(&set))
+        })
+    }
 
     /// The label sets of the series that satisfy all matchers and may have points between `start` and
     /// `end` (inclusive), ordered.

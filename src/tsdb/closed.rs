@@ -151,7 +151,7 @@ impl<P> Encoded<P> {
         self.chunks.push(EncodedChunk { start, count, words_end: self.words.len() });
     }
 
-    /// Replaces `points` by those within the hinted range.
+    /// Appends those within the hinted range to `points`.
     #[inline]
     pub(super) fn decode<'s, D: Decode<'s, P>>(
         &'s self,
@@ -161,7 +161,7 @@ impl<P> Encoded<P> {
     where
         P: Clone,
     {
-        points.clear();
+        let before = points.len();
         if let Some(newest) = &self.newest {
             points.push(newest.clone());
             return Ok(());
@@ -186,8 +186,8 @@ impl<P> Encoded<P> {
                 return Err(CorruptChunk { start: chunk.start });
             }
         }
-        if hints.newest_only && points.len() > 1 {
-            points.drain(..points.len() - 1);
+        if hints.newest_only && points.len() > before + 1 {
+            points.drain(before..points.len() - 1);
         }
         Ok(())
     }

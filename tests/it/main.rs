@@ -1,5 +1,6 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod api;
 mod artifacts;
 mod certificate_files;
 mod cli;
@@ -16,9 +17,11 @@ mod isolation;
 mod lifecycle;
 mod paging;
 mod postgres;
+mod prepared;
 mod promqltest;
 mod readiness;
 mod real;
+mod rule_tests;
 mod scraped;
 mod servers;
 mod tidy;

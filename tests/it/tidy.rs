@@ -31,6 +31,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lint", &["model", "diag", "yaml", "promql", "template", "rulefmt"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
+    (
+        "ruletest",
+        &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
+    ),
     ("notifier", &["model", "client", "clock", "relabel", "rules", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),

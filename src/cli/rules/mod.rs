@@ -2,6 +2,7 @@
 
 mod check;
 mod export;
+mod test;
 
 use anyhow::Result;
 
@@ -12,11 +13,13 @@ use super::{Exit, Output};
 pub(super) enum Rules {
     Check(check::Check),
     Export(export::Export),
+    Test(test::Test),
 }
 
 pub(super) fn run(command: &Rules, out: &mut Output) -> Result<Exit> {
     match command {
         Rules::Check(args) => check::run(args, out),
         Rules::Export(args) => export::run(args, out),
+        Rules::Test(args) => test::run(args, out),
     }
 }

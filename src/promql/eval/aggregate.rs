@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::model::{Labels, Span, format_float, quote};
+use crate::model::{Span, format_float, quote};
 use crate::promql::ast::{AggregateExpr, AggregateOp, Grouping};
 use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::{Kind, Node};
@@ -13,8 +13,8 @@ use crate::promql::value::EvalError;
 use super::Evaluator;
 use super::annotations::Annotations;
 use super::error::failure;
-use super::grouping::{Groups, LabelKey, Members};
-use super::matrix::{Cell, Cells, Row, StepMatrix, absent, is_present};
+use super::grouping::{Groups, LabelKey};
+use super::matrix::{Cell, Cells, GroupedRows, Place, Row, StepMatrix, absent, is_present};
 use super::native::HistogramAggregate;
 
 impl Evaluator<'_> {
@@ -41,10 +41,8 @@ impl Evaluator<'_> {
             }
             input.drop_histograms();
         }
-        let mut groups = Groups::new(key(&expr.grouping));
-        let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
-        let members = Members::new(&group_of, groups.len());
-        let grouped = Grouped { input: &input, members: &members, labels: &groups.labels() };
+        let rows = input.grouped(&key(&expr.grouping));
+        let grouped = Grouped { input: &input, rows: &rows };
         Ok(match expr.op {
             AggregateOp::Sum if input.has_histograms() => {
                 grouped.fold_mixed::<Sum>(false, &mut self.annotations, input_span)
@@ -69,7 +67,7 @@ impl Evaluator<'_> {
                 grouped.quantiles(&numbers)
             }
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                self.select_samples(expr.op, &numbers, span, param_span, &input, &members)?
+                self.select_samples(expr.op, &numbers, span, param_span, &input, rows.members())?
             }
             AggregateOp::CountValues => return Err(failure("count_values has no number as its parameter")),
         })
@@ -196,11 +194,10 @@ fn key(grouping: &Grouping) -> LabelKey {
     }
 }
 
-/// An input with the rows and the labels of each group.
+/// An input with the rows of each group.
 struct Grouped<'m> {
     input: &'m StepMatrix,
-    members: &'m Members,
-    labels: &'m [Labels],
+    rows: &'m GroupedRows,
 }
 
 impl Grouped<'_> {
@@ -246,11 +243,9 @@ impl Grouped<'_> {
         annotations: &mut Annotations,
         span: Span,
     ) -> StepMatrix {
-        let mut result = StepMatrix::with_capacity(self.input.steps(), self.labels.len());
-        for (rows, labels) in self.members.iter().zip(self.labels) {
-            let drop_name = rows.iter().any(|row| self.input.rows()[*row].drop_name);
-            let row = || Row { labels: labels.clone(), drop_name };
-            result.push_mixed(row, |mut cells| {
+        let mut result = StepMatrix::of(self.rows.groups(), self.input.steps());
+        for (group, rows) in self.rows.members().iter().enumerate() {
+            result.push_mixed(Place(group), |mut cells| {
                 for step in 0..self.input.steps() {
                     cells.set(step, self.fold_step::<A>(rows, step, mean, annotations, span));
                 }
@@ -275,8 +270,8 @@ impl Grouped<'_> {
                 (Some(Cell::Float(value)), None, _) => floats = Some(A::first(value)),
                 (Some(Cell::Histogram(histogram)), _, Some(state)) => {
                     if state.add(&histogram).is_err() {
-                        let metric = self.input.rows()[*row].labels.metric_name();
-                        annotations.mixed_exponential_and_custom(metric, span);
+                        let labels = self.input.row_at(*row).labels;
+                        annotations.mixed_exponential_and_custom(labels.metric_name(), span);
                         return None;
                     }
                 }
@@ -316,10 +311,9 @@ impl Grouped<'_> {
 
     /// A row for each group, which `fill` fills from the group's rows.
     fn each_group(&self, mut fill: impl FnMut(&[usize], &mut [f64])) -> StepMatrix {
-        let mut result = StepMatrix::with_capacity(self.input.steps(), self.labels.len());
-        for (rows, labels) in self.members.iter().zip(self.labels) {
-            let drop_name = rows.iter().any(|row| self.input.rows()[*row].drop_name);
-            result.push(|| Row { labels: labels.clone(), drop_name }, |cells| fill(rows, cells));
+        let mut result = StepMatrix::of(self.rows.groups(), self.input.steps());
+        for (group, rows) in self.rows.members().iter().enumerate() {
+            result.push(Place(group), |cells| fill(rows, cells));
         }
         result
     }

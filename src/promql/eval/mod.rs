@@ -18,6 +18,7 @@ mod histogram;
 mod matching;
 mod matrix;
 mod native;
+mod rows;
 mod selector;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use error::{failure, too_many_samples};
 use matrix::{Cell, Cells, Row, StepMatrix, is_present, without_metadata};
 
 pub(super) use function::{Function, InfoSource};
+pub(super) use rows::RowSet;
 
 /// How many rows are computed between two questions whether to go on, for instant queries.
 const ROWS_PER_CHECK: usize = 256;
@@ -201,21 +203,18 @@ impl Evaluator<'_> {
                 Evaluated::Scalar(numbers.first().map_or_else(Vec::new, |number| vec![*number; steps.count]))
             }
             Evaluated::Vector(matrix) => {
-                let mut repeated = StepMatrix::with_capacity(steps.count, matrix.len());
-                for (row, cells) in matrix.iter_cells() {
+                let mut repeated = matrix.like(steps.count);
+                for (index, cells) in matrix.each_cells().enumerate() {
                     self.tick(steps.count)?;
                     self.check_growth(&repeated)?;
                     if let Some(Cell::Histogram(histogram)) = cells.get(0) {
-                        repeated.push_mixed(
-                            || row.clone(),
-                            |mut all| {
-                                for step in 0..steps.count {
-                                    all.set(step, Some(Cell::Histogram(Arc::clone(&histogram))));
-                                }
-                            },
-                        );
+                        repeated.push_mixed(matrix.name(index), |mut all| {
+                            for step in 0..steps.count {
+                                all.set(step, Some(Cell::Histogram(Arc::clone(&histogram))));
+                            }
+                        });
                     } else {
-                        repeated.push(|| row.clone(), |all| all.fill(cells.floats[0]));
+                        repeated.push(matrix.name(index), |all| all.fill(cells.floats[0]));
                     }
                 }
                 Evaluated::Vector(repeated)
@@ -292,13 +291,13 @@ impl Evaluator<'_> {
 }
 
 fn samples(matrix: &StepMatrix, steps: Steps) -> Vec<InstantSample> {
-    let sample = |(row, cells): (&Row, Cells<'_>)| InstantSample {
-        labels: row.labels.clone(),
+    let sample = |(index, cells): (usize, Cells<'_>)| InstantSample {
+        labels: matrix.row_at(index).labels,
         at: steps.start,
         histogram: cells.histogram(0).cloned(),
         value: if cells.histogram(0).is_some() { 0.0 } else { cells.floats[0] },
     };
-    matrix.iter_cells().map(sample).collect()
+    matrix.each_cells().enumerate().map(sample).collect()
 }
 
 fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {

@@ -22,7 +22,7 @@ fn storage() -> MemoryStorage {
 fn ask(query: &str, range: &EvalRange, options: &EvalOptions) -> Result<Output, EvalError> {
     let expr = parse_with(query, Features::ALL).expect("a valid query");
     let data =
-        prefetch(&expr, range, options, &storage()).now_or_never().expect("memory is ready at once")?;
+        prefetch(&expr, range, options, &storage(), None).now_or_never().expect("memory is ready at once")?;
     eval(&expr, range, &data, options)
 }
 
@@ -78,7 +78,7 @@ fn samples_of_another_query_are_refused() {
     let parse = |query| parse_with(query, Features::ALL).expect("a valid query");
     let storage = storage();
     let expr = parse("m");
-    let fetched = prefetch(&expr, &MINUTES, &options, &storage);
+    let fetched = prefetch(&expr, &MINUTES, &options, &storage, None);
     let data = fetched.now_or_never().expect("memory is ready at once").expect("memory cannot fail");
     let error = eval(&parse("m offset 1m"), &MINUTES, &data, &options).expect_err("other samples");
     assert!(matches!(error, EvalError::Storage(_)), "{error}");
@@ -99,7 +99,7 @@ fn only_the_samples_that_are_needed_are_fetched() {
         let expr = parse_with(query, Features::ALL).expect("a valid query");
         let storage = storage();
         let options = EvalOptions::default();
-        let data = prefetch(&expr, &range, &options, &storage).now_or_never().expect("ready at once");
+        let data = prefetch(&expr, &range, &options, &storage, None).now_or_never().expect("ready at once");
         assert_eq!(data.expect("memory cannot fail").samples(), samples, "{query}");
     };
     let at = |minute: i64| EvalRange::instant(minute * 60_000);

@@ -4,15 +4,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::model::{
-    CounterReset, FloatHistogram, HistogramPoint, Point, Series, Span, StartTimestamp, TimestampMs, is_stale,
+    CounterReset, FloatHistogram, HistogramPoint, Point, Span, StartTimestamp, TimestampMs, is_stale,
 };
 use crate::promql::ast::RangeModifier;
 use crate::promql::plan::{Range, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
+use crate::storage::SeriesSamples;
 
 use super::annotations::Annotations;
-use super::matrix::{Cell, Row, StepMatrix, is_present};
+use super::matrix::{Cell, NewRow, Place, StepMatrix, is_present};
 use super::{Evaluator, points_of};
 
 /// The points of a series within `start < at <= end`; with `anchored` or `smoothed` also those of the
@@ -164,13 +165,13 @@ impl Evaluator<'_> {
     ) -> Result<StepMatrix, EvalError> {
         match &range.source {
             Source::Selector(selector) => {
-                let series = self.data.series(selector.fetch);
-                self.count_windows(range, steps, series);
-                let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
+                let fetched = self.data.fetched(selector.fetch);
+                self.count_windows(range, steps, &fetched.samples);
+                let mut matrix = StepMatrix::of(&fetched.rows, steps.count);
                 let mut scratch = Vec::new();
-                for Series { labels, points, histograms, start_timestamps } in series {
+                for SeriesSamples { place, points, histograms, start_timestamps } in fetched.samples.iter() {
                     let points = real_points(points, &mut scratch);
-                    let row = || Row { labels: labels.clone(), drop_name: false };
+                    let row = Place(place);
                     let histograms = histograms_of(histograms, selector.totals_only);
                     if histograms.is_empty() && start_timestamps.is_empty() {
                         self.slide(range, steps, points, &mut matrix, &mut function, row)?;
@@ -179,7 +180,7 @@ impl Evaluator<'_> {
                             points,
                             histograms: &histograms,
                             start_timestamps,
-                            metric: labels.metric_name(),
+                            metric: fetched.labels(place).metric_name(),
                         };
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
                     }
@@ -191,19 +192,20 @@ impl Evaluator<'_> {
                 let counts = self.count_apart(grid.count);
                 let inner = self.vector(inner, grid)?;
                 self.count_subquery(counts, range, steps, grid, &inner);
-                let mut matrix = StepMatrix::with_capacity(steps.count, inner.len());
+                let mut matrix = inner.like(steps.count);
                 let mut points = Vec::new();
-                for (row, cells) in inner.iter_cells() {
+                for (index, cells) in inner.each_cells().enumerate() {
+                    let row = inner.name(index);
                     if cells.histograms.iter().any(Option::is_some) {
                         let (points, mut histograms) = points_of(cells, grid);
                         histograms.iter_mut().for_each(forget_counter_reset);
+                        let labels = inner.row_at(index).labels;
                         let samples = Samples {
                             points: &points,
                             histograms: &histograms,
                             start_timestamps: &[],
-                            metric: row.labels.metric_name(),
+                            metric: labels.metric_name(),
                         };
-                        let row = || row.clone();
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
                         continue;
                     }
@@ -214,7 +216,7 @@ impl Evaluator<'_> {
                             .filter(|(_, value)| is_present(**value))
                             .map(|(at, value)| Point { at, value: *value }),
                     );
-                    self.slide(range, steps, &points, &mut matrix, &mut function, || row.clone())?;
+                    self.slide(range, steps, &points, &mut matrix, &mut function, row)?;
                 }
                 Ok(matrix)
             }
@@ -228,7 +230,7 @@ impl Evaluator<'_> {
         points: &[Point],
         matrix: &mut StepMatrix,
         function: &mut impl WindowFunction,
-        row: impl FnOnce() -> Row,
+        row: impl NewRow,
     ) -> Result<(), EvalError> {
         self.tick(points.len() + steps.count)?;
         self.check_growth(matrix)?;
@@ -276,7 +278,7 @@ impl Evaluator<'_> {
         samples: &Samples<'_>,
         matrix: &mut StepMatrix,
         function: &mut impl WindowFunction,
-        row: impl FnOnce() -> Row,
+        row: impl NewRow,
     ) -> Result<(), EvalError> {
         let Samples { points, histograms, start_timestamps, metric } = *samples;
         self.tick(points.len() + histograms.len() + steps.count)?;

@@ -157,7 +157,7 @@ fn published_rules_are_evaluated_without_samples() {
     let (store, options) = (MemoryStorage::new(), EvalOptions::default());
     let at = EvalRange::instant(SystemClock.now());
     for expr in expressions {
-        let data = prefetch(&expr, &at, &options, &store).now_or_never().unwrap();
+        let data = prefetch(&expr, &at, &options, &store, None).now_or_never().unwrap();
         if let Err(error) = data.and_then(|data| eval(&expr, &at, &data, &options)) {
             panic!("{expr}: {error}");
         }

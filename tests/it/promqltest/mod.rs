@@ -1,9 +1,9 @@
 //! PromQL behaves as Prometheus' own scripts say, and as ours in `tests/promql/` do.
 
 mod histogram;
+mod offsets;
 mod reader;
 mod runner;
-mod series;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -4,8 +4,9 @@ use regex::Regex;
 
 use valmis::model::{Labels, TimestampMs, parse_duration_ms, parse_float};
 use valmis::promql::EvalRange;
+use valmis::ruletest::{SeriesLine, parse_metric, parse_series};
 
-use super::series::{SeriesLine, parse_metric, parse_offsets, parse_series};
+use super::offsets::parse_offsets;
 
 /// A command of a script.
 #[derive(Debug)]
@@ -119,9 +120,9 @@ fn read_load(head: &str, body: &[&str]) -> Result<Load, String> {
         match metric.strip_suffix("@st") {
             Some(name) => {
                 let offsets = parse_offsets(&line[metric.len()..])?;
-                load.start_offsets.push((parse_metric(name)?, offsets));
+                load.start_offsets.push((parse_metric(name).map_err(|error| error.to_string())?, offsets));
             }
-            None => load.series.push(parse_series(line)?),
+            None => load.series.push(parse_series(line).map_err(|error| error.to_string())?),
         }
     }
     Ok(load)
@@ -164,7 +165,7 @@ fn read_eval(line: usize, head: &str, body: &[&str]) -> Result<(Eval, usize), St
             eval.expected = Expected::Scalar(number);
             return Ok((eval, used + 1));
         }
-        series.push(parse_series(text)?);
+        series.push(parse_series(text).map_err(|error| error.to_string())?);
     }
     if !matches!(eval.expected, Expected::String(_)) {
         eval.expected = Expected::Series(series);

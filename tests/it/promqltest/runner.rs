@@ -13,11 +13,11 @@ use valmis::promql::{
     AnnotationKind, AtModifier, EvalOptions, EvalRange, Expr, ExprKind, Features, InstantSample, Output,
     Value, eval, parse_with, prefetch,
 };
+use valmis::ruletest::{SequenceValue, SeriesLine};
 use valmis::storage::MemoryStorage;
 
 use super::histogram::converted;
 use super::reader::{Command, Eval, Expected, Load};
-use super::series::{SequenceValue, SeriesLine};
 
 /// The relative error that results may have. Source: `promqltest/test.go`, `defaultEpsilon`.
 const EPSILON: f64 = 0.000_001;
@@ -161,7 +161,7 @@ impl Runner {
     }
 
     fn evaluate(&self, expr: &Expr, range: &EvalRange) -> Result<Output, String> {
-        let data = prefetch(expr, range, &self.options, &self.storage)
+        let data = prefetch(expr, range, &self.options, &self.storage, None)
             .now_or_never()
             .expect("memory is ready at once")
             .map_err(|error| error.to_string())?;

@@ -39,7 +39,7 @@ impl Evaluator<'_> {
 /// One series with the value 1 wherever a vector is empty.
 fn complement(vector: &StepMatrix, row: Row, steps: Steps) -> StepMatrix {
     let mut seen = vec![false; steps.count];
-    for (_, cells) in vector.iter_cells() {
+    for cells in vector.each_cells() {
         for (step, seen) in seen.iter_mut().enumerate() {
             *seen |= cells.is_present(step);
         }

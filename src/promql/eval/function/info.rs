@@ -83,10 +83,11 @@ impl Evaluator<'_> {
     pub(super) fn info(&mut self, call: &Call<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
         let source = call.info.as_deref().ok_or_else(|| failure("info() was planned as another function"))?;
         let base = self.vector(arg(&call.args, 0)?, steps)?;
-        let series = self.data.series(source.fetch);
+        let fetched = self.data.fetched(source.fetch);
         // The cells hold the times of the samples: of several info series the newest one counts.
         let times = self.newest_of(
-            series,
+            &fetched.rows,
+            fetched.samples.iter(),
             |at| source.reference.at(at),
             steps,
             false,

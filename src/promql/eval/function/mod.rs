@@ -185,8 +185,8 @@ impl Evaluator<'_> {
                 let matrix = self.vector(arg(args, 0)?, steps)?;
                 // NaN unless there is exactly one value.
                 let mut numbers = vec![absent(); steps.count];
-                for (_, cells) in matrix.iter() {
-                    for (number, cell) in numbers.iter_mut().zip(cells) {
+                for cells in matrix.each_cells() {
+                    for (number, cell) in numbers.iter_mut().zip(cells.floats) {
                         if is_present(*cell) {
                             *number = if is_present(*number) { f64::NAN } else { *cell };
                         }
@@ -264,13 +264,10 @@ impl Evaluator<'_> {
     /// A rate of something that is not named like a counter is probably a mistake.
     fn remark_non_counters(&mut self, matrix: &StepMatrix, span: Span) {
         const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-        let mut previous = "";
-        for row in matrix.rows() {
-            let name = row.labels.metric_name();
-            if !name.is_empty() && name != previous && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        for name in matrix.metric_names() {
+            if !name.is_empty() && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
                 self.annotations.possible_non_counter(name, span);
             }
-            previous = name;
         }
     }
 }
