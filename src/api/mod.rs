@@ -118,6 +118,9 @@ impl Lifecycle {
     }
 }
 
+/// How large a request may be, in bytes. Source: Go's `net/http`, `maxFormSize`.
+const LARGEST_BODY: usize = 10 << 20;
+
 /// All routes.
 pub fn router(handles: Arc<Handles>) -> Router {
     let v1 = Router::new()
@@ -147,7 +150,8 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/write", post(write::write).layer(DefaultBodyLimit::max(write::BODY_LIMIT)))
         .route("/admin/tsdb/{what}", post(status::admin).put(status::admin))
         .fallback(any(status::not_found))
-        .method_not_allowed_fallback(status::method_not_allowed);
+        .method_not_allowed_fallback(status::method_not_allowed)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY));
     Router::new()
         .nest("/api/v1", v1)
         .route("/metrics", get(metrics::all))

@@ -439,7 +439,9 @@ impl Needs<'_> {
         let (first, last) = (reference.at(steps.start), reference.at(steps.last()));
         let start = first.saturating_sub(before).saturating_add(1);
         let end = last.saturating_add(after);
-        self.fetches[fetch].hints =
-            Some(SelectHints { start, end, newest_only: first == last && after == 0 });
+        self.fetches[fetch].hints = Some(SelectHints {
+            newest_only: first == last && after == 0,
+            ..SelectHints::between(start, end)
+        });
     }
 }

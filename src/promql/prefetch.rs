@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{Labels, Matcher};
-use crate::storage::{Lifetime, Queryable, Samples, SelectError, SeriesSet};
+use crate::storage::{Lifetime, Queryable, Samples, SelectError, SelectHints, SeriesSet};
 
 use super::ast::Expr;
 use super::eval::RowSet;
@@ -115,12 +115,10 @@ pub async fn prefetch(
             data.places.push(data.places[same]);
             continue;
         }
+        let most_samples = options.max_samples - data.samples;
         let fetched =
-            select(fetch, queryable, resolved.as_deref_mut()).await.map_err(|error| storage_error(&error))?;
+            select(fetch, most_samples, queryable, resolved.as_deref_mut()).await.map_err(fetch_error)?;
         data.samples += fetched.samples.count();
-        if data.samples > options.max_samples {
-            return Err(EvalError::TooManySamples("query execution"));
-        }
         options.interrupt.check()?;
         data.places.push(data.fetched.len());
         data.fetched.push(fetched);
@@ -131,6 +129,7 @@ pub async fn prefetch(
 
 async fn select(
     fetch: &Fetch,
+    most_samples: usize,
     queryable: &dyn Queryable,
     resolved: Option<&mut Resolved>,
 ) -> Result<Fetched, SelectError> {
@@ -147,11 +146,14 @@ async fn select(
             (Arc::new(RowSet::of_series(Arc::clone(&series))), series)
         }
     };
-    let samples = queryable.read(&series, hints).await?;
+    let samples = queryable.read(&series, &SelectHints { most_samples, ..*hints }).await?;
     Ok(Fetched { rows, series, samples })
 }
 
 /// Prometheus' text for a selection that fails during the evaluation.
-fn storage_error(error: &SelectError) -> EvalError {
-    EvalError::Storage(format!("expanding series: {error}"))
+fn fetch_error(error: SelectError) -> EvalError {
+    match error {
+        SelectError::TooManySamples => EvalError::TooManySamples("query execution"),
+        other => EvalError::Storage(format!("expanding series: {other}")),
+    }
 }

@@ -107,7 +107,8 @@ impl Shared {
                 evaluation: begun.elapsed().saturating_sub(prepared),
             },
         };
-        if work.saturating_add(range.steps()) < TRIVIAL_WORK {
+        // A subquery may be of millions of instants without any sample.
+        if work.saturating_add(range.steps()) < TRIVIAL_WORK && !expr.has_subquery() {
             return eval(expr, range, &data, &options).map(answer);
         }
         let (expr, range) = (Arc::clone(expr), *range);

@@ -170,6 +170,7 @@ impl Queryable for MemoryStorage {
     ) -> BoxFuture<'a, Result<Samples, SelectError>> {
         let data = self.read();
         let mut samples = Samples::default();
+        let mut outcome = Ok(());
         // Of points and histograms together only the newest may matter: keeping that of each will do.
         let kept = |count: usize| if hints.newest_only { count.saturating_sub(1) } else { 0 };
         for (place, reference) in set.series().iter().enumerate() {
@@ -182,8 +183,12 @@ impl Queryable for MemoryStorage {
                 into.histograms.extend_from_slice(&histograms[kept(histograms.len())..]);
                 into.start_timestamps.extend_from_slice(&series.start_timestamps);
             });
+            outcome = samples.check(hints);
+            if outcome.is_err() {
+                break;
+            }
         }
-        ready(Ok(samples)).boxed()
+        ready(outcome.map(|()| samples)).boxed()
     }
 
     fn series<'a>(

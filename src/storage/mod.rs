@@ -27,12 +27,15 @@ pub struct SelectHints {
     /// Whether only the newest point within `start..=end` matters (an instant selector evaluated
     /// once).
     pub newest_only: bool,
+    /// How many samples may be read; more of them are an error, before they take memory. Native
+    /// histograms count by the memory that they take.
+    pub most_samples: usize,
 }
 
 impl SelectHints {
     /// Everything from `start` to `end`, both inclusive.
     pub fn between(start: TimestampMs, end: TimestampMs) -> Self {
-        Self { start, end, newest_only: false }
+        Self { start, end, newest_only: false, most_samples: usize::MAX }
     }
 }
 
@@ -42,6 +45,9 @@ pub enum SelectError {
     /// The store is shut down.
     #[error("storage is closed")]
     Closed,
+    /// There are more samples than may be read.
+    #[error("too many samples")]
+    TooManySamples,
     /// Stored data could not be decoded.
     #[error("corrupt data in series {series}: {what}")]
     Corrupt {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::model::{HistogramPoint, Labels, Point, Series, StartTimestamp, TimestampMs};
 
-use super::SeriesRef;
+use super::{SelectError, SelectHints, SeriesRef};
 
 /// For how long the series of a selector are wanted.
 #[derive(Debug, Clone)]
@@ -118,6 +118,8 @@ pub struct Samples {
     histograms: Vec<HistogramPoint>,
     start_timestamps: Vec<StartTimestamp>,
     ends: Vec<Ends>,
+    /// What the histograms count as.
+    histogram_samples: usize,
 }
 
 /// Where the samples of a series end; they begin where those of the series before end.
@@ -149,9 +151,11 @@ impl Samples {
     /// Takes what `fill` appends for the samples of the series at `place`, which lies behind all places
     /// so far.
     pub fn add<R>(&mut self, place: usize, fill: impl FnOnce(SamplesMut<'_>) -> R) -> R {
-        let Self { points, histograms, start_timestamps, ends } = self;
+        let Self { points, histograms, start_timestamps, ends, histogram_samples } = self;
         let before = (points.len(), histograms.len());
         let result = fill(SamplesMut { points, histograms, start_timestamps });
+        let added = histograms[before.1..].iter().map(|point| point.histogram.size_in_samples());
+        *histogram_samples += added.sum::<usize>();
         if before != (points.len(), histograms.len()) {
             ends.push(Ends {
                 place,
@@ -172,8 +176,12 @@ impl Samples {
 
     /// How many samples there are; histograms count by the memory that they take.
     pub fn count(&self) -> usize {
-        let histograms = self.histograms.iter().map(|point| point.histogram.size_in_samples());
-        self.points.len() + histograms.sum::<usize>()
+        self.points.len() + self.histogram_samples
+    }
+
+    /// Whether they are not too many for a reader.
+    pub fn check(&self, hints: &SelectHints) -> Result<(), SelectError> {
+        if self.count() > hints.most_samples { Err(SelectError::TooManySamples) } else { Ok(()) }
     }
 
     /// The samples by series, in the order of the set.

@@ -213,7 +213,8 @@ proptest! {
             }
         }
         prop_assert_eq!(everything(&*tsdb), everything(&memory));
-        let hints = SelectHints { start: range.0.min(range.1), end: range.0.max(range.1), newest_only };
+        let all = SelectHints::between(range.0.min(range.1), range.0.max(range.1));
+        let hints = SelectHints { newest_only, ..all };
         let (found, expected) = (select(&*tsdb, hints), select(&memory, hints));
         prop_assert_eq!(&found, &expected);
         for (found, expected) in found.iter().zip(&expected) {

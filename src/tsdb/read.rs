@@ -116,6 +116,7 @@ impl Head {
                 series: set.labels()[place].to_string(),
                 what: format!("chunk from `{}` ends early", corrupt.start),
             })?;
+            samples.check(hints)?;
         }
         Ok(samples)
     }

@@ -20,6 +20,7 @@ mod matrix;
 mod native;
 mod rows;
 mod selector;
+mod sliding;
 #[cfg(test)]
 mod tests;
 mod topk;

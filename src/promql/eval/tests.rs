@@ -61,15 +61,26 @@ fn an_evaluation_can_be_interrupted() {
 
 #[test]
 fn deeply_nested_expressions_do_not_exhaust_the_stack() {
-    // As deep as the parser allows, on a thread with the stack that threads have by default.
-    let check = |query: String| {
-        let thread = std::thread::spawn(move || ask(&query, &MINUTES, &EvalOptions::default()));
-        thread.join().expect("the stack suffices").expect("a result");
+    // As deep as the parser allows.
+    let check = |before: &str, after: &str, depth: usize| {
+        let query = before.repeat(depth) + "m" + &after.repeat(depth);
+        let evaluate = move || ask(&query, &MINUTES, &EvalOptions::default()).map(|output| output.value);
+        let thread = std::thread::Builder::new().stack_size(crate::promql::STACK_BYTES).spawn(evaluate);
+        let value = thread.expect("a thread").join().expect("the stack suffices");
+        assert!(value.is_ok(), "{before}: {value:?}");
     };
     let depth = crate::promql::MAX_DEPTH - 6;
-    check(format!("m{}", " + on(job) m".repeat(depth)));
-    check(format!("{}m{}", "abs(".repeat(depth / 2), ")".repeat(depth / 2)));
-    check(format!("{}m", "-(".repeat(depth / 2)) + &")".repeat(depth / 2));
+    check("", " + on(job) m", depth);
+    check("(", ")", depth);
+    check("-(", ")", depth / 2);
+    check("abs(", ")", depth);
+    check("sum(", ")", depth);
+    check("topk(1, ", ")", depth);
+    check("histogram_quantile(0.9, ", ")", depth);
+    check("label_replace(", ", 'a', 'b', 'c', 'd')", depth);
+    check("max_over_time(", "[1m:1m])", depth / 2);
+    check("m * on(job) group_left(a) (", ")", depth / 2);
+    check("vector(scalar(", "))", depth / 2);
 }
 
 #[test]

@@ -7,12 +7,14 @@ use crate::model::{
     CounterReset, FloatHistogram, HistogramPoint, Point, Span, StartTimestamp, TimestampMs, is_stale,
 };
 use crate::promql::ast::RangeModifier;
+use crate::promql::options::Interrupt;
 use crate::promql::plan::{Range, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 use crate::storage::SeriesSamples;
 
 use super::annotations::Annotations;
+use super::error::too_many_samples;
 use super::matrix::{Cell, NewRow, Place, StepMatrix, is_present};
 use super::{Evaluator, points_of};
 
@@ -169,6 +171,7 @@ impl Evaluator<'_> {
                 self.count_windows(range, steps, &fetched.samples);
                 let mut matrix = StepMatrix::of(&fetched.rows, steps.count);
                 let mut scratch = Vec::new();
+                let mut built = 0;
                 for SeriesSamples { place, points, histograms, start_timestamps } in fetched.samples.iter() {
                     let points = real_points(points, &mut scratch);
                     let row = Place(place);
@@ -183,6 +186,7 @@ impl Evaluator<'_> {
                             metric: fetched.labels(place).metric_name(),
                         };
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                        self.check_histograms(&matrix, &mut built)?;
                     }
                 }
                 Ok(matrix)
@@ -194,6 +198,7 @@ impl Evaluator<'_> {
                 self.count_subquery(counts, range, steps, grid, &inner);
                 let mut matrix = inner.like(steps.count);
                 let mut points = Vec::new();
+                let mut built = 0;
                 for (index, cells) in inner.each_cells().enumerate() {
                     let row = inner.name(index);
                     if cells.histograms.iter().any(Option::is_some) {
@@ -207,6 +212,7 @@ impl Evaluator<'_> {
                             metric: labels.metric_name(),
                         };
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                        self.check_histograms(&matrix, &mut built)?;
                         continue;
                     }
                     points.clear();
@@ -234,30 +240,30 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         self.tick(points.len() + steps.count)?;
         self.check_growth(matrix)?;
-        let lookback_ms = self.options.lookback_delta_ms;
-        let (before, after) = match range.modifier() {
-            None => (0, 0),
-            Some(RangeModifier::Anchored) => (lookback_ms, 0),
-            Some(RangeModifier::Smoothed) => (lookback_ms, lookback_ms),
-        };
+        let (before, after) = margins(range, self.options.lookback_delta_ms);
         function.series(points);
+        let mut patience = Patience::new(&self.options.interrupt);
         matrix.push(row, |cells| {
             // The window is `points[from..to]`; both ends only move forwards.
             let (mut from, mut to) = (0, 0);
-            for (step, (at, cell)) in steps.iter().zip(cells).enumerate() {
+            for (step, cell) in cells.iter_mut().enumerate() {
+                let at = steps.at(step);
                 let end = range.reference.at(at);
                 let start = end.saturating_sub(range.length_ms);
+                let (last, first) = (end.saturating_add(after), start.saturating_sub(before));
                 if step == 0 {
-                    // Everything before the first window is passed at once.
-                    from = points.partition_point(|point| point.at <= start.saturating_sub(before));
-                    to = from;
+                    // Everything up to the first window's end is passed at once.
+                    to = points.partition_point(|point| point.at <= last);
+                    from = points[..to].partition_point(|point| point.at <= first);
                 }
-                while points.get(from).is_some_and(|point| point.at <= start.saturating_sub(before)) {
+                while to < points.len() && points[to].at <= last {
+                    to += 1;
+                }
+                while from < to && points[from].at <= first {
                     from += 1;
                 }
-                to = to.max(from);
-                while points.get(to).is_some_and(|point| point.at <= end.saturating_add(after)) {
-                    to += 1;
+                if !patience.lasts(to - from) {
+                    break;
                 }
                 if from < to {
                     let window = Window { points: &points[from..to], skipped: from, start, end, at, step };
@@ -267,7 +273,7 @@ impl Evaluator<'_> {
                 }
             }
         });
-        Ok(())
+        patience.outcome
     }
 
     /// [`slide`](Self::slide) for a series that has native histograms or start timestamps.
@@ -286,6 +292,7 @@ impl Evaluator<'_> {
         let lookback_ms = self.options.lookback_delta_ms;
         let mut remarks = Remarks { annotations: &mut self.annotations, metric, span: range.span };
         function.series(points);
+        let mut patience = Patience::new(&self.options.interrupt);
         matrix.push_mixed(row, |mut cells| {
             for (step, at) in steps.iter().enumerate() {
                 let end = range.reference.at(at);
@@ -297,24 +304,73 @@ impl Evaluator<'_> {
                 let from = histograms.partition_point(|point| point.at <= after);
                 let to = histograms.partition_point(|point| point.at <= until).max(from);
                 let window = MixedWindow { floats, histograms: &histograms[from..to], start_timestamps };
+                if !patience.lasts(window.floats.points.len() + window.histograms.len()) {
+                    break;
+                }
                 if !window.floats.points.is_empty() || !window.histograms.is_empty() {
                     cells.set(step, function.mixed(window, &mut remarks));
                 }
             }
         });
+        patience.outcome
+    }
+
+    /// Whether the histograms that functions have built are not too many, after each row of them. One
+    /// takes as much memory as many floats, and nothing was as large before.
+    fn check_histograms(&self, matrix: &StepMatrix, built: &mut usize) -> Result<(), EvalError> {
+        if let Some(last) = matrix.len().checked_sub(1) {
+            let histograms = matrix.cells_of(last).histograms.iter().flatten();
+            *built += histograms.map(|histogram| histogram.size_in_samples()).sum::<usize>();
+        }
+        if self.samples.saturating_add(*built) > self.options.max_samples {
+            return Err(too_many_samples());
+        }
         Ok(())
+    }
+}
+
+/// Asks from time to time whether to go on within one row, which may take minutes by itself: 11,000
+/// windows of millions of points.
+struct Patience<'o> {
+    interrupt: &'o Interrupt,
+    /// Points that were looked at since it was asked.
+    points: usize,
+    outcome: Result<(), EvalError>,
+}
+
+impl<'o> Patience<'o> {
+    /// How many points are looked at between two questions.
+    const POINTS: usize = 100_000;
+
+    fn new(interrupt: &'o Interrupt) -> Self {
+        Self { interrupt, points: 0, outcome: Ok(()) }
+    }
+
+    /// Whether to go on with a window of so many points.
+    fn lasts(&mut self, points: usize) -> bool {
+        self.points += points + 1;
+        if self.points >= Self::POINTS {
+            self.points = 0;
+            self.outcome = self.interrupt.check();
+        }
+        self.outcome.is_ok()
     }
 }
 
 /// The ends of a window: points after the first one and not after the second one are in it.
 pub(super) fn bounds(range: &Range<'_>, at: TimestampMs, lookback_ms: i64) -> (TimestampMs, TimestampMs) {
-    let (before, after) = match range.modifier() {
+    let (before, after) = margins(range, lookback_ms);
+    let end = range.reference.at(at);
+    (end.saturating_sub(range.length_ms).saturating_sub(before), end.saturating_add(after))
+}
+
+/// How far before and after a range the points of its windows may lie.
+fn margins(range: &Range<'_>, lookback_ms: i64) -> (i64, i64) {
+    match range.modifier() {
         None => (0, 0),
         Some(RangeModifier::Anchored) => (lookback_ms, 0),
         Some(RangeModifier::Smoothed) => (lookback_ms, lookback_ms),
-    };
-    let end = range.reference.at(at);
-    (end.saturating_sub(range.length_ms).saturating_sub(before), end.saturating_add(after))
+    }
 }
 
 /// What is known about counter resets is about neighbours in the store; the samples of a subquery are
@@ -426,8 +482,13 @@ impl<'p> Extended<'p> {
 
     /// The points strictly between start and end.
     pub(super) fn inner(&self) -> &'p [Point] {
+        &self.points[self.inner_places()]
+    }
+
+    /// The places of those points within the window.
+    pub(super) fn inner_places(&self) -> std::ops::Range<usize> {
         let from = self.first + usize::from(self.points[self.first].at <= self.start);
         let to = self.last + usize::from(self.points[self.last].at < self.end);
-        &self.points[from..to.max(from)]
+        from..to.max(from)
     }
 }

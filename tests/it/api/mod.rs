@@ -24,10 +24,10 @@ const RECEIVER: &str =
 /// How many samples are sent at once.
 const BATCH: usize = 5_000;
 
-/// The last full minute but five: what is sent ends there, and neither store finds it too new or too old.
+/// The last full minute: what is sent ends there, and neither store finds it too new or too old.
 fn recently() -> TimestampMs {
     let now = SystemClock.now();
-    now - now.rem_euclid(60_000) - 5 * 60_000
+    now - now.rem_euclid(60_000)
 }
 
 /// Values of a series, the last one at `end` and the others each 15 seconds before.
@@ -48,7 +48,7 @@ async fn send(address: SocketAddr, samples: &[Sample]) {
             .header("content-type", "application/x-protobuf")
             .header("content-encoding", "snappy")
             .header("x-prometheus-remote-write-version", "0.1.0")
-            .body(remote_write::encode(batch, &[]));
+            .body(remote_write::encode(batch));
         let answer = request.send().await.unwrap();
         let status = answer.status();
         assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap());

@@ -263,3 +263,57 @@ async fn ask(address: SocketAddr, request: &Request, end: TimestampMs) -> String
     }
     format!("{status} {content_type} {body}")
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statistics_count_samples_as_prometheus_counts_them() {
+    let _turn = turn().await;
+    let programs: PathBuf = cache().join("sid/usr/bin");
+    if !programs.join("prometheus").exists() {
+        missing("prometheus");
+        return;
+    }
+    let (prometheus, valmis) =
+        tokio::join!(Prometheus::receiver(&programs, &[]), Valmis::start_with(RECEIVER, &[]));
+    let end = recently();
+    let samples = samples(end);
+    tokio::join!(send(prometheus.address, &samples), send(valmis.address, &samples));
+    let (start, end) = ((end / 1000 - 540).to_string(), (end / 1000).to_string());
+    for query in [
+        "1",
+        "m",
+        "m{a=\"1\"}",
+        "sum(m)",
+        "m + m",
+        "m offset 1m",
+        "m @ end()",
+        "sum(m @ start()) + m",
+        "rate(m[1m])",
+        "rate(m[1m] offset 2m)",
+        "rate(m[1m] @ end())",
+        "sum_over_time(m[2m:30s])",
+        "sum_over_time(rate(m[1m])[2m:30s])",
+        "max_over_time(sum_over_time(m[1m:15s])[3m:1m])",
+        "timestamp(m)",
+        "absent(nothing)",
+        "histogram_quantile(0.9, rate(h_bucket[2m]))",
+    ] {
+        let instant = [("query", query), ("time", &*end), ("stats", "true")];
+        let range = [("query", query), ("start", &*start), ("end", &*end), ("step", "60"), ("stats", "true")];
+        for (path, form) in [("/api/v1/query", instant.as_slice()), ("/api/v1/query_range", &range)] {
+            let (theirs, ours) = tokio::join!(
+                super::post(prometheus.address, path, form),
+                super::post(valmis.address, path, form)
+            );
+            let stats = |said: &Said| said.body["data"]["stats"].clone();
+            let (theirs, ours) = (stats(&theirs), stats(&ours));
+            let total = "totalQueryableSamples";
+            assert_eq!(theirs["samples"][total], ours["samples"][total], "{path} {query}");
+            let peak = ours["samples"]["peakSamples"].as_u64().unwrap();
+            assert!(peak <= 10_000, "{path} {query}: {peak}");
+            let timings = theirs["timings"].as_object().unwrap();
+            for (name, _) in timings {
+                assert!(ours["timings"][name].is_number(), "{name}");
+            }
+        }
+    }
+}

@@ -102,7 +102,12 @@ const REASONS: &[Reason] = &[
     Reason {
         since: (3, 12),
         source: "#17135, #17199, #17817, #17898, #17932: `info` over series that come and go, and its matchers",
-        explains: Whole(|expr, _, difference| calls(expr, &["info"]) && is_about_data(difference)),
+        explains: Whole(|expr, _, difference| {
+            // With other series other ones match, or too many.
+            let other_matches =
+                matches!(difference, Difference::Outcome { valmis, .. } if is_matching_fault(valmis));
+            calls(expr, &["info"]) && (is_about_data(difference) || other_matches)
+        }),
     },
     Reason {
         since: (3, 12),
