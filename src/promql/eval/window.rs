@@ -15,8 +15,8 @@ use crate::storage::SeriesSamples;
 
 use super::annotations::Annotations;
 use super::error::too_many_samples;
-use super::matrix::{Cell, NewRow, Place, StepMatrix, is_present};
-use super::{Evaluator, points_of};
+use super::matrix::{Cell, NewRow, Place, StepMatrix};
+use super::{Evaluator, fill_points, points_of};
 
 /// The points of a series within `start < at <= end`; with `anchored` or `smoothed` also those of the
 /// lookback delta before (and after).
@@ -216,12 +216,7 @@ impl Evaluator<'_> {
                         continue;
                     }
                     points.clear();
-                    points.extend(
-                        grid.iter()
-                            .zip(cells.floats)
-                            .filter(|(_, value)| is_present(**value))
-                            .map(|(at, value)| Point { at, value: *value }),
-                    );
+                    fill_points(&mut points, cells.floats, grid);
                     self.slide(range, steps, &points, &mut matrix, &mut function, row)?;
                 }
                 Ok(matrix)
@@ -242,15 +237,16 @@ impl Evaluator<'_> {
         self.check_growth(matrix)?;
         let (before, after) = margins(range, self.options.lookback_delta_ms);
         function.series(points);
+        let ends = steps.seen_by(range.reference);
+        let reach = range.length_ms.saturating_add(before);
         let mut patience = Patience::new(&self.options.interrupt);
         matrix.push(row, |cells| {
             // The window is `points[from..to]`; both ends only move forwards.
             let (mut from, mut to) = (0, 0);
             for (step, cell) in cells.iter_mut().enumerate() {
-                let at = steps.at(step);
-                let end = range.reference.at(at);
+                let (at, end) = (steps.at(step), ends.at(step));
                 let start = end.saturating_sub(range.length_ms);
-                let (last, first) = (end.saturating_add(after), start.saturating_sub(before));
+                let (first, last) = (end.saturating_sub(reach), end.saturating_add(after));
                 if step == 0 {
                     // Everything up to the first window's end is passed at once.
                     to = points.partition_point(|point| point.at <= last);

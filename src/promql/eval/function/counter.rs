@@ -77,9 +77,6 @@ impl Resets {
     /// `difference` and the values before the resets between the points `first..=last`; neither lies before
     /// that of the last window.
     fn made_up(&mut self, difference: f64, first: usize, last: usize) -> f64 {
-        if self.all.is_empty() {
-            return difference;
-        }
         while self.all.get(self.from).is_some_and(|(place, _)| *place <= first) {
             self.from += 1;
         }
@@ -133,7 +130,7 @@ impl Rate {
         }
         let (first, last) = (window.first(), window.last());
         let mut difference = last.value - first.value;
-        if self.counter {
+        if self.counter && !self.resets.all.is_empty() {
             difference = self.resets.made_up(difference, window.skipped, window.skipped + intervals);
         }
         let observed = Observed {
@@ -148,6 +145,7 @@ impl Rate {
     }
 
     /// What a difference is multiplied with to be that of the whole window, or per second.
+    #[inline]
     fn factor(&mut self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
         let Observed { first_at, last_at, intervals, started_at, first, difference } = *observed;
         let pace = (first_at - start, last_at - first_at, end - last_at, intervals);
