@@ -102,13 +102,27 @@ const REASONS: &[Reason] = &[
     Reason {
         since: (3, 12),
         source: "#17135, #17199, #17817, #17898, #17932: `info` over series that come and go, and its matchers",
-        explains: Whole(|expr, _, difference| calls(expr, &["info"]) && is_about_data(difference)),
+        explains: Whole(|expr, _, difference| {
+            // With other series other ones match, or too many.
+            let other_matches =
+                matches!(difference, Difference::Outcome { valmis, .. } if is_matching_fault(valmis));
+            calls(expr, &["info"]) && (is_about_data(difference) || other_matches)
+        }),
     },
     Reason {
         since: (3, 12),
         source: "#18498: a warning about sorting in range queries",
         explains: Words(|_, text| {
             (!text.contains("sort is ineffective for range queries")).then(|| text.to_owned())
+        }),
+    },
+    Reason {
+        since: (3, 12),
+        source: "#17877: `start`, `end`, `step` and `range` are functions",
+        explains: Outcomes(|prometheus, valmis| {
+            let is_new = |name: &&str| valmis.contains(&format!("in call to \"{name}\""));
+            prometheus.contains("parse error")
+                && ["start", "end", "step", "range"].iter().any(|name| is_new(name))
         }),
     },
     Reason {
@@ -162,7 +176,7 @@ const REASONS: &[Reason] = &[
     },
     Reason {
         since: STILL,
-        source: "last digits: of transcendental functions and of sums in no order, magnified by a remainder, an angle or by rounding",
+        source: "last digits: of transcendental functions and of sums in no order, magnified by a remainder, a comparison, an angle or by rounding",
         explains: Whole(|expr, _, difference| is_about_data(difference) && any_within(expr, magnifies)),
     },
     Reason {
@@ -276,10 +290,13 @@ fn selects_without_order(expr: &Expr, range: bool) -> bool {
 
 /// Whether a small error of an operand can become a large one, and there may be one.
 fn magnifies(expr: &Expr) -> bool {
-    const STEEP: [&str; 6] = ["sin", "cos", "tan", "round", "floor", "ceil"];
+    const STEEP: [&str; 10] =
+        ["acos", "acosh", "asin", "atanh", "ceil", "cos", "floor", "round", "sin", "tan"];
     let inexact_part = || children(expr).into_iter().any(|part| any_within(part, is_inexact));
     match &expr.kind {
-        ExprKind::Binary(binary) => binary.op == BinaryOp::Mod && inexact_part(),
+        ExprKind::Binary(binary) => {
+            (binary.op == BinaryOp::Mod || binary.op.is_comparison()) && inexact_part()
+        }
         ExprKind::Call(call) => STEEP.contains(&call.function) && inexact_part(),
         _ => false,
     }

@@ -33,7 +33,16 @@ impl Generator {
                 vector.map(|text| format!("{name}({text})"))
             }
             "clamp" => {
-                let (vector, low, high) = (self.vector(inner), self.scalar(inner), self.scalar(inner));
+                let vector = self.vector(inner);
+                // Any two numbers are often the wrong way round, and then there is no result.
+                let (low, high) = if self.random.chance(60) {
+                    (
+                        self.random.pick(&["-Inf", "-10", "0", "0.5"]).to_owned(),
+                        self.random.pick(&["1", "100", "Inf"]).to_owned(),
+                    )
+                } else {
+                    (self.scalar(inner), self.scalar(inner))
+                };
                 vector.map(|text| format!("clamp({text}, {low}, {high})"))
             }
             "double_exponential_smoothing" => {
