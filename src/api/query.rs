@@ -65,7 +65,7 @@ async fn answer(
     let per_step = wanted == Some("all") && handles.features.per_step_stats;
     let stats = wanted.map(|_| stats::json(&answer, per_step));
     let warnings = wanted.and_then(deprecated_stats).into_iter().collect();
-    Ok(query_result(query, answer.output, Extras { limit, stats, warnings }).await)
+    Ok(query_result(&query, answer.output, Extras { limit, stats, warnings }))
 }
 
 /// What is said of a value of `stats` that is neither of the two there are.

@@ -170,19 +170,8 @@ impl<P> Encoded<P> {
         for chunk in &self.chunks {
             let words = &self.words[words_start..chunk.words_end];
             words_start = chunk.words_end;
-            let mut decoder = D::new(chunk.start, chunk.count, words);
-            let mut past_end = false;
-            for point in decoder.by_ref() {
-                let at = D::at(&point);
-                if at > hints.end {
-                    past_end = true;
-                    break;
-                }
-                if at >= hints.start {
-                    points.push(point);
-                }
-            }
-            if !past_end && !decoder.is_complete() {
+            let decoder = D::new(chunk.start, chunk.count, words);
+            if !decoder.read_between(hints.start, hints.end, points) {
                 return Err(CorruptChunk { start: chunk.start });
             }
         }
@@ -203,6 +192,24 @@ pub(super) trait Decode<'a, P>: Iterator<Item = P> {
 
     /// Whether every point was read.
     fn is_complete(&self) -> bool;
+
+    /// Appends the points from `start` to `end`, both inclusive, to `points`. Says whether all were there
+    /// that the count promised up to `end`.
+    fn read_between(mut self, start: TimestampMs, end: TimestampMs, points: &mut Vec<P>) -> bool
+    where
+        Self: Sized,
+    {
+        for point in self.by_ref() {
+            let at = Self::at(&point);
+            if at > end {
+                return true;
+            }
+            if at >= start {
+                points.push(point);
+            }
+        }
+        self.is_complete()
+    }
 
     /// When the last of so many points was taken, if the words hold them all.
     fn last_instant(start: TimestampMs, count: u16, words: &'a [u64]) -> Option<TimestampMs>

@@ -15,6 +15,8 @@ mod helm;
 mod http_probe;
 mod isolation;
 mod lifecycle;
+mod lints;
+mod native_histograms;
 mod paging;
 mod postgres;
 mod prepared;

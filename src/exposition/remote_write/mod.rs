@@ -219,9 +219,14 @@ impl Decoded {
     }
 }
 
-/// The body of a remote write 1.0 request that carries these; neighbours of the same series share their
-/// labels.
-pub fn encode(samples: &[Sample], histograms: &[HistogramSample]) -> Vec<u8> {
+/// The body of a remote write 1.0 request that carries these samples; neighbours of the same series share
+/// their labels.
+pub fn encode(samples: &[Sample]) -> Vec<u8> {
+    encode_with_histograms(samples, &[])
+}
+
+/// The same with native histograms.
+pub fn encode_with_histograms(samples: &[Sample], histograms: &[HistogramSample]) -> Vec<u8> {
     let floats = samples.chunk_by(|one, other| one.labels == other.labels).map(|run| TimeSeries {
         labels: wire_labels(&run[0].labels),
         samples: run.iter().map(|s| WireSample { value: s.value, timestamp: s.at }).collect(),

@@ -38,7 +38,7 @@ fn samples_read_back_as_written_and_markers_keep_their_bits() {
         Sample::new(up, 1_700_000_000_000, stale_nan()),
         Sample::new(Labels::from_pairs([("__name__", "x")]), 3, f64::INFINITY),
     ];
-    let decoded = decode(Protocol::V1, &encode(&samples, &[]), DEFAULT_LIMIT).unwrap();
+    let decoded = decode(Protocol::V1, &encode(&samples), DEFAULT_LIMIT).unwrap();
     assert_eq!(decoded.samples, samples);
     assert!(is_stale(decoded.samples[1].value));
 }
@@ -100,14 +100,15 @@ fn histograms_read_back_as_written() {
     (exponential.count, exponential.sum) = (7.5, -2.0);
     let mut custom = FloatHistogram::empty(-53, [0.5, 1.0].into()).with_buckets([(0, 1.0), (2, 2.0)], []);
     (custom.count, custom.sum) = (3.0, f64::NAN);
-    let histograms = [sample(1, exponential), sample(2, custom), sample(3, FloatHistogram::stale())];
-    let decoded = decode(Protocol::V1, &encode(&[], &histograms), DEFAULT_LIMIT).unwrap();
+    let mut whole = FloatHistogram::empty(0, [].into()).with_buckets([(0, 3.0), (1, 1.0)], [(5, 2.0)]);
+    (whole.count, whole.zero_count, whole.sum) = (7.0, 1.0, 0.5);
+    let histograms =
+        [sample(1, exponential), sample(2, custom), sample(3, whole), sample(4, FloatHistogram::stale())];
+    let decoded = decode(Protocol::V1, &encode_with_histograms(&[], &histograms), DEFAULT_LIMIT).unwrap();
     assert_eq!((decoded.histograms.as_slice(), decoded.faults), (&histograms[..], vec![]));
     let resets = decoded.histograms.iter().map(|sample| sample.histogram.counter_reset);
-    assert_eq!(
-        resets.collect::<Vec<_>>(),
-        [CounterReset::Gauge, CounterReset::Unknown, CounterReset::Unknown]
-    );
+    let unknown = CounterReset::Unknown;
+    assert_eq!(resets.collect::<Vec<_>>(), [CounterReset::Gauge, unknown, unknown, unknown]);
 }
 
 fn symbolic(symbols: &[&str], timeseries: Vec<SymbolicTimeSeries>) -> Vec<u8> {

@@ -160,28 +160,64 @@ impl WireHistogram {
         raw.check()
     }
 
-    /// A histogram with float counts.
+    /// A histogram with whole counts, if that is what it has, or with floats.
     pub(super) fn of(sample: &HistogramSample) -> Self {
         let histogram = &sample.histogram;
         let hint = RESET_HINTS.iter().position(|known| *known == histogram.counter_reset);
         let (positive_spans, positive_counts) = spans(histogram.positive());
         let (negative_spans, negative_counts) = spans(histogram.negative());
-        Self {
-            count: Some(Count::Float(histogram.count)),
+        let wire = Self {
             sum: histogram.sum,
             schema: histogram.schema,
             zero_threshold: histogram.zero_threshold,
-            zero_count: Some(ZeroCount::Float(histogram.zero_count)),
             negative_spans,
-            negative_counts,
             positive_spans,
-            positive_counts,
             reset_hint: hint.expect("the list has all of them") as i32,
             timestamp: sample.at,
             custom_values: histogram.custom_values().to_vec(),
             ..Self::default()
+        };
+        match (deltas(&positive_counts), deltas(&negative_counts)) {
+            (Some(positive_deltas), Some(negative_deltas)) if has_whole_totals(histogram) => Self {
+                count: Some(Count::Whole(histogram.count as u64)),
+                zero_count: Some(ZeroCount::Whole(histogram.zero_count as u64)),
+                positive_deltas,
+                negative_deltas,
+                ..wire
+            },
+            _ => Self {
+                count: Some(Count::Float(histogram.count)),
+                zero_count: Some(ZeroCount::Float(histogram.zero_count)),
+                positive_counts,
+                negative_counts,
+                ..wire
+            },
         }
     }
+}
+
+/// Up to here a float holds every whole number.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+
+fn is_whole(count: f64) -> bool {
+    (0.0..MAX_WHOLE).contains(&count) && count.fract() == 0.0
+}
+
+/// Whether what belongs to no bucket is whole, and whole counts may have such a count of all.
+fn has_whole_totals(histogram: &FloatHistogram) -> bool {
+    let buckets = histogram.positive().iter().chain(histogram.negative());
+    let in_buckets = histogram.zero_count + buckets.map(|(_, count)| count).sum::<f64>();
+    is_whole(histogram.count) && is_whole(histogram.zero_count) && histogram.count == in_buckets
+}
+
+/// Whole counts as the difference from the one before.
+fn deltas(counts: &[f64]) -> Option<Vec<i64>> {
+    let mut last = 0;
+    let delta = |count: &f64| {
+        let before = std::mem::replace(&mut last, is_whole(*count).then_some(*count as i64)?);
+        Some(last - before)
+    };
+    counts.iter().map(delta).collect()
 }
 
 /// Runs of neighbours, and the counts.

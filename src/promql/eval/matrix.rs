@@ -235,6 +235,9 @@ impl Rows {
     }
 }
 
+/// The most cells for which memory is reserved before there are any: 64 MiB.
+const MOST_RESERVED_CELLS: usize = 8 << 20;
+
 /// Series as rows, instants as columns, all cells in one block of memory: operators are loops over
 /// adjacent floats, and an instant query needs one allocation, not one for each series.
 ///
@@ -254,8 +257,8 @@ impl StepMatrix {
     }
 
     pub(super) fn with_capacity(steps: usize, rows: usize) -> Self {
-        // Many rows may turn out to be empty: reserve for all of them only where that is little.
-        let cells = if steps == 1 { rows } else { 0 };
+        // Memory that no row comes to use is never touched; where that is very much, it is not asked for.
+        let cells = steps.saturating_mul(rows).min(MOST_RESERVED_CELLS);
         Self {
             steps,
             rows: Rows::Listed(Vec::with_capacity(rows)),
@@ -434,10 +437,6 @@ impl StepMatrix {
     /// The floats of one row.
     pub(super) fn row(&self, index: usize) -> &[f64] {
         &self.cells[index * self.steps..(index + 1) * self.steps]
-    }
-
-    pub(super) fn row_mut(&mut self, index: usize) -> &mut [f64] {
-        &mut self.cells[index * self.steps..(index + 1) * self.steps]
     }
 
     /// The cells of each row.

@@ -20,6 +20,7 @@ mod matrix;
 mod native;
 mod rows;
 mod selector;
+mod sliding;
 #[cfg(test)]
 mod tests;
 mod topk;
@@ -315,16 +316,26 @@ fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {
 
 /// The values of a row with their times.
 fn points_of(cells: Cells<'_>, steps: Steps) -> (Vec<Point>, Vec<HistogramPoint>) {
-    let points = steps
-        .iter()
-        .zip(cells.floats)
-        .filter(|(_, value)| is_present(**value))
-        .map(|(at, value)| Point { at, value: *value })
-        .collect();
+    let mut points = Vec::new();
+    fill_points(&mut points, cells.floats, steps);
     let histograms = steps
         .iter()
         .zip(cells.histograms)
         .filter_map(|(at, cell)| Some(HistogramPoint { at, histogram: Arc::clone(cell.as_ref()?) }))
         .collect();
     (points, histograms)
+}
+
+/// Appends the floats of a row with their times.
+fn fill_points(points: &mut Vec<Point>, floats: &[f64], steps: Steps) {
+    let point = |(at, value): (i64, &f64)| Point { at, value: *value };
+    let present = floats.iter().filter(|value| is_present(**value)).count();
+    points.reserve_exact(present);
+    let all = steps.iter().zip(floats);
+    // Mostly there are no gaps: nothing need be asked of each value then.
+    if present == floats.len() {
+        points.extend(all.map(point));
+    } else {
+        points.extend(all.filter(|(_, value)| is_present(**value)).map(point));
+    }
 }

@@ -7,14 +7,14 @@ use crate::model::{
     CounterReset, FloatHistogram, HistogramPoint, Point, Series, Span, TimestampMs, is_stale,
 };
 use crate::promql::ast::RangeModifier;
-use crate::promql::plan::{Range, Selector, Source};
+use crate::promql::plan::{Range, Reference, Selector, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 use crate::storage::SeriesSamples;
 
 use super::difference::Difference;
 use super::error::failure;
-use super::matrix::{Cell, Place, StepMatrix, is_present, without_metadata};
+use super::matrix::{Cell, Place, StepMatrix, absent, is_present, without_metadata};
 use super::rows::RowSet;
 use super::window::{Remarks, histograms_of, interpolate, real_points, totals_of};
 use super::{Evaluated, Evaluator};
@@ -49,32 +49,22 @@ impl Evaluator<'_> {
         let fetched = self.data.fetched(selector.fetch);
         let totals_only = selector.totals_only;
         let series = fetched.samples.iter();
-        self.newest_of(
-            &fetched.rows,
-            series,
-            |at| selector.reference.at(at),
-            steps,
-            totals_only,
-            read_histogram,
-            read,
-        )
+        self.newest_of(&fetched.rows, series, selector.reference, steps, totals_only, read_histogram, read)
     }
 
     pub(super) fn newest_of<'d>(
         &mut self,
         rows: &Arc<RowSet>,
         series: impl Iterator<Item = SeriesSamples<'d>>,
-        reference: impl Fn(TimestampMs) -> TimestampMs,
+        reference: Reference,
         steps: Steps,
         totals_only: bool,
         read_histogram: impl Fn(TimestampMs, &Arc<FloatHistogram>) -> Cell,
         read: impl Fn(&Point) -> f64,
     ) -> Result<StepMatrix, EvalError> {
         let lookback_ms = self.options.lookback_delta_ms;
+        let references = steps.seen_by(reference);
         let mut matrix = StepMatrix::of(rows, steps.count);
-        if steps.count == 0 {
-            return Ok(matrix);
-        }
         for SeriesSamples { place, points, histograms, .. } in series {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
@@ -83,8 +73,7 @@ impl Evaluator<'_> {
                 let totals = if totals_only { totals_of(histograms) } else { Cow::Borrowed(histograms) };
                 let histograms = totals.as_ref();
                 matrix.push_mixed(row, |mut cells| {
-                    for (step, at) in steps.iter().enumerate() {
-                        let at = reference(at);
+                    for (step, at) in references.iter().enumerate() {
                         let after = at.saturating_sub(lookback_ms);
                         let cell =
                             newest_sample(points, histograms, after, at).and_then(|newest| match newest {
@@ -101,19 +90,7 @@ impl Evaluator<'_> {
                 continue;
             }
             matrix.push(row, |cells| {
-                let first = reference(steps.start);
-                // How many points are not later than the reference.
-                let mut seen = points.partition_point(|point| point.at <= first);
-                for (at, cell) in steps.iter().zip(cells) {
-                    let at = reference(at);
-                    while points.get(seen).is_some_and(|point| point.at <= at) {
-                        seen += 1;
-                    }
-                    let Some(newest) = seen.checked_sub(1).map(|index| &points[index]) else { continue };
-                    if newest.at > at.saturating_sub(lookback_ms) && !is_stale(newest.value) {
-                        *cell = read(newest);
-                    }
-                }
+                fill_newest(points, references.iter().zip(cells), lookback_ms, &read);
             });
         }
         self.count_cells(&matrix);
@@ -236,6 +213,33 @@ impl Evaluator<'_> {
         };
         result.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(result)
+    }
+}
+
+/// Fills the cell of each instant with what `read` finds in the newest point, unless that is too old or
+/// ends the series.
+fn fill_newest<'c>(
+    points: &[Point],
+    cells: impl Iterator<Item = (TimestampMs, &'c mut f64)>,
+    lookback_ms: i64,
+    read: impl Fn(&Point) -> f64,
+) {
+    // How many points are not later than the instant, what the last one of them says, and until when.
+    let (mut seen, mut value, mut expires) = (0, absent(), TimestampMs::MIN);
+    for (at, cell) in cells {
+        if points.get(seen).is_some_and(|next| next.at <= at) {
+            seen += 1;
+            while points.get(seen).is_some_and(|next| next.at <= at) {
+                seen += 1;
+            }
+            let newest = &points[seen - 1];
+            value = read(newest);
+            expires =
+                if is_stale(newest.value) { TimestampMs::MIN } else { newest.at.saturating_add(lookback_ms) };
+        }
+        if at < expires {
+            *cell = value;
+        }
     }
 }
 

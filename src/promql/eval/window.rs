@@ -15,8 +15,8 @@ use crate::storage::SeriesSamples;
 
 use super::annotations::Annotations;
 use super::error::too_many_samples;
-use super::matrix::{Cell, NewRow, Place, StepMatrix, is_present};
-use super::{Evaluator, points_of};
+use super::matrix::{Cell, NewRow, Place, StepMatrix};
+use super::{Evaluator, fill_points, points_of};
 
 /// The points of a series within `start < at <= end`; with `anchored` or `smoothed` also those of the
 /// lookback delta before (and after).
@@ -216,12 +216,7 @@ impl Evaluator<'_> {
                         continue;
                     }
                     points.clear();
-                    points.extend(
-                        grid.iter()
-                            .zip(cells.floats)
-                            .filter(|(_, value)| is_present(**value))
-                            .map(|(at, value)| Point { at, value: *value }),
-                    );
+                    fill_points(&mut points, cells.floats, grid);
                     self.slide(range, steps, &points, &mut matrix, &mut function, row)?;
                 }
                 Ok(matrix)
@@ -240,31 +235,28 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         self.tick(points.len() + steps.count)?;
         self.check_growth(matrix)?;
-        let lookback_ms = self.options.lookback_delta_ms;
-        let (before, after) = match range.modifier() {
-            None => (0, 0),
-            Some(RangeModifier::Anchored) => (lookback_ms, 0),
-            Some(RangeModifier::Smoothed) => (lookback_ms, lookback_ms),
-        };
+        let (before, after) = margins(range, self.options.lookback_delta_ms);
         function.series(points);
+        let ends = steps.seen_by(range.reference);
+        let reach = range.length_ms.saturating_add(before);
         let mut patience = Patience::new(&self.options.interrupt);
         matrix.push(row, |cells| {
             // The window is `points[from..to]`; both ends only move forwards.
             let (mut from, mut to) = (0, 0);
-            for (step, (at, cell)) in steps.iter().zip(cells).enumerate() {
-                let end = range.reference.at(at);
+            for (step, cell) in cells.iter_mut().enumerate() {
+                let (at, end) = (steps.at(step), ends.at(step));
                 let start = end.saturating_sub(range.length_ms);
+                let (first, last) = (end.saturating_sub(reach), end.saturating_add(after));
                 if step == 0 {
-                    // Everything before the first window is passed at once.
-                    from = points.partition_point(|point| point.at <= start.saturating_sub(before));
-                    to = from;
+                    // Everything up to the first window's end is passed at once.
+                    to = points.partition_point(|point| point.at <= last);
+                    from = points[..to].partition_point(|point| point.at <= first);
                 }
-                while points.get(from).is_some_and(|point| point.at <= start.saturating_sub(before)) {
-                    from += 1;
-                }
-                to = to.max(from);
-                while points.get(to).is_some_and(|point| point.at <= end.saturating_add(after)) {
+                while to < points.len() && points[to].at <= last {
                     to += 1;
+                }
+                while from < to && points[from].at <= first {
+                    from += 1;
                 }
                 if !patience.lasts(to - from) {
                     break;
@@ -363,13 +355,18 @@ impl<'o> Patience<'o> {
 
 /// The ends of a window: points after the first one and not after the second one are in it.
 pub(super) fn bounds(range: &Range<'_>, at: TimestampMs, lookback_ms: i64) -> (TimestampMs, TimestampMs) {
-    let (before, after) = match range.modifier() {
+    let (before, after) = margins(range, lookback_ms);
+    let end = range.reference.at(at);
+    (end.saturating_sub(range.length_ms).saturating_sub(before), end.saturating_add(after))
+}
+
+/// How far before and after a range the points of its windows may lie.
+fn margins(range: &Range<'_>, lookback_ms: i64) -> (i64, i64) {
+    match range.modifier() {
         None => (0, 0),
         Some(RangeModifier::Anchored) => (lookback_ms, 0),
         Some(RangeModifier::Smoothed) => (lookback_ms, lookback_ms),
-    };
-    let end = range.reference.at(at);
-    (end.saturating_sub(range.length_ms).saturating_sub(before), end.saturating_add(after))
+    }
 }
 
 /// What is known about counter resets is about neighbours in the store; the samples of a subquery are
@@ -481,8 +478,13 @@ impl<'p> Extended<'p> {
 
     /// The points strictly between start and end.
     pub(super) fn inner(&self) -> &'p [Point] {
+        &self.points[self.inner_places()]
+    }
+
+    /// The places of those points within the window.
+    pub(super) fn inner_places(&self) -> std::ops::Range<usize> {
         let from = self.first + usize::from(self.points[self.first].at <= self.start);
         let to = self.last + usize::from(self.points[self.last].at < self.end);
-        &self.points[from..to.max(from)]
+        from..to.max(from)
     }
 }

@@ -48,7 +48,7 @@ async fn send(address: SocketAddr, samples: &[Sample]) {
             .header("content-type", "application/x-protobuf")
             .header("content-encoding", "snappy")
             .header("x-prometheus-remote-write-version", "0.1.0")
-            .body(remote_write::encode(batch, &[]));
+            .body(remote_write::encode(batch));
         let answer = request.send().await.unwrap();
         let status = answer.status();
         assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use futures_util::FutureExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use valmis::clock::{Clock, SystemClock};
@@ -75,7 +75,12 @@ async fn groups(address: std::net::SocketAddr) -> BTreeMap<String, (Value, Vec<V
     let groups = answer["data"]["groups"].as_array().unwrap();
     let compared = |group: &Value| {
         let file = group["file"].as_str().unwrap().rsplit('/').next().unwrap();
-        let rules = group["rules"].as_array().unwrap().iter().map(|rule| only(rule, RULE)).collect();
+        let mut rules: Vec<Value> =
+            group["rules"].as_array().unwrap().iter().map(|rule| only(rule, RULE)).collect();
+        for rule in &mut rules {
+            // Before 3.8 (#17471) a recording rule without labels had no such field.
+            rule.as_object_mut().unwrap().entry("labels").or_insert_with(|| Value::Object(Map::new()));
+        }
         (format!("{file}: {}", group["name"].as_str().unwrap()), (only(group, GROUP), rules))
     };
     groups.iter().map(compared).collect()
@@ -84,7 +89,7 @@ async fn groups(address: std::net::SocketAddr) -> BTreeMap<String, (Value, Vec<V
 /// These fields of an object, as far as it has them.
 fn only(object: &Value, fields: &[&str]) -> Value {
     let has = |field: &&str| object.get(*field).map(|value| ((*field).to_owned(), value.clone()));
-    fields.iter().filter_map(has).collect::<serde_json::Map<_, _>>().into()
+    fields.iter().filter_map(has).collect::<Map<_, _>>().into()
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ impl Evaluator<'_> {
         let times = self.newest_of(
             &fetched.rows,
             fetched.samples.iter(),
-            |at| source.reference.at(at),
+            source.reference,
             steps,
             false,
             |_, histogram| Cell::Histogram(Arc::clone(histogram)),

@@ -5,9 +5,12 @@ mod counter;
 mod info;
 mod label;
 mod math;
+mod order;
 mod over_time;
 mod regression;
+mod smoothing;
 mod sort;
+mod sums;
 mod time;
 
 use crate::model::{FloatHistogram, Labels, Span};
@@ -243,11 +246,15 @@ impl Evaluator<'_> {
             Function::InstantDelta => {
                 self.over_windows(range, steps, counter::InstantChange { rate: false })?
             }
-            Function::Changes => self.over_windows(range, steps, counter::PairCount::changes(range))?,
-            Function::Resets => self.over_windows(range, steps, counter::PairCount::resets(range))?,
+            Function::Changes => self.over_windows(range, steps, counter::changes(range))?,
+            Function::Resets => self.over_windows(range, steps, counter::resets(range))?,
             Function::QuantileOverTime => self.quantile_over_time(range, &scalars[0], args[0].span, steps)?,
-            Function::PredictLinear => {
+            Function::PredictLinear if steps.is_single() => {
                 self.over_windows(range, steps, regression::predict_linear(&scalars[0]))?
+            }
+            Function::PredictLinear => {
+                let asked = regression::Asked::Prediction(&scalars[0]);
+                self.over_windows(range, steps, regression::SlidingLine::new(asked))?
             }
             Function::DoubleExponentialSmoothing => self.smoothing(range, &scalars[0], &scalars[1], steps)?,
             _ => return Err(failure(format!("unexpected nil implementation for function {:?}", call.name))),

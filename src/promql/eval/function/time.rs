@@ -89,7 +89,7 @@ impl Evaluator<'_> {
             let found = self.newest_of(
                 &fetched.rows,
                 std::iter::once(series),
-                |at| selector.reference.at(at),
+                selector.reference,
                 steps,
                 false,
                 |at, _| Cell::Float(start(at)),
