@@ -43,6 +43,7 @@ pub(super) fn settings(config: &Config, external_url: &str) -> rules::Config {
         evaluation_interval_ms: ms(config.evaluation_interval),
         resend_delay_ms: ms(config.rules.resend_delay),
         error_hold_ms: ms(config.rules.error_hold),
+        features: config.features,
         external_labels: Labels::from_pairs(&config.external_labels),
         external_url: external_url.trim_end_matches('/').to_owned(),
         ..rules::Config::default()

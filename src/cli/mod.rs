@@ -7,6 +7,7 @@ mod config;
 mod dashboards;
 mod explain;
 mod export;
+mod features;
 mod findings;
 mod init;
 mod probe;

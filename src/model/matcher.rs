@@ -92,6 +92,11 @@ impl Matcher {
         self.pattern.as_ref()?.set_matches()
     }
 
+    /// How much memory the automaton of the regular expression takes, in bytes, if it needs one.
+    pub fn automaton_bytes(&self) -> Option<usize> {
+        self.pattern.as_ref()?.automaton_bytes()
+    }
+
     /// What every value begins with that the regular expression matches; may be empty.
     pub fn prefix(&self) -> &str {
         self.pattern.as_ref().map_or("", Pattern::prefix)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::Labels;
+use crate::promql::Features;
 
 /// Settings for all groups. The defaults are those of Prometheus 3.14, where it
 /// has such a setting.
@@ -18,6 +19,8 @@ pub struct Config {
     pub error_hold_ms: i64,
     /// How long a query may take.
     pub query_timeout: Duration,
+    /// What the queries of templates may use.
+    pub features: Features,
     /// Labels that templates see as `$externalLabels`.
     pub external_labels: Labels,
     /// The address at which users reach this process, without a slash at the end; empty if unknown.
@@ -32,6 +35,7 @@ impl Default for Config {
             resend_delay_ms: 60_000,
             error_hold_ms: 3_600_000,
             query_timeout: Duration::from_mins(2),
+            features: Features::default(),
             external_labels: Labels::empty(),
             external_url: String::new(),
         }

@@ -11,7 +11,7 @@ use super::alerting::Candidate;
 use super::config::Config;
 use super::error::RuleError;
 use crate::model::{ALERT_NAME, Labels, LabelsBuilder, METRIC_NAME, TimestampMs};
-use crate::promql::{self, EvalError, InstantSample, Output, Value};
+use crate::promql::{self, EvalError, Features, InstantSample, Output, Value};
 use crate::query::QuerySource;
 use crate::template::{Context, QueryFn, Template, TemplateError};
 
@@ -117,6 +117,7 @@ impl Text {
 /// Asks the queries of templates, each once: the alerts of a rule often ask the same.
 pub(super) struct Queries {
     source: Arc<dyn QuerySource>,
+    features: Features,
     runtime: Handle,
     /// When all templates of a rule must have their answers.
     deadline: Instant,
@@ -127,13 +128,13 @@ type Answer = Result<Vec<(Labels, f64)>, String>;
 
 impl Queries {
     /// Must be called within the runtime, and asked where waiting is allowed.
-    pub(super) fn new(source: Arc<dyn QuerySource>, timeout: Duration) -> Self {
+    pub(super) fn new(source: Arc<dyn QuerySource>, timeout: Duration, features: Features) -> Self {
         let deadline = Instant::now() + timeout;
-        Self { source, runtime: Handle::current(), deadline, answers: Mutex::default() }
+        Self { source, features, runtime: Handle::current(), deadline, answers: Mutex::default() }
     }
 
     fn ask(&self, query: &str, at: TimestampMs) -> Answer {
-        let expr = promql::parse(query).map_err(|errors| {
+        let expr = promql::parse_with(query, self.features).map_err(|errors| {
             errors.first().map_or_else(String::new, ToString::to_string) // there is at least one
         })?;
         let answer = self.runtime.block_on(timeout_at(self.deadline, self.source.instant(&expr, at)));

@@ -312,7 +312,8 @@ impl Group {
         result: Vec<InstantSample>,
         at: TimestampMs,
     ) -> Result<Vec<Candidate>, RuleError> {
-        let queries = Queries::new(self.services.source.clone(), self.config.query_timeout);
+        let config = &self.config;
+        let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
             return texts.candidates(&result, at, &self.config, &queries);
         }

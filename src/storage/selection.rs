@@ -119,7 +119,7 @@ pub struct Samples {
     start_timestamps: Vec<StartTimestamp>,
     ends: Vec<Ends>,
     /// What the histograms count as.
-    histogram_samples: usize,
+    histogram_size: usize,
 }
 
 /// Where the samples of a series end; they begin where those of the series before end.
@@ -151,11 +151,11 @@ impl Samples {
     /// Takes what `fill` appends for the samples of the series at `place`, which lies behind all places
     /// so far.
     pub fn add<R>(&mut self, place: usize, fill: impl FnOnce(SamplesMut<'_>) -> R) -> R {
-        let Self { points, histograms, start_timestamps, ends, histogram_samples } = self;
+        let Self { points, histograms, start_timestamps, ends, histogram_size } = self;
         let before = (points.len(), histograms.len());
         let result = fill(SamplesMut { points, histograms, start_timestamps });
         let added = histograms[before.1..].iter().map(|point| point.histogram.size_in_samples());
-        *histogram_samples += added.sum::<usize>();
+        *histogram_size += added.sum::<usize>();
         if before != (points.len(), histograms.len()) {
             ends.push(Ends {
                 place,
@@ -176,7 +176,7 @@ impl Samples {
 
     /// How many samples there are; histograms count by the memory that they take.
     pub fn count(&self) -> usize {
-        self.points.len() + self.histogram_samples
+        self.points.len() + self.histogram_size
     }
 
     /// Whether they are not too many for a reader.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use url::Url;
 
 use crate::app::rules::bundled;
+use crate::cli::features::EnabledFeatures;
 use crate::cli::findings::{self, FailOn, Format, Shown, count, counted};
 use crate::cli::trust::Trust;
 use crate::cli::{Exit, Output, duration, note, runtime};
@@ -13,7 +14,6 @@ use crate::client::http_client;
 use crate::clock::{Clock, SystemClock};
 use crate::diag::Severity;
 use crate::lint::{self, Facts, Limits, Settings};
-use crate::promql::Features;
 use crate::rulefmt::{self, Loaded};
 
 /// Report everything that is wrong with rule files, or probably is.
@@ -45,6 +45,8 @@ pub(crate) struct Check {
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     scrape_interval: Duration,
     #[command(flatten)]
+    features: EnabledFeatures,
+    #[command(flatten)]
     source: Source,
 }
 
@@ -70,7 +72,7 @@ struct Source {
 
 pub(super) fn run(args: &Check, out: &mut Output) -> Result<Exit> {
     let mut loaded =
-        if args.files.is_empty() { bundled() } else { rulefmt::load(&args.files, Features::default()) };
+        if args.files.is_empty() { bundled() } else { rulefmt::load(&args.files, args.features.features()) };
     // A server may wait for files to come; who names files to be checked has mistyped them.
     for finding in loaded.findings.iter_mut().filter(|finding| finding.code == "no-rule-files") {
         finding.severity = Severity::Error;

@@ -67,6 +67,14 @@ impl Pattern {
         Self::Set(values)
     }
 
+    /// How much memory the automaton takes, in bytes, if the pattern needs one.
+    pub(in super::super) fn automaton_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Automaton { regex, .. } => Some(regex.memory_usage()),
+            Self::Set(_) | Self::Shapes(_) => None,
+        }
+    }
+
     pub(in super::super) fn matches(&self, value: &str) -> bool {
         match self {
             Self::Set(values) => match &values[..] {

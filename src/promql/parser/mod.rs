@@ -27,6 +27,17 @@ use super::token::{Token, TokenKind};
 /// walks a tree recurses, and a thread's stack is finite; Prometheus has no such limit.
 pub const MAX_DEPTH: usize = 256;
 
+/// How many label matchers a query may have: each is checked on every series. Prometheus has no such limit,
+/// nor the next one.
+const MAX_MATCHERS: usize = 10_000;
+
+/// How much memory the automata of a query's regular expressions may take together, in bytes. They are
+/// built when the query is parsed, which no timeout ends.
+const MAX_AUTOMATA_BYTES: usize = 64 << 20;
+
+/// What an automaton counts as at least: the time that it takes is not all for its size.
+const LEAST_AUTOMATON_BYTES: usize = 64 << 10;
+
 /// The stack that a thread needs in order to parse, print, evaluate and drop expressions of any kind that
 /// are [`MAX_DEPTH`] levels deep: twice of what was measured without optimisation.
 pub const STACK_BYTES: usize = 8 << 20;
@@ -123,6 +134,10 @@ struct Parser<'q> {
     depth: usize,
     /// How many levels the expression has that was parsed last.
     height: usize,
+    /// How many label matchers there are.
+    matchers: usize,
+    /// How much memory the automata of their regular expressions take.
+    automata_bytes: usize,
 }
 
 impl<'q> Parser<'q> {
@@ -137,6 +152,8 @@ impl<'q> Parser<'q> {
             errors: Vec::new(),
             depth: 0,
             height: 0,
+            matchers: 0,
+            automata_bytes: 0,
         }
     }
 

@@ -7,7 +7,7 @@ use super::super::ast::{
     VectorSelector,
 };
 use super::super::token::{Keyword, Token, TokenKind};
-use super::{Parsed, Parser, Recovery};
+use super::{LEAST_AUTOMATON_BYTES, MAX_AUTOMATA_BYTES, MAX_MATCHERS, Parsed, Parser, Recovery, Stop};
 
 const MANY_MATCHERS: &str = "label matching";
 
@@ -95,12 +95,32 @@ impl Parser<'_> {
         };
         let pattern = self.unquote(value);
         match Matcher::new(op, name, pattern) {
-            Ok(matcher) => Ok(Some(matcher)),
+            Ok(matcher) => {
+                self.limit_matchers(&matcher, label.span.to(value.span))?;
+                Ok(Some(matcher))
+            }
             Err(e) => {
                 self.error(label.span.to(value.span), e.to_string());
                 Ok(None)
             }
         }
+    }
+
+    /// Counts a matcher towards the limits of the query.
+    fn limit_matchers(&mut self, matcher: &Matcher, span: Span) -> Parsed<()> {
+        self.matchers += 1;
+        if let Some(bytes) = matcher.automaton_bytes() {
+            self.automata_bytes += bytes.max(LEAST_AUTOMATON_BYTES);
+        }
+        if self.matchers > MAX_MATCHERS {
+            self.error(span, format!("too many label matchers, at most {MAX_MATCHERS} are supported"));
+            return Err(Stop);
+        }
+        if self.automata_bytes > MAX_AUTOMATA_BYTES {
+            self.error(span, "too many or too large regular expressions in the query");
+            return Err(Stop);
+        }
+        Ok(())
     }
 
     /// What follows an expression and changes its time.

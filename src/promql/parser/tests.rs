@@ -525,3 +525,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_query_has_a_bounded_number_of_matchers() {
+    let check = |matcher: &str, count: usize, expected: Result<(), &str>| {
+        let query = format!("x{{{}}}", vec![matcher; count].join(","));
+        let parsed = parse(&query).map(|_| ()).map_err(|errors| errors[0].message.clone());
+        assert_eq!(parsed, expected.map_err(ToOwned::to_owned), "{count} of {matcher}");
+    };
+    check("a='b'", 10_000, Ok(()));
+    check("a='b'", 10_001, Err("too many label matchers, at most 10000 are supported"));
+    check("a=~'b|c'", 9_999, Ok(()));
+    check("a=~'[b-d]e*'", 1_024, Ok(()));
+    check("a=~'[b-d]e*'", 1_025, Err("too many or too large regular expressions in the query"));
+}

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 
 use super::{RECEIVER, post};
 use crate::real::turn;
-use crate::real::valmis::Valmis;
+use crate::real::valmis::{Valmis, command};
 
 /// A query that needs a feature, and the feature.
 const EXPERIMENTAL: &[(&str, &str)] = &[
@@ -59,4 +59,28 @@ async fn features_are_switched_on_by_the_configuration() {
     let stats = valmis.json("/api/v1/query?query=1&stats=all").await;
     let steps = &stats["data"]["stats"]["samples"]["totalQueryableSamplesPerStep"];
     assert_eq!(steps.as_array().unwrap().len(), 1, "{stats}");
+}
+
+#[test]
+fn rules_check_accepts_what_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = "groups: [{name: g, rules: [{record: r, expr: 'sum(limitk(1, up))'}]}]\n";
+    std::fs::write(folder.path().join("rules.yaml"), rule).unwrap();
+    let check = |options: &[&str]| {
+        let arguments = [&["rules", "check", "--no-lints", "rules.yaml"], options].concat();
+        let output = command(folder.path()).args(arguments).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+    let (code, text) = check(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("enable the feature `promql-experimental-functions`"), "{text}");
+    let both = "promql-experimental-functions,promql-binop-fill-modifiers";
+    for options in [["--enable-feature", "promql-experimental-functions"], ["--enable-feature", both]] {
+        let (code, text) = check(&options);
+        assert_eq!(code, Some(0), "{text}");
+    }
+    let (code, text) = check(&["--enable-feature", "promql-telepathy"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("possible values: promql-binop-fill-modifiers"), "{text}");
 }

@@ -39,8 +39,8 @@ const REQUESTS: &[Request] = &[
     // Instant queries.
     get("query", "query=m&time={t}"),
     post("query", "query=m&time={t}"),
-    get("query", "query=m"),
-    get("query", "query=m&time="),
+    get("query", "query=nothing"),
+    get("query", "query=nothing&time="),
     get("query", "query=1&time=2026-01-02T03:04:05Z"),
     get("query", "query=1&time=2026-01-02T03:04:05.678%2B02:00"),
     get("query", "query=1&time=2026-01-02 03:04:05Z"),

@@ -57,8 +57,8 @@ impl Evaluator<'_> {
         let mut matrix = self.vector(arg(args, 0)?, steps)?;
         let mut bytes = 0_usize;
         for row in matrix.rows_mut() {
-            self.tick(1)?;
             let size = size(&row.labels);
+            self.tick(size)?;
             bytes = bytes.saturating_add(size);
             let samples = self.samples.saturating_add(bytes / size_of::<Point>());
             if size > LONGEST_VALUE || samples > self.options.max_samples {
