@@ -2,14 +2,15 @@
 //! a cluster with 17 namespaces cost, in seconds of one core.
 //!
 //! `cargo bench --bench rules_load -- [evaluations]`. Between two evaluations every series gets a new
-//! sample, as in life; the first evaluation is reported apart. To count instructions, subtract two runs:
-//! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*evaluate_all*' BINARY 10`.
+//! sample, as in life; the first evaluation is reported apart. Instructions are the difference of two runs
+//! with other numbers of evaluations, `valgrind --tool=callgrind BINARY 1` and `… 11`, which has that of
+//! as many rounds of samples in it.
 #![expect(clippy::print_stdout, reason = "the figures are the purpose")]
 
+use std::fs::DirEntry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use valmis::clock::SystemClock;
 use valmis::model::Labels;
 use valmis::promql::{Features, Value, parse_with};
@@ -260,10 +261,15 @@ impl Fleet {
     }
 }
 
-/// The time that all threads of this process have run.
+/// How long the threads of this process have run on a core; none of them ends while it measures.
+/// Source: Documentation/scheduler/sched-stats.rst of Linux, /proc/<pid>/schedstat.
 fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+    let threads = std::fs::read_dir("/proc/self/task").expect("the kernel lists threads");
+    let time_of = |thread: &DirEntry| -> Option<u64> {
+        let schedstat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse().ok()
+    };
+    Duration::from_nanos(threads.flatten().filter_map(|thread| time_of(&thread)).sum())
 }
 
 fn mb(bytes: u64) -> f64 {

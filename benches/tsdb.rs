@@ -135,7 +135,12 @@ fn histograms(series: usize, samples: usize) {
         let started = time_on_core();
         let found = tsdb.select(&matchers, &hints).now_or_never().expect("at once").expect("no error");
         assert_eq!(found.len(), series);
-        report(&format!("select {kind} ones"), series * samples, time_on_core().saturating_sub(started), "histograms");
+        report(
+            &format!("select {kind} ones"),
+            series * samples,
+            time_on_core().saturating_sub(started),
+            "histograms",
+        );
     }
 }
 

@@ -59,6 +59,11 @@ fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         ("valmis_tsdb_samples", "Samples in the store", stats.samples as f64),
         ("valmis_tsdb_memory_bytes", "Memory that samples and labels take", stats.memory_bytes as f64),
         (
+            "valmis_tsdb_kept_set_bytes",
+            "Memory among it that the series of rules' selectors take",
+            stats.kept_set_bytes as f64,
+        ),
+        (
             "valmis_tsdb_memory_limit_bytes",
             "Memory from which on new series are refused",
             stats.memory_limit_bytes as f64,
@@ -108,6 +113,12 @@ fn encode(stats: &Stats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
             "valmis_tsdb_duplicate_samples",
             "Samples refused for another value at the same instant",
             stats.duplicate_samples,
+        ),
+        ("valmis_tsdb_sets_resolved", "Selectors of rules that were resolved anew", stats.sets_resolved),
+        (
+            "valmis_tsdb_sets_confirmed",
+            "Selectors of rules whose series were known to be the same",
+            stats.sets_confirmed,
         ),
         ("valmis_tsdb_series_refused", "Series refused at the memory limit", stats.series_refused),
         ("valmis_tsdb_chunks_evicted", "Chunks dropped at the memory limit", stats.chunks_evicted),

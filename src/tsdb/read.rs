@@ -60,7 +60,7 @@ impl Head {
                 self.kept.confirmed.fetch_add(1, Ordering::Relaxed);
                 known
             }
-            Lifetime::Lasting(known) => self.resolve_lasting(&index, matchers, known.as_deref()),
+            Lifetime::Lasting(known) => self.resolve_lasting(&index, matchers, known),
         }
     }
 
@@ -68,13 +68,18 @@ impl Head {
         &self,
         index: &Index,
         matchers: &[Matcher],
-        known: Option<&SeriesSet>,
+        known: Option<Arc<SeriesSet>>,
     ) -> Arc<SeriesSet> {
         self.kept.resolved.fetch_add(1, Ordering::Relaxed);
         let keys = sorted(index, matchers);
+        let series = references(&keys);
+        if let Some(same) = known.as_ref().filter(|known| known.series() == &*series) {
+            same.confirm(index.added());
+            return Arc::clone(same);
+        }
         // Most series were there before: their labels are shared with the set that is replaced.
         let before: HashMap<SeriesRef, &Labels> =
-            known.into_iter().flat_map(|known| known.series().iter().copied().zip(known.labels())).collect();
+            known.iter().flat_map(|known| known.series().iter().copied().zip(known.labels())).collect();
         let name = |key: &SeriesKey| match before.get(&SeriesRef::from(*key)) {
             Some(labels) => Labels::clone(labels),
             None => labels(index, *key),
@@ -85,7 +90,7 @@ impl Head {
             labels.heap_blocks().into_iter().for_each(|size| bytes.add(size));
         }
         bytes.add(keys.len() * (size_of::<Labels>() + size_of::<SeriesRef>()));
-        let set = SeriesSet::new(labels, references(&keys));
+        let set = SeriesSet::new(labels, series);
         let bytes = bytes.bytes().unsigned_abs();
         if self.kept.bytes() + bytes > self.limits.max_memory / KEPT_SHARE {
             return Arc::new(set);

@@ -20,7 +20,13 @@ pub struct Stats {
     /// What samples, labels and the log's queue take in memory, in bytes: an estimate that follows the
     /// allocator's block sizes.
     pub memory_bytes: u64,
-    /// The ceiling for it, in bytes.
+    /// What of it sets of series take that are kept for prepared queries, in bytes.
+    pub kept_set_bytes: u64,
+    /// How often a selector of a prepared query had to be resolved anew.
+    pub sets_resolved: u64,
+    /// How often the series that it had found before were still all that it finds.
+    pub sets_confirmed: u64,
+    /// The ceiling for the memory, in bytes.
     pub memory_limit_bytes: u64,
     /// An instant before which there is no sample.
     pub min_time: Option<TimestampMs>,
@@ -84,6 +90,9 @@ impl Tsdb {
             samples: stored.saturating_sub(read(&counters.points_removed)),
             chunks: read(&counters.chunks_created).saturating_sub(read(&counters.chunks_removed)),
             memory_bytes: self.head.memory(),
+            kept_set_bytes: self.head.kept.bytes(),
+            sets_resolved: read(&self.head.kept.resolved),
+            sets_confirmed: read(&self.head.kept.confirmed),
             memory_limit_bytes: self.head.limits.max_memory,
             min_time: self.head.min_time(),
             max_time: self.head.max_time(),

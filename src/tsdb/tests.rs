@@ -257,6 +257,46 @@ fn label_names_and_values_obey_matchers_and_time() {
 }
 
 #[test]
+fn the_series_of_a_selector_stay_the_same_set_until_one_comes_or_goes() {
+    let (tsdb, _) = open(Config { retention: Duration::from_hours(1), ..config(None) });
+    let up = [Matcher::equal("__name__", "up")];
+    let resolve = |known: Option<&Arc<SeriesSet>>| {
+        let resolving = tsdb.resolve(&up, Lifetime::Lasting(known.map(Arc::clone)));
+        resolving.now_or_never().expect("without a runtime nothing waits").expect("no error")
+    };
+    let read = |set: &Arc<SeriesSet>| {
+        let samples = tsdb.read(set, &SelectHints::between(0, 100 * HOUR)).now_or_never();
+        samples.expect("without a runtime nothing waits").expect("no error").series_count()
+    };
+    assert_eq!(tsdb.append_samples(&[sample("up job=b", HOUR, 1.0)]), []);
+    let first = resolve(None);
+    assert!(first.is_lasting() && tsdb.stats().kept_set_bytes > 0);
+    // Other series, and other samples, change nothing.
+    assert_eq!(
+        tsdb.append_samples(&[sample("down job=a", HOUR, 1.0), sample("up job=b", HOUR + 1, 2.0)]),
+        []
+    );
+    assert!(Arc::ptr_eq(&first, &resolve(Some(&first))));
+    assert_eq!(tsdb.append_samples(&[sample("up job=a", 2 * HOUR, 1.0)]), []);
+    let second = resolve(Some(&first));
+    assert_eq!(second.labels(), [labels("up job=a"), labels("up job=b")]);
+    // More series than the index remembers: nobody knows whether one of them is among the set's.
+    let many: Vec<_> = (0..2_000).map(|n| sample(&format!("other n={n}"), 3 * HOUR, 1.0)).collect();
+    assert_eq!(tsdb.append_samples(&many), []);
+    let third = resolve(Some(&second));
+    assert!(Arc::ptr_eq(&third, &second));
+    assert_eq!((tsdb.stats().sets_resolved, tsdb.stats().sets_confirmed), (3, 1));
+    // A series that is gone yields nothing, and its set is replaced.
+    assert_eq!(tsdb.append_samples(&[sample("up job=a", 4 * HOUR, 1.0)]), []);
+    tsdb.maintain(4 * HOUR);
+    tsdb.maintain(4 * HOUR);
+    assert_eq!(read(&third), 1);
+    assert_eq!(resolve(Some(&third)).labels(), [labels("up job=a")]);
+    drop((first, second, third));
+    assert_eq!(tsdb.stats().kept_set_bytes, 0);
+}
+
+#[test]
 fn a_closed_store_refuses_everything() {
     let tsdb = memory();
     let series = tsdb.reference(&labels("up")).unwrap();
