@@ -3,7 +3,7 @@
 //! Within a bucket of an exponential schema observations are taken to be spread as its bounds are,
 //! exponentially; within custom buckets and the zero bucket linearly.
 
-use super::{Bucket, FloatHistogram};
+use super::{Bucket, FloatHistogram, Populated};
 use crate::model::KahanSum;
 
 /// A number read from a histogram.
@@ -76,17 +76,22 @@ impl FloatHistogram {
         let any_nan = self.sum.is_nan();
         let upwards = any_nan || q < 0.5;
         let rank = if upwards { q * self.count } else { (1.0 - q) * self.count };
-        let buckets = self.buckets();
-        let mut bucket =
-            Bucket { lower: 0.0, upper: 0.0, lower_inclusive: false, upper_inclusive: false, count: 0.0 };
+        let mut reached = None;
         let mut count = 0.0;
-        for place in 0..buckets.len() {
-            bucket = buckets[if upwards { place } else { buckets.len() - 1 - place }];
-            count += bucket.count;
-            if count >= rank {
-                break;
-            }
-        }
+        let mut take = |populated: Populated| {
+            reached = Some(populated);
+            count += populated.count();
+            count >= rank
+        };
+        let mut buckets = self.populated_buckets();
+        if upwards {
+            buckets.any(&mut take)
+        } else {
+            buckets.rev().any(&mut take)
+        };
+        let nothing =
+            Bucket { lower: 0.0, upper: 0.0, lower_inclusive: false, upper_inclusive: false, count: 0.0 };
+        let mut bucket = reached.map_or(nothing, |populated| self.bucket(populated));
         if self.uses_custom_buckets() {
             if bucket.lower == f64::NEG_INFINITY {
                 if bucket.upper <= 0.0 {
@@ -119,8 +124,8 @@ impl FloatHistogram {
                 -(upper + (lower - upper) * (1.0 - share)).exp2()
             }
         };
-        let in_buckets: f64 = buckets.iter().map(|bucket| bucket.count).sum();
-        let skewed = any_nan && in_buckets < self.count;
+        let in_buckets = || self.populated_buckets().map(Populated::count).sum::<f64>();
+        let skewed = any_nan && in_buckets() < self.count;
         Estimate { value, nan_effect: skewed.then_some(NanEffect::SkewsUpwards) }
     }
 

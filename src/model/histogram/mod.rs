@@ -37,6 +37,19 @@ pub enum CounterReset {
     Gauge,
 }
 
+impl CounterReset {
+    /// What is known of two histograms together, and whether what was known of each contradicts that of
+    /// the other. Source: Prometheus `model/histogram/float_histogram.go`, `adjustCounterReset`.
+    fn and(self, other: Self) -> (Self, bool) {
+        match (self, other) {
+            (a, b) if a == b => (a, false),
+            (Self::Gauge, _) | (_, Self::Gauge) => (Self::Gauge, false),
+            (Self::Reset, Self::NotReset) | (Self::NotReset, Self::Reset) => (Self::Unknown, true),
+            _ => (Self::Unknown, false),
+        }
+    }
+}
+
 /// A histogram with fractional counts.
 #[derive(Debug, Clone)]
 pub struct FloatHistogram {
@@ -151,6 +164,12 @@ impl FloatHistogram {
     /// Every count and the sum multiplied.
     #[must_use]
     pub fn multiplied(&self, factor: f64) -> Self {
+        self.clone().multiplied_by(factor)
+    }
+
+    /// [`multiplied`](Self::multiplied), without a copy.
+    #[must_use]
+    pub fn multiplied_by(self, factor: f64) -> Self {
         let mut scaled = self.with_counts(|count| count * factor);
         if factor < 0.0 {
             scaled.counter_reset = CounterReset::Gauge;
@@ -161,6 +180,12 @@ impl FloatHistogram {
     /// Every count and the sum divided; nothing is left of the buckets if it is by 0.
     #[must_use]
     pub fn divided(&self, divisor: f64) -> Self {
+        self.clone().divided_by(divisor)
+    }
+
+    /// [`divided`](Self::divided), without a copy.
+    #[must_use]
+    pub fn divided_by(self, divisor: f64) -> Self {
         let mut scaled = self.with_counts(|count| count / divisor);
         if divisor == 0.0 {
             scaled.positive.clear();
@@ -172,26 +197,23 @@ impl FloatHistogram {
         scaled
     }
 
-    fn with_counts(&self, change: impl Fn(f64) -> f64) -> Self {
-        let buckets = |all: &[(i32, f64)]| {
-            populated(all.iter().map(|(index, count)| (*index, change(*count))).collect())
-        };
-        Self {
-            counter_reset: self.counter_reset,
-            schema: self.schema,
-            zero_threshold: self.zero_threshold,
-            zero_count: change(self.zero_count),
-            count: change(self.count),
-            sum: change(self.sum),
-            positive: buckets(&self.positive),
-            negative: buckets(&self.negative),
-            custom_values: Arc::clone(&self.custom_values),
+    fn with_counts(mut self, change: impl Fn(f64) -> f64) -> Self {
+        for count in [&mut self.zero_count, &mut self.count, &mut self.sum] {
+            *count = change(*count);
         }
+        for buckets in [&mut self.positive, &mut self.negative] {
+            buckets.iter_mut().for_each(|(_, count)| *count = change(*count));
+            buckets.retain(|(_, count)| *count != 0.0);
+        }
+        self
     }
 
     /// This and the other histogram added up. Where their buckets differ, those of the result are the
     /// finest that both can be told in.
     pub fn plus(&self, other: &Self) -> Result<(Self, Reconciled), IncompatibleBuckets> {
+        if self.has_same_layout(other) {
+            return Ok(self.combined(other, |a, b| a + b));
+        }
         let mut sum = HistogramSum::starting_at(self);
         let reconciled = sum.add(other)?;
         Ok((sum.value(), reconciled))
@@ -199,7 +221,34 @@ impl FloatHistogram {
 
     /// The other histogram subtracted from this one.
     pub fn minus(&self, other: &Self) -> Result<(Self, Reconciled), IncompatibleBuckets> {
-        self.plus(&other.with_counts(|count| -count))
+        if self.has_same_layout(other) {
+            return Ok(self.combined(other, |a, b| a - b));
+        }
+        self.plus(&other.clone().with_counts(|count| -count))
+    }
+
+    /// Whether counts of the same bucket index are of the same observations.
+    fn has_same_layout(&self, other: &Self) -> bool {
+        self.schema == other.schema
+            && self.zero_threshold == other.zero_threshold
+            && (!self.uses_custom_buckets() || self.custom_values == other.custom_values)
+    }
+
+    /// The sum or the difference of two histograms with the same layout.
+    fn combined(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> (Self, Reconciled) {
+        let (counter_reset, counter_reset_collision) = self.counter_reset.and(other.counter_reset);
+        let combined = Self {
+            counter_reset,
+            schema: self.schema,
+            zero_threshold: self.zero_threshold,
+            zero_count: combine(self.zero_count, other.zero_count),
+            count: combine(self.count, other.count),
+            sum: combine(self.sum, other.sum),
+            positive: combined(&self.positive, &other.positive, &combine),
+            negative: combined(&self.negative, &other.negative, &combine),
+            custom_values: Arc::clone(&self.custom_values),
+        };
+        (combined, Reconciled { counter_reset_collision, custom_bounds: false })
     }
 
     /// How many floats with their times take as much memory.
@@ -234,27 +283,74 @@ impl FloatHistogram {
 
     /// All populated buckets upwards, those that overlap the zero bucket cut off at it.
     pub fn buckets(&self) -> Vec<Bucket> {
+        self.populated_buckets().map(|bucket| self.bucket(bucket)).collect()
+    }
+
+    /// All populated buckets upwards.
+    fn populated_buckets(&self) -> impl DoubleEndedIterator<Item = Populated> + '_ {
+        let negative = self.negative.iter().rev().map(|bucket| Populated::Negative(*bucket));
+        let zero = (self.zero_count > 0.0).then_some(Populated::Zero(self.zero_count));
+        let positive = self.positive.iter().map(|bucket| Populated::Positive(*bucket));
+        negative.chain(zero).chain(positive)
+    }
+
+    /// The bounds of a populated bucket, cut off where it overlaps the zero bucket.
+    fn bucket(&self, populated: Populated) -> Bucket {
         let threshold = self.zero_threshold;
-        let mut all = Vec::with_capacity(self.negative.len() + self.positive.len() + 1);
-        all.extend(self.negative.iter().rev().map(|bucket| self.negative_bucket(*bucket)).map(
-            |mut bucket| {
+        match populated {
+            Populated::Negative(bucket) => {
+                let mut bucket = self.negative_bucket(bucket);
                 if bucket.upper < 0.0 && bucket.upper > -threshold {
                     bucket.upper = -threshold;
                 }
                 bucket
-            },
-        ));
-        if self.zero_count > 0.0 {
-            all.push(self.zero_bucket());
-        }
-        all.extend(self.positive.iter().map(|bucket| self.positive_bucket(*bucket)).map(|mut bucket| {
-            if bucket.lower > 0.0 && bucket.lower < threshold {
-                bucket.lower = threshold;
             }
-            bucket
-        }));
-        all
+            Populated::Zero(_) => self.zero_bucket(),
+            Populated::Positive(bucket) => {
+                let mut bucket = self.positive_bucket(bucket);
+                if bucket.lower > 0.0 && bucket.lower < threshold {
+                    bucket.lower = threshold;
+                }
+                bucket
+            }
+        }
     }
+}
+
+/// A bucket with observations: its index, which the zero bucket does not have, and their number.
+#[derive(Debug, Clone, Copy)]
+enum Populated {
+    Negative((i32, f64)),
+    Zero(f64),
+    Positive((i32, f64)),
+}
+
+impl Populated {
+    fn count(self) -> f64 {
+        match self {
+            Self::Negative((_, count)) | Self::Positive((_, count)) | Self::Zero(count) => count,
+        }
+    }
+}
+
+/// The counts of the buckets of two histograms, both in order.
+fn combined(a: &[(i32, f64)], b: &[(i32, f64)], combine: impl Fn(f64, f64) -> f64) -> Vec<(i32, f64)> {
+    let mut all = Vec::with_capacity(a.len().max(b.len()));
+    let mut add = |index: i32, count: f64| {
+        if count != 0.0 {
+            all.push((index, count));
+        }
+    };
+    let mut rest = b.iter().peekable();
+    for (index, count) in a {
+        while let Some((other, theirs)) = rest.next_if(|(other, _)| other < index) {
+            add(*other, combine(0.0, *theirs));
+        }
+        let theirs = rest.next_if(|(other, _)| other == index).map_or(0.0, |(_, theirs)| *theirs);
+        add(*index, combine(*count, theirs));
+    }
+    rest.for_each(|(other, theirs)| add(*other, combine(0.0, *theirs)));
+    all
 }
 
 /// Sorts buckets and drops those without observations.

@@ -17,6 +17,11 @@ impl FloatHistogram {
         if self.count < previous.count || self.uses_custom_buckets() != previous.uses_custom_buckets() {
             return true;
         }
+        if self.has_same_layout(previous) {
+            return self.zero_count < previous.zero_count
+                || any_less(&self.positive, &previous.positive)
+                || any_less(&self.negative, &previous.negative);
+        }
         let mut current = HistogramSum::starting_at(self);
         let mut earlier = HistogramSum::starting_at(previous);
         if self.uses_custom_buckets() {
@@ -54,10 +59,7 @@ impl FloatHistogram {
         if gauge != (previous.counter_reset == CounterReset::Gauge) {
             return false;
         }
-        let same_buckets = self.schema == previous.schema
-            && self.zero_threshold == previous.zero_threshold
-            && (!self.uses_custom_buckets() || self.custom_values == previous.custom_values);
-        same_buckets && (gauge || self.has_all_of(previous))
+        self.has_same_layout(previous) && (gauge || self.has_all_of(previous))
     }
 
     /// Whether no count is smaller than in a histogram with the same kinds of buckets.
@@ -75,6 +77,16 @@ fn covers(buckets: &[(i32, f64)], before: &[(i32, f64)]) -> bool {
     before.iter().all(|(index, count)| {
         while rest.next_if(|(other, _)| other < index).is_some() {}
         rest.peek().is_some_and(|(other, now)| other == index && now >= count)
+    })
+}
+
+/// Whether any bucket has less than it had before; both are in order.
+fn any_less(buckets: &[(i32, f64)], before: &[(i32, f64)]) -> bool {
+    let mut rest = buckets.iter().peekable();
+    before.iter().any(|(index, count)| {
+        while rest.next_if(|(other, _)| other < index).is_some() {}
+        let now = rest.peek().filter(|(other, _)| other == index).map_or(0.0, |(_, now)| *now);
+        now < *count
     })
 }
 

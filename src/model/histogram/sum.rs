@@ -70,8 +70,18 @@ impl HistogramSum {
         if self.uses_custom_buckets() != histogram.uses_custom_buckets() {
             return Err(IncompatibleBuckets);
         }
+        let (counter_reset, counter_reset_collision) = self.counter_reset.and(histogram.counter_reset);
+        self.counter_reset = counter_reset;
+        if self.has_layout_of(histogram) {
+            self.zero_count.add(histogram.zero_count);
+            self.count.add(histogram.count);
+            self.sum.add(histogram.sum);
+            let value = |(index, count): &(i32, f64)| (*index, KahanSum::starting_at(*count));
+            merge(&mut self.positive, histogram.positive.iter().map(value));
+            merge(&mut self.negative, histogram.negative.iter().map(value));
+            return Ok(Reconciled { counter_reset_collision, custom_bounds: false });
+        }
         let mut other = Self::starting_at(histogram);
-        let counter_reset_collision = self.adjust_counter_reset(other.counter_reset);
         let mut custom_bounds = false;
         if self.uses_custom_buckets() {
             if self.custom_values != other.custom_values {
@@ -89,9 +99,16 @@ impl HistogramSum {
         self.zero_count.merge(other.zero_count);
         self.count.merge(other.count);
         self.sum.merge(other.sum);
-        merge(&mut self.positive, &other.positive);
-        merge(&mut self.negative, &other.negative);
+        merge(&mut self.positive, other.positive.into_iter());
+        merge(&mut self.negative, other.negative.into_iter());
         Ok(Reconciled { counter_reset_collision, custom_bounds })
+    }
+
+    /// Whether counts of the same bucket index are of the same observations.
+    fn has_layout_of(&self, histogram: &FloatHistogram) -> bool {
+        self.schema == histogram.schema
+            && self.zero_threshold == histogram.zero_threshold
+            && (!self.uses_custom_buckets() || self.custom_values == histogram.custom_values)
     }
 
     /// The sum as a histogram.
@@ -134,20 +151,6 @@ impl HistogramSum {
 
     pub(super) fn zero_threshold(&self) -> f64 {
         self.zero_threshold
-    }
-
-    /// What is known about the counter resets of both; says whether they contradict each other.
-    /// Source: Prometheus `adjustCounterReset`.
-    fn adjust_counter_reset(&mut self, other: CounterReset) -> bool {
-        use CounterReset::{Gauge, NotReset, Reset, Unknown};
-        let (known, collision) = match (self.counter_reset, other) {
-            (a, b) if a == b => (a, false),
-            (Gauge, _) | (_, Gauge) => (Gauge, false),
-            (Reset, NotReset) | (NotReset, Reset) => (Unknown, true),
-            _ => (Unknown, false),
-        };
-        self.counter_reset = known;
-        collision
     }
 
     /// Widens the zero buckets until they are equally wide.
@@ -232,12 +235,16 @@ fn regrouped(counts: &[(i32, KahanSum)], index: impl Fn(i32) -> i32) -> Counts {
     regrouped
 }
 
-/// Adds counts to those with the same index.
-fn merge(counts: &mut Counts, others: &[(i32, KahanSum)]) {
+/// Adds counts to those with the same index; both are in order.
+fn merge(counts: &mut Counts, others: impl Iterator<Item = (i32, KahanSum)>) {
+    let mut place = 0;
     for (index, other) in others {
-        match counts.binary_search_by_key(index, |(index, _)| *index) {
-            Ok(place) => counts[place].1.merge(*other),
-            Err(place) => counts.insert(place, (*index, *other)),
+        while counts.get(place).is_some_and(|(own, _)| *own < index) {
+            place += 1;
+        }
+        match counts.get_mut(place) {
+            Some((own, count)) if *own == index => count.merge(other),
+            _ => counts.insert(place, (index, other)),
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -191,4 +193,42 @@ fn bounds_are_prometheus_to_the_last_digit() {
     check(8, -1, 0.997_296_056_085_469_8);
     check(8, -128, 0.707_106_781_186_547_5);
     check(8, 1024 * 256, f64::MAX);
+}
+
+fn buckets() -> impl Strategy<Value = BTreeMap<i32, f64>> {
+    prop::collection::btree_map(-9_i32..9, (1_u8..9).prop_map(f64::from), 0..9)
+}
+
+proptest! {
+    #[test]
+    fn histograms_with_the_same_layout_are_combined_bucket_by_bucket(
+        positive in [buckets(), buckets()],
+        negative in [buckets(), buckets()],
+    ) {
+        let histogram = |side: usize| {
+            FloatHistogram::empty(2, Arc::default()).with_buckets(positive[side].clone(), negative[side].clone())
+        };
+        let (left, right) = (histogram(0), histogram(1));
+        let combined = |sides: &[BTreeMap<i32, f64>; 2], sign: f64| {
+            let mut all = sides[0].clone();
+            for (index, count) in &sides[1] {
+                *all.entry(*index).or_default() += sign * count;
+            }
+            all.retain(|_, count| *count != 0.0);
+            all.into_iter().collect::<Vec<_>>()
+        };
+        let (sum, _) = left.plus(&right).expect("both have exponential buckets");
+        prop_assert_eq!(sum.positive(), combined(&positive, 1.0));
+        prop_assert_eq!(sum.negative(), combined(&negative, 1.0));
+        let (difference, _) = left.minus(&right).expect("both have exponential buckets");
+        prop_assert_eq!(difference.positive(), combined(&positive, -1.0));
+        prop_assert_eq!(difference.negative(), combined(&negative, -1.0));
+        let mut growing = HistogramSum::starting_at(&left);
+        growing.add(&right).expect("both have exponential buckets");
+        prop_assert_eq!(growing.value(), sum);
+        let decreased = |sides: &[BTreeMap<i32, f64>; 2]| {
+            sides[0].iter().any(|(index, before)| sides[1].get(index).is_none_or(|now| now < before))
+        };
+        prop_assert_eq!(right.is_reset_after(&left), decreased(&positive) || decreased(&negative));
+    }
 }

@@ -9,6 +9,59 @@ use crate::model::{
 
 use super::window::{MixedWindow, Remarks};
 
+/// What is known about the histograms of a series: a window then costs its resets, not its histograms.
+#[derive(Debug, Default)]
+pub(super) struct Histories {
+    /// The places of those before which the counter was reset.
+    resets: Vec<usize>,
+    /// For each how many until then are gauges.
+    gauges: Vec<u32>,
+    /// For each how often until then custom buckets followed on exponential ones, or the other way round.
+    changes: Vec<u32>,
+}
+
+impl Histories {
+    /// Of all histograms of a series.
+    pub(super) fn series(&mut self, all: MixedWindow<'_>) {
+        self.resets.clear();
+        self.gauges.clear();
+        self.changes.clear();
+        let (mut gauges, mut changes) = (0, 0);
+        let mut previous: Option<&HistogramPoint> = None;
+        for (place, point) in all.histograms.iter().enumerate() {
+            let histogram = &point.histogram;
+            gauges += u32::from(histogram.counter_reset == CounterReset::Gauge);
+            if let Some(previous) = previous {
+                let (before, kind) = (&previous.histogram, histogram.uses_custom_buckets());
+                changes += u32::from(before.uses_custom_buckets() != kind);
+                if histogram.is_reset_after(before) || all.is_restarted(previous.at, point.at) {
+                    self.resets.push(place);
+                }
+            }
+            self.gauges.push(gauges);
+            self.changes.push(changes);
+            previous = Some(point);
+        }
+    }
+
+    /// The places after `first` up to `last` of histograms before which the counter was reset.
+    fn resets(&self, first: usize, last: usize) -> &[usize] {
+        let from = self.resets.partition_point(|place| *place <= first);
+        let to = self.resets.partition_point(|place| *place <= last);
+        &self.resets[from..to]
+    }
+
+    fn any_gauge(&self, first: usize, last: usize) -> bool {
+        let before = first.checked_sub(1).map_or(0, |place| self.gauges[place]);
+        self.gauges[last] > before
+    }
+
+    /// Whether all from `first` to `last` have the same kind of buckets.
+    fn is_of_one_kind(&self, first: usize, last: usize) -> bool {
+        self.changes[first] == self.changes[last]
+    }
+}
+
 /// Differences between the histograms of a series, with remarks on what stood in their way.
 pub(super) struct Difference<'d, 'r> {
     /// Whether the histograms count: a reset is then no decrease.
@@ -19,45 +72,42 @@ pub(super) struct Difference<'d, 'r> {
 impl Difference<'_, '_> {
     /// By how much the last histogram exceeds the first one, resets made up for.
     /// Source: Prometheus `promql/functions.go`, `histogramRate`.
-    pub(super) fn of(&mut self, window: MixedWindow<'_>) -> Option<FloatHistogram> {
-        let points = window.histograms;
-        let [first_point, rest @ ..] = points else { return None };
-        let (second, last) = (&rest.first()?.histogram, &rest.last()?.histogram);
-        let first = &first_point.histogram;
+    pub(super) fn of(&mut self, window: MixedWindow<'_>, known: &Histories) -> Option<FloatHistogram> {
+        let [first, second, ..] = window.histograms else { return None };
+        let last = &window.histograms[window.histograms.len() - 1].histogram;
+        let (first, second) = (&first.histogram, &second.histogram);
+        let first_place = window.histograms_skipped;
+        let last_place = first_place + window.histograms.len() - 1;
+        let resets = if self.counter { known.resets(first_place, last_place) } else { &[] };
         // What came before a reset says nothing about the buckets after it.
-        let second_at = rest.first()?.at;
-        let starts_anew =
-            self.counter && (second.is_reset_after(first) || window.is_restarted(first_point.at, second_at));
-        let base = if starts_anew {
-            Cow::Owned(FloatHistogram::empty(second.schema, Arc::clone(second.custom_values())))
-        } else {
-            Cow::Borrowed(first.as_ref())
+        let (base, resets) = match resets.split_first() {
+            Some((reset, rest)) if *reset == first_place + 1 => {
+                let nothing = FloatHistogram::empty(second.schema, Arc::clone(second.custom_values()));
+                (Cow::Owned(nothing), rest)
+            }
+            _ => (Cow::Borrowed(first.as_ref()), resets),
         };
-        let between = if self.counter { &rest[..rest.len() - 1] } else { &[] };
-        let custom = base.uses_custom_buckets();
-        if last.uses_custom_buckets() != custom
-            || between.iter().any(|point| point.histogram.uses_custom_buckets() != custom)
-        {
+        let is_of_one_kind = if self.counter {
+            let from = first_place + usize::from(matches!(base, Cow::Owned(_)));
+            known.is_of_one_kind(from, last_place)
+        } else {
+            first.uses_custom_buckets() == last.uses_custom_buckets()
+        };
+        if !is_of_one_kind {
             return self.mixed_buckets();
         }
         let gauge = |histogram: &FloatHistogram| histogram.counter_reset == CounterReset::Gauge;
         let (metric, span) = (self.remarks.metric, self.remarks.span);
-        if self.counter && points.iter().any(|point| gauge(&point.histogram)) {
+        if self.counter && known.any_gauge(first_place, last_place) {
             self.remarks.annotations.histogram_not_counter(metric, span);
         }
         if !self.counter && [first, last].iter().any(|end| !gauge(end)) {
             self.remarks.annotations.histogram_not_gauge(metric, span);
         }
         let mut difference = self.minus(last, &base)?;
-        if self.counter {
-            let (mut previous, mut previous_at) = (base.as_ref(), first_point.at);
-            for point in rest {
-                let restarted = window.is_restarted(previous_at, point.at);
-                if restarted || point.histogram.is_reset_after(previous) {
-                    difference = self.plus(&difference, previous)?;
-                }
-                (previous, previous_at) = (&point.histogram, point.at);
-            }
+        for place in resets {
+            let before = &window.histograms[place - 1 - first_place].histogram;
+            difference = self.plus(&difference, before)?;
         }
         Some(difference)
     }
@@ -141,7 +191,7 @@ impl Difference<'_, '_> {
         if self.counter && after.is_reset_after(before) {
             return Some(after.multiplied(share));
         }
-        let way = self.minus(after, before)?.multiplied(share);
+        let way = self.minus(after, before)?.multiplied_by(share);
         self.plus(&way, before)
     }
 

@@ -63,6 +63,8 @@ pub(super) struct MixedWindow<'p> {
     pub(super) floats: Window<'p>,
     /// Its histograms; there is a point or a histogram.
     pub(super) histograms: &'p [HistogramPoint],
+    /// How many histograms of the series lie before.
+    pub(super) histograms_skipped: usize,
     /// Those of the whole series.
     pub(super) start_timestamps: &'p [StartTimestamp],
 }
@@ -89,12 +91,12 @@ impl MixedWindow<'_> {
 
     /// Whether a sample counts from a time before the preceding sample, though not from that one's start.
     /// Source: Prometheus `promql/functions.go`, `checkStartTimeOverlap`.
-    pub(super) fn has_overlap(&self, times: &[TimestampMs]) -> bool {
+    pub(super) fn has_overlap(&self, times: impl Iterator<Item = TimestampMs> + Clone) -> bool {
         let start = |at| StartTimestamp::of(self.start_timestamps, at);
-        let overlaps = |pair: &[TimestampMs]| {
-            start(pair[1]).is_some_and(|started| started < pair[0] && Some(started) != start(pair[0]))
+        let overlaps = |(before, after): (TimestampMs, TimestampMs)| {
+            start(after).is_some_and(|started| started < before && Some(started) != start(before))
         };
-        times.windows(2).any(overlaps)
+        !self.start_timestamps.is_empty() && times.clone().zip(times.skip(1)).any(overlaps)
     }
 }
 
@@ -111,6 +113,9 @@ pub(super) struct Remarks<'r> {
 pub(super) trait WindowFunction {
     /// Prepares for the windows of the next series, of all whose points these are.
     fn series(&mut self, _points: &[Point]) {}
+
+    /// The same for a series that has native histograms: a window of all its samples.
+    fn mixed_series(&mut self, _all: MixedWindow<'_>) {}
 
     /// The value for a window, if it has one.
     fn window(&mut self, window: Window<'_>) -> Option<f64>;
@@ -289,17 +294,30 @@ impl Evaluator<'_> {
         let mut remarks = Remarks { annotations: &mut self.annotations, metric, span: range.span };
         function.series(points);
         let mut patience = Patience::new(&self.options.interrupt);
+        let (start, end) = (TimestampMs::MIN, TimestampMs::MAX);
+        let floats = Window { points, skipped: 0, start, end, at: steps.start, step: 0 };
+        function.mixed_series(MixedWindow { floats, histograms, histograms_skipped: 0, start_timestamps });
         matrix.push_mixed(row, |mut cells| {
+            let (mut from, mut to) = (0, 0);
             for (step, at) in steps.iter().enumerate() {
                 let end = range.reference.at(at);
                 let start = end.saturating_sub(range.length_ms);
                 let (after, until) = bounds(range, at, lookback_ms);
                 let skipped = points.partition_point(|point| point.at <= after);
-                let to = points.partition_point(|point| point.at <= until).max(skipped);
-                let floats = Window { points: &points[skipped..to], skipped, start, end, at, step };
-                let from = histograms.partition_point(|point| point.at <= after);
-                let to = histograms.partition_point(|point| point.at <= until).max(from);
-                let window = MixedWindow { floats, histograms: &histograms[from..to], start_timestamps };
+                let seen = points.partition_point(|point| point.at <= until).max(skipped);
+                let floats = Window { points: &points[skipped..seen], skipped, start, end, at, step };
+                while histograms.get(to).is_some_and(|point| point.at <= until) {
+                    to += 1;
+                }
+                while from < to && histograms[from].at <= after {
+                    from += 1;
+                }
+                let window = MixedWindow {
+                    floats,
+                    histograms: &histograms[from..to],
+                    histograms_skipped: from,
+                    start_timestamps,
+                };
                 if !patience.lasts(window.floats.points.len() + window.histograms.len()) {
                     break;
                 }

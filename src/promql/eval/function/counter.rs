@@ -2,7 +2,7 @@
 
 use crate::model::{CounterReset, FloatHistogram, Point, TimestampMs};
 use crate::promql::ast::RangeModifier;
-use crate::promql::eval::difference::Difference;
+use crate::promql::eval::difference::{Difference, Histories};
 use crate::promql::eval::matrix::Cell;
 use crate::promql::eval::sliding::{Part, Sliding, Total, WORTH_SLIDING};
 use crate::promql::eval::window::{Extended, MixedWindow, Remarks, Window, WindowFunction};
@@ -31,6 +31,7 @@ pub(super) struct Rate {
     range_ms: i64,
     modifier: Option<RangeModifier>,
     resets: Resets,
+    histories: Histories,
     extension: Extension,
 }
 
@@ -107,6 +108,7 @@ impl Rate {
             range_ms: range.length_ms,
             modifier: range.modifier(),
             resets: Resets::new(),
+            histories: Histories::default(),
             extension: Extension::default(),
         }
     }
@@ -226,6 +228,12 @@ impl WindowFunction for Rate {
         }
     }
 
+    fn mixed_series(&mut self, all: MixedWindow<'_>) {
+        if self.counter {
+            self.histories.series(all);
+        }
+    }
+
     fn mixed(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<Cell> {
         let (floats, histograms) = (window.floats.points, window.histograms);
         if !floats.is_empty() && !histograms.is_empty() {
@@ -244,7 +252,7 @@ impl WindowFunction for Rate {
                 let smoothed = modifier == RangeModifier::Smoothed;
                 let mut difference = Difference { counter: self.counter, remarks };
                 let increase = difference.between(histograms, start, end, smoothed)?;
-                if self.per_second { increase.divided(self.range_seconds()) } else { increase }
+                if self.per_second { increase.divided_by(self.range_seconds()) } else { increase }
             }
         };
         Some(increase.with_counter_reset(CounterReset::Gauge).into())
@@ -258,8 +266,7 @@ impl Rate {
     fn counted(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<f64> {
         let points = window.floats.points;
         let (first, last) = (window.floats.first(), window.floats.last());
-        let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
-        remark_overlap(window, &times, remarks);
+        remark_overlap(window, points.iter().map(|point| point.at), remarks);
         let resets = points
             .windows(2)
             .filter(|pair| pair[1].value < pair[0].value || window.is_restarted(pair[0].at, pair[1].at));
@@ -291,16 +298,15 @@ impl Rate {
         let (first, last) = (points.first()?, points.last()?);
         let started_at = if self.counter { window.start_within(first.at) } else { None };
         if self.counter {
-            let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
-            remark_overlap(window, &times, remarks);
+            remark_overlap(window, points.iter().map(|point| point.at), remarks);
         }
         let mut difference = Difference { counter: self.counter, remarks };
         let increase = match (points.len(), started_at) {
             (1, None) => return None,
             (1, Some(_)) => FloatHistogram::clone(&first.histogram),
-            (_, None) => difference.of(window)?,
+            (_, None) => difference.of(window, &self.histories)?,
             (_, Some(_)) => {
-                let increase = difference.of(window)?;
+                let increase = difference.of(window, &self.histories)?;
                 difference.plus(&increase, &first.histogram)?
             }
         };
@@ -312,11 +318,15 @@ impl Rate {
             first: first.histogram.count,
             difference: increase.count,
         };
-        Some(increase.multiplied(self.factor(window.floats.start, window.floats.end, &observed)))
+        Some(increase.multiplied_by(self.factor(window.floats.start, window.floats.end, &observed)))
     }
 }
 
-fn remark_overlap(window: MixedWindow<'_>, times: &[TimestampMs], remarks: &mut Remarks<'_>) {
+fn remark_overlap(
+    window: MixedWindow<'_>,
+    times: impl Iterator<Item = TimestampMs> + Clone,
+    remarks: &mut Remarks<'_>,
+) {
     if window.has_overlap(times) {
         remarks.annotations.start_overlap(remarks.metric, remarks.span);
     }
@@ -375,7 +385,7 @@ impl WindowFunction for InstantChange {
                     Difference { counter: self.rate, remarks }.minus(last, before)?
                 };
                 if self.rate {
-                    change = change.divided(seconds(before_at, last_at));
+                    change = change.divided_by(seconds(before_at, last_at));
                 }
                 Some(change.with_counter_reset(CounterReset::Gauge).into())
             }
@@ -467,25 +477,38 @@ impl<C: Fn(f64, f64) -> bool> WindowFunction for PairCount<C> {
         Some(f64::from(self.counts[last] - self.counts[first]))
     }
 
-    fn mixed(&mut self, window: MixedWindow<'_>, _: &mut Remarks<'_>) -> Option<Cell> {
-        let samples = in_order(window);
-        let mut first = 0;
-        if self.anchored {
-            let before = samples.partition_point(|(at, _)| *at <= window.floats.start);
-            if before == samples.len() {
-                return None;
-            }
-            first = before.saturating_sub(1);
-        }
-        let holds = |pair: &&[(TimestampMs, Sample<'_>)]| {
+    fn mixed_series(&mut self, all: MixedWindow<'_>) {
+        let samples = in_order(all);
+        let holds = |pair: &[(TimestampMs, Sample<'_>)]| {
             let holds = match (pair[0].1, pair[1].1) {
                 (Sample::Float(before), Sample::Float(after)) => (self.condition)(before, after),
                 (Sample::Histogram(before), Sample::Histogram(after)) => (self.histograms)(before, after),
                 _ => true,
             };
-            holds || (self.restarts && window.is_restarted(pair[0].0, pair[1].0))
+            holds || (self.restarts && all.is_restarted(pair[0].0, pair[1].0))
         };
-        Some(Cell::Float(samples[first..].windows(2).filter(holds).count() as f64))
+        self.counts.clear();
+        self.counts.push(0);
+        let mut count = 0;
+        self.counts.extend(samples.windows(2).map(|pair| {
+            count += u32::from(holds(pair));
+            count
+        }));
+    }
+
+    fn mixed(&mut self, window: MixedWindow<'_>, _: &mut Remarks<'_>) -> Option<Cell> {
+        let Window { points, skipped, start, .. } = window.floats;
+        let mut first = skipped + window.histograms_skipped;
+        let last = first + points.len() + window.histograms.len() - 1;
+        if self.anchored {
+            let before = points.partition_point(|point| point.at <= start)
+                + window.histograms.partition_point(|point| point.at <= start);
+            if first + before > last {
+                return None;
+            }
+            first += before.saturating_sub(1);
+        }
+        Some(Cell::Float(f64::from(self.counts[last] - self.counts[first])))
     }
 }
 
@@ -503,6 +526,7 @@ mod tests {
             range_ms: 60_000,
             modifier,
             resets: Resets::new(),
+            histories: Histories::default(),
             extension: Extension::default(),
         }
     }
