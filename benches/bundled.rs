@@ -74,7 +74,7 @@ static EXPRESSIONS: LazyLock<Vec<Expr>> = LazyLock::new(|| {
 /// Evaluates one expression; the result's size keeps the work from being left out.
 fn evaluate(expr: &Expr) -> usize {
     let (range, options) = (EvalRange::instant(NOW), EvalOptions::default());
-    let fetching = prefetch(expr, &range, &options, &**STORE);
+    let fetching = prefetch(expr, &range, &options, &**STORE, None);
     // Outside a runtime the store answers at once.
     let data = fetching.now_or_never().expect("nothing to wait for").expect("within the limits");
     let output = eval(expr, &range, &data, &options).expect("the bundled rules have values");

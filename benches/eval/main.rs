@@ -48,7 +48,7 @@ impl<'s> Bench<'s> {
 
     #[inline(never)]
     fn fetch(&self) -> Prefetched {
-        prefetch(black_box(&self.expr), &self.range, &self.options, self.storage)
+        prefetch(black_box(&self.expr), &self.range, &self.options, self.storage, None)
             .now_or_never()
             .expect("the store is ready at once")
             .expect("the store has no errors")

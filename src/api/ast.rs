@@ -13,73 +13,80 @@ use crate::promql::{
 /// The tree of an expression.
 pub(super) fn tree(expr: &Expr) -> Value {
     match &expr.kind {
-        ExprKind::Number { value, .. } => json!({"type": "numberLiteral", "val": format_float(*value)}),
-        ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
-        ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": tree(inner)}),
+        ExprKind::Number { value, .. } => node("numberLiteral", [("val", format_float(*value).into())]),
+        ExprKind::String(text) => node("stringLiteral", [("val", text.as_str().into())]),
+        ExprKind::Paren(inner) => node("parenExpr", [("expr", tree(inner))]),
         ExprKind::Unary { op, expr } => {
-            json!({"type": "unaryExpr", "op": op.to_string(), "expr": tree(expr)})
+            node("unaryExpr", [("op", op.to_string().into()), ("expr", tree(expr))])
         }
-        ExprKind::Binary(binary) => json!({
-            "type": "binaryExpr",
-            "op": binary.op.to_string(),
-            "lhs": tree(&binary.left),
-            "rhs": tree(&binary.right),
-            "matching": binary.matching.as_ref().map(matching),
-            "bool": binary.return_bool,
-        }),
+        ExprKind::Binary(binary) => {
+            let fields = [
+                ("op", binary.op.to_string().into()),
+                ("lhs", tree(&binary.left)),
+                ("rhs", tree(&binary.right)),
+                ("matching", binary.matching.as_ref().map_or(Value::Null, matching)),
+                ("bool", binary.return_bool.into()),
+            ];
+            node("binaryExpr", fields)
+        }
         ExprKind::Aggregate(aggregate) => {
             let (labels, without) = match &aggregate.grouping {
                 Grouping::By(labels) => (labels, false),
                 Grouping::Without(labels) => (labels, true),
             };
-            json!({
-                "type": "aggregation",
-                "op": aggregate.op.to_string(),
-                "expr": tree(&aggregate.expr),
-                "param": aggregate.param.as_ref().map(tree),
-                "grouping": labels,
-                "without": without,
-            })
+            let fields = [
+                ("op", aggregate.op.to_string().into()),
+                ("expr", tree(&aggregate.expr)),
+                ("param", aggregate.param.as_ref().map_or(Value::Null, tree)),
+                ("grouping", labels.as_slice().into()),
+                ("without", without.into()),
+            ];
+            node("aggregation", fields)
         }
-        ExprKind::Call(call) => json!({
-            "type": "call",
-            "func": function(call.function),
-            "args": call.args.iter().map(tree).collect::<Vec<_>>(),
-        }),
-        ExprKind::Vector(selector) => selection("vectorSelector", selector),
+        ExprKind::Call(call) => {
+            let args = call.args.iter().map(tree).collect();
+            node("call", [("func", function(call.function)), ("args", args)])
+        }
+        ExprKind::Vector(selector) => node("vectorSelector", selection(selector)),
         ExprKind::Matrix(matrix) => {
-            let mut tree = selection("matrixSelector", &matrix.selector);
-            tree["range"] = length(Some(&matrix.range));
-            tree["rangeExpr"] = arithmetic(Some(&matrix.range));
-            tree
+            let range =
+                [("range", length(Some(&matrix.range))), ("rangeExpr", arithmetic(Some(&matrix.range)))];
+            node("matrixSelector", selection(&matrix.selector).into_iter().chain(range))
         }
-        ExprKind::Subquery(subquery) => json!({
-            "type": "subquery",
-            "expr": tree(&subquery.expr),
-            "range": length(Some(&subquery.range)),
-            "rangeExpr": arithmetic(Some(&subquery.range)),
-            "offset": length(subquery.offset.as_ref()),
-            "offsetExpr": arithmetic(subquery.offset.as_ref()),
-            "step": length(subquery.step.as_ref()),
-            "stepExpr": arithmetic(subquery.step.as_ref()),
-            "timestamp": timestamp(subquery.at),
-            "startOrEnd": start_or_end(subquery.at),
-        }),
+        ExprKind::Subquery(subquery) => {
+            let fields = [
+                ("expr", tree(&subquery.expr)),
+                ("range", length(Some(&subquery.range))),
+                ("rangeExpr", arithmetic(Some(&subquery.range))),
+                ("offset", length(subquery.offset.as_ref())),
+                ("offsetExpr", arithmetic(subquery.offset.as_ref())),
+                ("step", length(subquery.step.as_ref())),
+                ("stepExpr", arithmetic(subquery.step.as_ref())),
+                ("timestamp", timestamp(subquery.at).into()),
+                ("startOrEnd", start_or_end(subquery.at).into()),
+            ];
+            node("subquery", fields)
+        }
     }
 }
 
-fn selection(kind: &str, selector: &VectorSelector) -> Value {
-    json!({
-        "type": kind,
-        "name": selector.name.as_deref().unwrap_or_default(),
-        "offset": length(selector.offset.as_ref()),
-        "offsetExpr": arithmetic(selector.offset.as_ref()),
-        "matchers": selector.matchers.iter().map(matcher).collect::<Vec<_>>(),
-        "timestamp": timestamp(selector.at),
-        "startOrEnd": start_or_end(selector.at),
-        "anchored": selector.modifier == Some(RangeModifier::Anchored),
-        "smoothed": selector.modifier == Some(RangeModifier::Smoothed),
-    })
+/// An object; the fields are moved, so that the work does not grow with the square of the depth.
+fn node(kind: &'static str, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let fields = fields.into_iter().chain([("type", kind.into())]);
+    Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn selection(selector: &VectorSelector) -> [(&'static str, Value); 8] {
+    [
+        ("name", selector.name.as_deref().unwrap_or_default().into()),
+        ("offset", length(selector.offset.as_ref())),
+        ("offsetExpr", arithmetic(selector.offset.as_ref())),
+        ("matchers", selector.matchers.iter().map(matcher).collect()),
+        ("timestamp", timestamp(selector.at).into()),
+        ("startOrEnd", start_or_end(selector.at).into()),
+        ("anchored", (selector.modifier == Some(RangeModifier::Anchored)).into()),
+        ("smoothed", (selector.modifier == Some(RangeModifier::Smoothed)).into()),
+    ]
 }
 
 fn matcher(matcher: &Matcher) -> Value {
@@ -163,13 +170,13 @@ fn arithmetic(duration: Option<&DurationExpr>) -> Value {
 
 fn operation(duration: &DurationExpr) -> Value {
     let node = |op: &str, left: Option<&DurationExpr>, right: Option<&DurationExpr>| {
-        json!({
-            "type": "durationExpr",
-            "op": op,
-            "lhs": left.map(operation),
-            "rhs": right.map(operation),
-            "wrapped": false,
-        })
+        let fields = [
+            ("op", op.into()),
+            ("lhs", left.map_or(Value::Null, operation)),
+            ("rhs", right.map_or(Value::Null, operation)),
+            ("wrapped", false.into()),
+        ];
+        node("durationExpr", fields)
     };
     let number = |value: f64, duration: bool| json!({"type": "numberLiteral", "val": format_float(value), "duration": duration});
     match &duration.op {
@@ -188,5 +195,42 @@ fn operation(duration: &DurationExpr) -> Value {
             tree["wrapped"] = json!(true);
             tree
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::{Features, parse_with};
+
+    /// What the comparison with a real Prometheus cannot show, as its version is too old.
+    #[test]
+    fn computed_durations_are_trees_too() {
+        let check = |query: &str, place: &str, expected: Value| {
+            let expr = parse_with(query, Features::ALL).expect("a valid query");
+            assert_eq!(tree(&expr)[place], expected, "{query}");
+        };
+        let number = |value: &str, duration: bool| json!({"type": "numberLiteral", "val": value, "duration": duration});
+        let node = |op: &str, lhs: Value, rhs: Value, wrapped: bool| json!({"type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped});
+        check("x[5m]", "rangeExpr", Value::Null);
+        check("x[5m]", "range", json!(300_000));
+        check("x[5m*2]", "range", json!(0));
+        check("x[5m*2]", "rangeExpr", node("*", number("300", true), number("2", false), false));
+        check("x[step()]", "rangeExpr", node("step", Value::Null, Value::Null, false));
+        check("x[max_of(range(), 5s)]", "rangeExpr", {
+            let range = node("range", Value::Null, Value::Null, false);
+            node("max_of", range, number("5", true), false)
+        });
+        check("x offset (5)", "offsetExpr", node("+", Value::Null, number("5", false), true));
+        check("x offset -(1s + 2s)", "offsetExpr", {
+            let sum = node("+", number("1", true), number("2", true), true);
+            node("-", Value::Null, sum, false)
+        });
+        check("x[1h:(5m)]", "stepExpr", node("+", Value::Null, number("300", true), true));
+        check("x[5m] smoothed", "smoothed", json!(true));
+        check("x anchored", "anchored", json!(true));
+        let filled = json!({"lhs": 1.5, "rhs": null});
+        let expr = parse_with("x + fill_left(1.5) y", Features::ALL).expect("a valid query");
+        assert_eq!(tree(&expr)["matching"]["fillValues"], filled);
     }
 }

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get, post};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
@@ -117,6 +118,9 @@ impl Lifecycle {
     }
 }
 
+/// How large a request may be, in bytes. Source: Go's `net/http`, `maxFormSize`.
+const LARGEST_BODY: usize = 10 << 20;
+
 /// All routes.
 pub fn router(handles: Arc<Handles>) -> Router {
     let v1 = Router::new()
@@ -143,8 +147,11 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/status/runtimeinfo", get(status::runtime))
         .route("/status/tsdb", get(cardinality::status))
         .route("/status/walreplay", get(status::wal_replay))
-        .route("/write", post(write::write))
-        .fallback(any(status::not_found));
+        .route("/write", post(write::write).layer(DefaultBodyLimit::max(write::BODY_LIMIT)))
+        .route("/admin/tsdb/{what}", post(status::admin).put(status::admin))
+        .fallback(any(status::not_found))
+        .method_not_allowed_fallback(status::method_not_allowed)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY));
     Router::new()
         .nest("/api/v1", v1)
         .route("/metrics", get(metrics::all))

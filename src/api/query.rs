@@ -60,12 +60,12 @@ async fn answer(
         lookback_delta: params.lookback_delta()?,
         count_samples: wanted.is_some(),
     };
-    let (query, expr) = parse(handles, params)?;
+    let (query, expr) = parse(handles, params).await?;
     let answer = handles.query.query(&expr, &range, &options).await?;
     let per_step = wanted == Some("all") && handles.features.per_step_stats;
     let stats = wanted.map(|_| stats::json(&answer, per_step));
     let warnings = wanted.and_then(deprecated_stats).into_iter().collect();
-    Ok(query_result(query, answer.output, Extras { limit, stats, warnings }).await)
+    Ok(query_result(&query, answer.output, Extras { limit, stats, warnings }))
 }
 
 /// What is said of a value of `stats` that is neither of the two there are.
@@ -82,13 +82,13 @@ pub(super) async fn format(
     State(handles): State<Arc<Handles>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let (_, expr) = parse(&handles, &params)?;
-    Ok(success(&expr.pretty()))
+    let (query, expr) = parse(&handles, &params).await?;
+    Ok(success(&apart_if_long(&query, move || expr.pretty()).await?))
 }
 
 pub(super) async fn tree(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
-    let (_, expr) = parse(&handles, &params)?;
-    Ok(success(&ast::tree(&expr)))
+    let (query, expr) = parse(&handles, &params).await?;
+    Ok(success(&apart_if_long(&query, move || ast::tree(&expr)).await?))
 }
 
 /// There are none: samples are stored without exemplars.
@@ -100,15 +100,37 @@ pub(super) async fn exemplars(
     if end < start {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
-    let query = params.get("query").unwrap_or_default();
-    let expr = promql::parse_with(query, handles.features)
-        .map_err(|errors| ApiError::bad_data(first_of(&errors)))?;
+    let (_, expr) = parsed(&handles, &params).await?.map_err(ApiError::bad_data)?;
     if expr.has_selector() { Ok(success::<[(); 0]>(&[])) } else { Ok(StatusCode::NO_CONTENT.into_response()) }
 }
 
-fn parse(handles: &Handles, params: &Params) -> Result<(String, Expr), ApiError> {
+/// The query with its expression.
+async fn parse(handles: &Handles, params: &Params) -> Result<(String, Expr), ApiError> {
+    parsed(handles, params).await?.map_err(|message| ApiError::bad_parameter("query", message))
+}
+
+/// The query with its expression, or what is wrong with it.
+async fn parsed(handles: &Handles, params: &Params) -> Result<Result<(String, Expr), String>, ApiError> {
     let query = params.get("query").unwrap_or_default().to_owned();
-    let expr = promql::parse_with(&query, handles.features)
-        .map_err(|errors| ApiError::bad_parameter("query", first_of(&errors)))?;
-    Ok((query, expr))
+    let (text, features) = (query.clone(), handles.features);
+    let parsed = apart_if_long(&query, move || promql::parse_with(&text, features)).await?;
+    Ok(match parsed {
+        Ok(expr) => Ok((query, expr)),
+        Err(errors) => Err(first_of(&errors)),
+    })
+}
+
+/// Queries up to this many bytes take less than about a millisecond.
+const LONG_QUERY: usize = 16 << 10;
+
+/// Does something with a query, of which a long one holds nobody up.
+async fn apart_if_long<T: Send + 'static>(
+    query: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if query.len() <= LONG_QUERY {
+        return Ok(work());
+    }
+    let working = tokio::task::spawn_blocking(work).await;
+    working.map_err(|failure| ApiError::internal(format!("unexpected error: {failure}")))
 }

@@ -1,21 +1,22 @@
 //! Successful answers: the envelope, and PromQL values as JSON.
 //! Source: Prometheus `web/api/v1/json_codec.go` and `util/jsonutil/marshal.go`.
 
+use std::convert::Infallible;
 use std::fmt::Write;
 
 use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use futures_util::stream;
 use serde::Serialize;
 
-use super::error::ApiError;
-use crate::model::{FloatHistogram, Labels, LineColumn, TimestampMs, format_float};
-use crate::promql::{Annotation, AnnotationKind, Output, Value};
+use crate::model::{FloatHistogram, Labels, LineColumn, Series, TimestampMs, format_float, push_float};
+use crate::promql::{Annotation, AnnotationKind, InstantSample, Output, Value};
 
 /// A response with a JSON text.
-pub(super) fn json(text: String) -> Response {
-    let mut response = Response::new(Body::from(text));
+pub(super) fn json(text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -45,99 +46,161 @@ pub(crate) struct Extras {
     pub(super) warnings: Vec<String>,
 }
 
-/// Points and series below which writing an answer takes less than about a millisecond.
-const TRIVIAL_ANSWER: usize = 2_000;
-
-/// The answer to a query. A large one is written by a thread of its own, so that it holds nobody up.
-pub(super) async fn query_result(query: String, output: Output, extras: Extras) -> Response {
-    let size = match &output.value {
-        Value::Scalar { .. } | Value::String { .. } => 0,
-        Value::Vector(samples) => samples.len(),
-        Value::Matrix(series) => series.iter().map(|one| 1 + one.points.len() + one.histograms.len()).sum(),
-    };
-    if size < TRIVIAL_ANSWER {
-        return json(query_json(&query, &output, extras));
+/// The answer to a query. A large one is written piece by piece as it is sent: it is never in memory as a
+/// whole, what was written is freed, and no piece takes so long that it holds anybody up.
+pub(super) fn query_result(query: &str, output: Output, extras: Extras) -> Response {
+    let mut pieces = Pieces::new(query, output, extras);
+    let first = pieces.next().unwrap_or_default();
+    if pieces.is_finished() {
+        return json(first);
     }
-    match tokio::task::spawn_blocking(move || query_json(&query, &output, extras)).await {
-        Ok(text) => json(text),
-        Err(failure) => ApiError::internal(format!("cannot write the answer: {failure}")).into_response(),
-    }
+    let all = std::iter::once(first).chain(pieces).map(Ok::<_, Infallible>);
+    json(Body::from_stream(stream::iter(all)))
 }
 
 /// The same as text.
-pub(crate) fn query_json(query: &str, output: &Output, extras: Extras) -> String {
-    let Extras { limit, stats, mut warnings } = extras;
-    let mut infos = Vec::new();
-    let mut text = String::from(r#"{"status":"success","data":{"resultType":""#);
-    let limit = if limit == 0 { usize::MAX } else { limit };
-    match &output.value {
-        Value::Scalar { at, value } => {
-            text.push_str(r#"scalar","result":["#);
-            push_single_time(&mut text, *at);
-            write!(text, r#","{}"]"#, format_float(*value)).expect("writing to a String cannot fail");
-        }
-        Value::String { at, value } => {
-            text.push_str(r#"string","result":["#);
-            push_single_time(&mut text, *at);
-            text.push(',');
-            push_text(&mut text, value);
-            text.push(']');
-        }
-        Value::Vector(samples) => {
-            text.push_str(r#"vector","result":["#);
-            for (index, sample) in samples.iter().take(limit).enumerate() {
-                push_metric(&mut text, index, &sample.labels);
-                if let Some(histogram) = &sample.histogram {
-                    text.push_str(r#","histogram":"#);
-                    push_histogram(&mut text, sample.at, histogram);
-                } else {
-                    text.push_str(r#","value":"#);
-                    push_point(&mut text, sample.at, sample.value);
-                }
-                text.push('}');
-            }
-            text.push(']');
-            if samples.len() > limit {
-                warnings.push(TRUNCATED.to_owned());
-            }
-        }
-        Value::Matrix(series) => {
-            text.push_str(r#"matrix","result":["#);
-            for (index, one) in series.iter().take(limit).enumerate() {
-                push_metric(&mut text, index, &one.labels);
-                if !one.points.is_empty() || one.histograms.is_empty() {
-                    text.push_str(r#","values":"#);
-                    push_each(&mut text, &one.points, |text, point| push_point(text, point.at, point.value));
-                }
-                if !one.histograms.is_empty() {
-                    text.push_str(r#","histograms":"#);
-                    push_each(&mut text, &one.histograms, |text, point| {
-                        push_histogram(text, point.at, &point.histogram);
-                    });
-                }
-                text.push('}');
-            }
-            text.push(']');
-            if series.len() > limit {
-                warnings.push(TRUNCATED.to_owned());
-            }
-        }
-    }
-    if let Some(stats) = stats {
-        write!(text, r#","stats":{stats}"#).expect("writing to a String cannot fail");
-    }
-    text.push('}');
-    for annotation in &output.annotations {
-        let list = match annotation.kind {
-            AnnotationKind::Warning => &mut warnings,
-            AnnotationKind::Info => &mut infos,
+pub(crate) fn query_json(query: &str, output: Output, extras: Extras) -> String {
+    Pieces::new(query, output, extras).collect()
+}
+
+/// How many bytes of an answer make a piece, at least.
+const PIECE: usize = 64 << 10;
+
+/// The text of an answer, piece by piece.
+struct Pieces {
+    /// What was written and not yet given out.
+    text: String,
+    series: Rest,
+    /// How many series were written.
+    written: usize,
+    /// What follows the series; none if it was given out.
+    end: Option<String>,
+}
+
+/// The series that are still to be written.
+enum Rest {
+    None,
+    Vector(std::iter::Take<std::vec::IntoIter<InstantSample>>),
+    Matrix(std::iter::Take<std::vec::IntoIter<Series>>),
+}
+
+impl Pieces {
+    fn new(query: &str, output: Output, extras: Extras) -> Self {
+        let Extras { limit, stats, mut warnings } = extras;
+        let mut infos = Vec::new();
+        let mut text = String::from(r#"{"status":"success","data":{"resultType":""#);
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let mut end = String::from("]");
+        let size = match &output.value {
+            Value::Scalar { .. } | Value::String { .. } => 0,
+            Value::Vector(samples) => samples.len(),
+            Value::Matrix(series) => series.len(),
         };
-        list.push(annotation_text(query, annotation));
+        if size > limit {
+            warnings.push(TRUNCATED.to_owned());
+        }
+        let series = match output.value {
+            Value::Scalar { at, value } => {
+                text.push_str(r#"scalar","result":["#);
+                push_single_time(&mut text, at);
+                // A scalar has no exponent, other than the values of series.
+                write!(text, r#","{}""#, format_float(value)).expect("writing to a String cannot fail");
+                Rest::None
+            }
+            Value::String { at, value } => {
+                text.push_str(r#"string","result":["#);
+                push_single_time(&mut text, at);
+                text.push(',');
+                text.push_str(&text_json(&value));
+                Rest::None
+            }
+            Value::Vector(samples) => {
+                text.push_str(r#"vector","result":["#);
+                Rest::Vector(samples.into_iter().take(limit))
+            }
+            Value::Matrix(series) => {
+                text.push_str(r#"matrix","result":["#);
+                Rest::Matrix(series.into_iter().take(limit))
+            }
+        };
+        if let Some(stats) = stats {
+            write!(end, r#","stats":{stats}"#).expect("writing to a String cannot fail");
+        }
+        end.push('}');
+        for annotation in &output.annotations {
+            let list = match annotation.kind {
+                AnnotationKind::Warning => &mut warnings,
+                AnnotationKind::Info => &mut infos,
+            };
+            list.push(annotation_text(query, annotation));
+        }
+        push_list(&mut end, "warnings", &capped(warnings, "warning"));
+        push_list(&mut end, "infos", &capped(infos, "info"));
+        end.push('}');
+        Self { text, series, written: 0, end: Some(end) }
     }
-    push_list(&mut text, "warnings", &capped(warnings, "warning"));
-    push_list(&mut text, "infos", &capped(infos, "info"));
+
+    fn is_finished(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// Writes the next series; `false` if there is none.
+    fn write_series(&mut self) -> bool {
+        match &mut self.series {
+            Rest::None => return false,
+            Rest::Vector(samples) => {
+                let Some(sample) = samples.next() else { return false };
+                push_sample(&mut self.text, self.written, &sample);
+            }
+            Rest::Matrix(series) => {
+                let Some(one) = series.next() else { return false };
+                push_series(&mut self.text, self.written, &one);
+            }
+        }
+        self.written += 1;
+        true
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let end = self.end.take()?;
+        while self.text.len() < PIECE {
+            if !self.write_series() {
+                self.text.push_str(&end);
+                return Some(std::mem::take(&mut self.text));
+            }
+        }
+        self.end = Some(end);
+        Some(std::mem::replace(&mut self.text, String::with_capacity(PIECE * 2)))
+    }
+}
+
+fn push_sample(text: &mut String, index: usize, sample: &InstantSample) {
+    push_metric(text, index, &sample.labels);
+    if let Some(histogram) = &sample.histogram {
+        text.push_str(r#","histogram":"#);
+        push_histogram(text, sample.at, histogram);
+    } else {
+        text.push_str(r#","value":"#);
+        push_point(text, sample.at, sample.value);
+    }
     text.push('}');
-    text
+}
+
+fn push_series(text: &mut String, index: usize, series: &Series) {
+    push_metric(text, index, &series.labels);
+    if !series.points.is_empty() || series.histograms.is_empty() {
+        text.push_str(r#","values":"#);
+        push_each(text, &series.points, |text, point| push_point(text, point.at, point.value));
+    }
+    if !series.histograms.is_empty() {
+        text.push_str(r#","histograms":"#);
+        push_each(text, &series.histograms, |text, point| push_histogram(text, point.at, &point.histogram));
+    }
+    text.push('}');
 }
 
 /// The most annotations of a kind that are shown. Source: Prometheus `web/api/v1/api.go`, `respond`.
@@ -177,11 +240,27 @@ fn push_list(text: &mut String, name: &str, items: &[String]) {
     if items.is_empty() {
         return;
     }
-    let items = serde_json::to_string(items).expect("texts are always JSON");
-    write!(text, r#","{name}":{items}"#).expect("writing to a String cannot fail");
+    let items: Vec<String> = items.iter().map(|item| text_json(item)).collect();
+    write!(text, r#","{name}":[{}]"#, items.join(",")).expect("writing to a String cannot fail");
 }
 
+/// A text that is no label, with what means something in HTML escaped, as Go's `encoding/json` does it.
+pub(super) fn text_json(value: &str) -> String {
+    let json = serde_json::to_string(value).expect("a text is always JSON");
+    ['<', '>', '&', '\u{2028}', '\u{2029}']
+        .into_iter()
+        .fold(json, |json, sign| json.replace(sign, &format!("\\u{:04x}", u32::from(sign))))
+}
+
+/// A label's name or value.
 fn push_text(text: &mut String, value: &str) {
+    // What nearly every text is, without a detour.
+    if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        text.push('"');
+        text.push_str(value);
+        text.push('"');
+        return;
+    }
     text.push_str(&serde_json::to_string(value).expect("a text is always JSON"));
 }
 
@@ -254,9 +333,11 @@ fn push_each<T>(text: &mut String, items: &[T], push: impl Fn(&mut String, &T)) 
 
 /// Seconds, with exactly three decimals unless the milliseconds are 0.
 fn push_time(text: &mut String, at: TimestampMs) {
-    let sign = if at < 0 { "-" } else { "" };
     let (seconds, ms) = (at.unsigned_abs() / 1000, at.unsigned_abs() % 1000);
-    write!(text, "{sign}{seconds}").expect("writing to a String cannot fail");
+    if at < 0 {
+        text.push('-');
+    }
+    text.push_str(itoa::Buffer::new().format(seconds));
     if ms != 0 {
         write!(text, ".{ms:03}").expect("writing to a String cannot fail");
     }
@@ -273,7 +354,7 @@ fn push_single_time(text: &mut String, at: TimestampMs) {
 fn push_value(text: &mut String, value: f64) {
     let size = value.abs();
     if size == 0.0 || !value.is_finite() || (1e-6..1e21).contains(&size) {
-        text.push_str(&format_float(value));
+        push_float(text, value);
         return;
     }
     text.push_str(&exponent_value(value));
@@ -293,6 +374,26 @@ pub(super) fn exponent_value(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Point;
+
+    #[test]
+    fn a_large_answer_comes_in_pieces_that_are_one_text() {
+        let points: Vec<_> =
+            (0..1_000).map(|step| Point { at: step * 1_500, value: step as f64 / 8.0 }).collect();
+        let series =
+            |number: i32| Series::floats(Labels::from_pairs([("n", number.to_string())]), points.clone());
+        let value = Value::Matrix((0..10).map(series).collect());
+        let output = Output { value, annotations: Vec::new(), samples: None };
+        let pieces: Vec<String> =
+            Pieces::new("up", output, Extras { limit: 9, ..Extras::default() }).collect();
+        assert!(pieces.len() > 2 && pieces.iter().rev().skip(1).all(|piece| piece.len() >= PIECE));
+        let whole: serde_json::Value = serde_json::from_str(&pieces.concat()).unwrap();
+        let result = whole["data"]["result"].as_array().unwrap();
+        assert_eq!(result.len(), 9);
+        assert!(result.iter().all(|series| series["values"].as_array().unwrap().len() == 1_000));
+        assert_eq!(result[8]["values"][999], serde_json::json!([1498.5, "124.875"]));
+        assert_eq!(whole["warnings"], serde_json::json!([TRUNCATED]));
+    }
 
     #[test]
     fn histograms_are_written_with_their_populated_buckets() {
@@ -308,10 +409,15 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_fit_for_html() {
+        assert_eq!(text_json("a<b>&\"\u{2028}\u{1}ü"), r#""a\u003cb\u003e\u0026\"\u2028\u0001ü""#);
+    }
+
+    #[test]
     fn scalars_and_strings_are_written_without_padding_and_exponents() {
         let check = |value, expected: &str| {
             let text =
-                query_json("", &Output { value, annotations: Vec::new(), samples: None }, Extras::default());
+                query_json("", Output { value, annotations: Vec::new(), samples: None }, Extras::default());
             assert_eq!(text, format!(r#"{{"status":"success","data":{{"resultType":{expected}}}}}"#));
         };
         check(Value::Scalar { at: 1_050, value: 0.5 }, r#""scalar","result":[1.05,"0.5"]"#);

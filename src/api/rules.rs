@@ -166,6 +166,7 @@ impl Filter {
     fn wire_group(&self, group: &GroupSnapshot) -> Option<Group> {
         let accepted = group.rules.iter().filter(|rule| self.accepts_rule(rule));
         let rules: Vec<Rule> = accepted.map(|rule| wire_rule(rule, self.exclude_alerts)).collect();
+        // A group without any such rule is left out, also one that has none at all.
         (!rules.is_empty()).then(|| Group {
             name: group.name.clone(),
             file: group.file.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
@@ -176,6 +176,16 @@ pub(super) async fn wal_replay() -> Response {
 /// What Prometheus' own page tells its visitors; here that is on the page itself.
 pub(super) async fn notifications() -> Response {
     success::<[(); 0]>(&[])
+}
+
+/// What would change the store has no place here.
+pub(super) async fn admin() -> ApiError {
+    ApiError::unavailable("admin APIs disabled")
+}
+
+/// Source: Go's `http.Error` as Prometheus' router calls it.
+pub(super) async fn method_not_allowed() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
 pub(super) async fn not_found(uri: Uri) -> ApiError {

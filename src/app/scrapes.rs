@@ -52,6 +52,8 @@ fn job(job: &ScrapeConfig) -> scrape::Config {
         timeout: job.timeout,
         honor_labels: job.honor_labels,
         sample_limit: usize::try_from(job.sample_limit).ok().filter(|limit| *limit > 0),
+        scrape_native_histograms: job.scrape_native_histograms,
+        always_scrape_classic_histograms: job.always_scrape_classic_histograms,
         labels: job.labels.clone(),
         authorization: job.auth.clone(),
         tls: job.tls.clone(),

@@ -72,8 +72,8 @@ impl FailOn {
     }
 }
 
-/// Lines longer than this are not shown.
-const SHOWN_LINE_BYTES: usize = 160;
+/// How much of a long line is shown.
+const SHOWN_CHARS: usize = 120;
 
 /// Prints findings, and after them, in the formats that people read, `summary`. Of `sources` the line
 /// that a finding is about is shown, with a mark under the part that it means.
@@ -92,7 +92,7 @@ pub(super) fn print(
     out.text(summary)
 }
 
-/// A finding; that of a lint with its name and the text that it is about.
+/// A finding; if it is about a part of a line, with its code and that part.
 fn text(finding: &Diagnostic, sources: &[SourceText]) -> String {
     let Some(marked) = marked(finding, sources) else { return finding.to_string() };
     let message = Diagnostic { hint: None, ..finding.clone() }.to_string();
@@ -104,10 +104,19 @@ fn marked(finding: &Diagnostic, sources: &[SourceText]) -> Option<String> {
     let (place, end) = (finding.place?, finding.end?);
     let source = sources.iter().find(|source| source.name == finding.file)?;
     let line = source.text.lines().nth(place.line - 1)?;
-    let until = if end.line == place.line { end.column - 1 } else { line.len() };
-    let indent = line.len() - line.trim_start().len();
-    let span = Span::new((place.column - 1).checked_sub(indent)?, until.checked_sub(indent)?);
-    (line.len() <= SHOWN_LINE_BYTES).then(|| excerpt(line.trim_start(), span))
+    let start = place.column - 1;
+    let end = if end.line == place.line { end.column - 1 } else { line.len() };
+    let (before, part, after) = (line.get(..start)?.trim_start(), line.get(start..end)?, &line[end..]);
+    // Of what stands before and after a part, a half each of what it leaves over.
+    let part: String = part.chars().take(SHOWN_CHARS).collect();
+    let around = (SHOWN_CHARS - part.chars().count()) / 2;
+    let skipped = before.chars().count().saturating_sub(around);
+    let before: String =
+        if skipped > 0 { "…" } else { "" }.chars().chain(before.chars().skip(skipped)).collect();
+    let more = if after.chars().count() > around { "…" } else { "" };
+    let after: String = after.chars().take(around).collect();
+    let span = Span::new(before.len(), before.len() + part.len());
+    Some(excerpt(&format!("{before}{part}{after}{more}"), span))
 }
 
 /// What the findings mean for the exit code.
@@ -168,5 +177,9 @@ mod tests {
         let expected = "a.yaml:2:11: warning: odd [odd]\n  expr: up > 1\n        ^^^^^^\n  hint: even";
         assert_eq!(text(&finding, &sources), expected);
         assert_eq!(text(&finding, &[]), "a.yaml:2:11: warning: odd\n  hint: even");
+        let long = [text_of("a.yaml", &format!("\n    expr: up > 1{}\n", " or up".repeat(30)))];
+        let shown = text(&finding, &long);
+        let line = shown.lines().nth(1).expect("a line of the file");
+        assert!(line.starts_with("  expr: up > 1 or") && line.ends_with('…') && line.len() < 90, "{line}");
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::{Exit, Output, environment};
 use crate::app;
+use crate::promql::STACK_BYTES;
 
 /// Watch, evaluate, page and serve until a signal says stop.
 #[derive(Debug, Default, clap::Args)]
@@ -32,6 +33,7 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("valmis")
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;

@@ -210,6 +210,10 @@ pub struct ScrapeConfig {
     pub honor_labels: bool,
     /// Largest number of samples of a page; 0: no limit.
     pub sample_limit: u64,
+    /// Whether native histograms are wanted.
+    pub scrape_native_histograms: bool,
+    /// Whether histograms that have a native form are also stored in their classic form.
+    pub always_scrape_classic_histograms: bool,
     /// Credentials.
     pub auth: Option<HttpAuth>,
     /// TLS.

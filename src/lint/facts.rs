@@ -50,11 +50,16 @@ pub struct SelectorFacts {
     /// If there are no series: the values that the metric's series have for the labels that the selector
     /// asks for.
     pub values: BTreeMap<String, Vec<String>>,
-    /// The shortest distance of samples, in milliseconds.
+    /// The usual distance of samples, in milliseconds.
     pub interval_ms: Option<i64>,
 }
 
 impl Facts {
+    /// Whether a metric is known to be of this type.
+    pub(super) fn is(&self, metric: &str, kind: &str) -> bool {
+        self.metrics.get(metric).is_some_and(|known| known.kind == kind)
+    }
+
     /// The metric that was probably meant.
     pub(super) fn closest_metric(&self, name: &str) -> Option<&str> {
         // A third of the letters, as elsewhere, would let unrelated names in: there are thousands.

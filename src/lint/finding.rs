@@ -52,19 +52,18 @@ impl Finding {
     /// The finding as people see it.
     pub(super) fn placed(self, lint: &'static Lint, subject: &Subject<'_>) -> Diagnostic {
         let places = &subject.rule.places;
+        let LineColumn { line, column } = places.name;
+        let name = (places.name, Some(LineColumn { line, column: column + subject.rule.name().len() }));
         let within = |placement: Option<&Placement>, span: Span| match placement {
             Some(placement) => (placement.place(span.start), Some(placement.end(span.end))),
             // The label is that of the group.
-            None => (subject.rule.place, None),
+            None => name,
         };
         let (place, end): (LineColumn, Option<LineColumn>) = match &self.about {
             About::Expr(span) => within(Some(&places.expr), *span),
-            About::Name => {
-                let LineColumn { line, column } = places.name;
-                (places.name, Some(LineColumn { line, column: column + subject.rule.name().len() }))
-            }
-            About::Label(name, span) => within(places.labels.get(name), *span),
-            About::Annotation(name, span) => within(places.annotations.get(name), *span),
+            About::Name => name,
+            About::Label(label, span) => within(places.labels.get(label), *span),
+            About::Annotation(annotation, span) => within(places.annotations.get(annotation), *span),
         };
         let mut finding = Diagnostic::warning(lint.name, self.message).at(&subject.file.path, Some(place));
         finding.severity = lint.severity;

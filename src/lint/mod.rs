@@ -56,11 +56,11 @@ pub struct Lint {
 /// How a lint looks.
 enum Check {
     /// At each rule.
-    Rule(fn(&Subject<'_>, &Settings, &mut Vec<Finding>)),
+    Rule(fn(&Subject<'_>, Settings, &mut Vec<Finding>)),
     /// At all rules of all files.
     Rules(fn(&Rules<'_>, &mut Vec<(usize, Finding)>)),
     /// At each rule, knowing what a server has.
-    Server(fn(&Subject<'_>, &Settings, &Facts, &mut Vec<Finding>)),
+    Server(fn(&Subject<'_>, Settings, &Facts, &mut Vec<Finding>)),
 }
 
 impl std::fmt::Debug for Check {
@@ -101,7 +101,7 @@ pub fn all() -> &'static [&'static Lint] {
 
 /// Looks at rules; findings come in the order of the files. What comments disable is left out. `facts` is
 /// what a server said about the rules, for the lints that need one.
-pub fn check(loaded: &Loaded, settings: &Settings, facts: Option<&Facts>) -> Vec<Diagnostic> {
+pub fn check(loaded: &Loaded, settings: Settings, facts: Option<&Facts>) -> Vec<Diagnostic> {
     let rules = Rules::new(&loaded.files);
     let mut found = Vec::new();
     for lint in all() {

@@ -1,21 +1,24 @@
 //! Asks a server with Prometheus' HTTP API what the lints want to know.
 //!
 //! Two requests say which metrics there are and of which types. Then one request for each selector that
-//! asks for labels, one for each whose sampling matters, and for a selector without series one for each of
+//! asks for labels, two for each whose sampling matters, and for a selector without series one for each of
 //! its labels. Their number and the time for all of them are bounded; what is not answered is not judged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::Client;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::facts::{Facts, MetricFacts, Question, SelectorFacts};
-use crate::model::METRIC_NAME;
+use crate::model::{METRIC_NAME, Matcher, Span, is_legacy_label_name};
+use crate::promql::{Expr, ExprKind, VectorSelector};
 
 /// How large an answer may be: a million names of metrics have about 40 MB.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -71,14 +74,15 @@ struct Answer<T> {
     error: String,
 }
 
-/// What a selector has asked so far.
+/// The requests of one [`gather`].
 struct Session<'c> {
     client: &'c Client,
     base: &'c Url,
     until: Instant,
     /// `start` and `end` of what is looked at, in seconds.
     range: [(&'static str, String); 2],
-    left: std::sync::atomic::AtomicUsize,
+    /// How many requests may still be made.
+    left: AtomicUsize,
 }
 
 /// Finds out about `questions` from the server at `base`, below which `api/v1` lies, at the time `now_ms`.
@@ -138,15 +142,24 @@ fn types(metadata: BTreeMap<String, Vec<Metadata>>) -> BTreeMap<String, MetricFa
     metadata.into_iter().filter_map(|(name, kinds)| Some((name, only(kinds)?))).collect()
 }
 
-/// An instant vector; only the values matter.
+/// A range vector; of the samples only their times matter.
 #[derive(Deserialize)]
-struct Vector {
-    result: Vec<Element>,
+struct Matrix {
+    result: Vec<Samples>,
 }
 
 #[derive(Deserialize)]
-struct Element {
-    value: (f64, String),
+struct Samples {
+    #[serde(default)]
+    values: Vec<(f64, IgnoredAny)>,
+}
+
+/// The selector of the series with these labels.
+fn only(labels: BTreeMap<String, String>) -> Expr {
+    let matchers = labels.into_iter().map(|(name, value)| Matcher::equal(name, value)).collect();
+    let selector =
+        VectorSelector { name: None, matchers, offset: None, at: None, modifier: None, bare: false };
+    Expr { kind: ExprKind::Vector(selector), span: Span::default() }
 }
 
 impl Session<'_> {
@@ -171,12 +184,11 @@ impl Session<'_> {
         known.seen = Some(if question.metric.is_some() && question.labels.is_empty() {
             true
         } else {
-            let series: Vec<serde::de::IgnoredAny> =
-                self.ask("series", &matching(&question.selector)).await?;
+            let series: Vec<IgnoredAny> = self.ask("series", &matching(&question.selector)).await?;
             !series.is_empty()
         });
         if let (Some(false), Some(metric)) = (known.seen, &question.metric) {
-            for label in question.labels.iter().filter(|label| crate::model::is_legacy_label_name(label)) {
+            for label in question.labels.iter().filter(|label| is_legacy_label_name(label)) {
                 let [metric, _, start, end] = matching(metric);
                 let values = self.ask(&format!("label/{label}/values"), &[metric, start, end]).await?;
                 known.values.insert(label.clone(), values);
@@ -188,17 +200,29 @@ impl Session<'_> {
         Ok(known)
     }
 
-    /// The distance of the samples of the series that has most of them.
+    /// The usual distance of the samples of one of the series.
     async fn interval_ms(&self, selector: &str, now: i64) -> Result<Option<i64>, GatherError> {
-        let query = format!("max(count_over_time({selector}[{SAMPLING_SECONDS}s]))");
-        let vector: Vector = self.ask("query", &[("query", query), ("time", now.to_string())]).await?;
-        let count: Option<f64> = vector.result.first().and_then(|element| element.value.1.parse().ok());
-        // Of series that have just begun the distance cannot be told.
-        Ok(count.filter(|count| *count >= 5.0).map(|count| (SAMPLING_SECONDS as f64 * 1000.0 / count) as i64))
+        let range = [("start", (now - SAMPLING_SECONDS).to_string()), ("end", now.to_string())];
+        let [start, end] = range;
+        let query = [("match[]", selector.to_owned()), ("limit", "1".to_owned()), start, end];
+        let series: Vec<BTreeMap<String, String>> = self.ask("series", &query).await?;
+        let Some(labels) = series.into_iter().next() else { return Ok(None) };
+        let query = format!("{}[{SAMPLING_SECONDS}s]", only(labels));
+        let matrix: Matrix = self.ask("query", &[("query", query), ("time", now.to_string())]).await?;
+        let points = matrix.result.into_iter().next().map(|series| series.values).unwrap_or_default();
+        let times: Vec<i64> = points.iter().map(|(at, _)| (at * 1000.0).round() as i64).collect();
+        let mut distances: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // A few samples tell nothing.
+        if distances.len() < 3 {
+            return Ok(None);
+        }
+        distances.sort_unstable();
+        let usual = distances[distances.len() / 2];
+        // Scrapes are some milliseconds early or late.
+        Ok(Some(if usual >= 1000 { (usual + 500) / 1000 * 1000 } else { usual }))
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, GatherError> {
-        use std::sync::atomic::Ordering::Relaxed;
         if self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() {
             return Err(GatherError::Limit("requests"));
         }

@@ -87,8 +87,10 @@ fn comments(source: &SourceText, regions: &[Range<usize>], unknown: &mut Vec<Dia
                 } else if let Some(lint) = all().iter().find(|lint| lint.name == name) {
                     found.push(Disabled { lint: lint.name, lines: lines.clone() });
                 } else {
-                    let place = LineColumn { line, column: at + 1 };
-                    unknown.push(no_such_lint(name).at(&source.name, Some(place)));
+                    let finding =
+                        no_such_lint(name).at(&source.name, Some(LineColumn { line, column: at + 1 }));
+                    let end = Some(LineColumn { line, column: text.trim_end().len() + 1 });
+                    unknown.push(Diagnostic { end, ..finding });
                 }
             }
         }

@@ -6,8 +6,8 @@ use crate::rulefmt::{SourceText, parse};
 
 /// A group with these rules.
 fn load(rules: &str) -> Loaded {
-    let indented: String = rules.lines().map(|line| format!("      {line}\n")).collect();
-    load_file(&format!("groups:\n  - name: g\n    rules:\n{indented}"))
+    let indented: Vec<String> = rules.lines().map(|line| format!("      {line}")).collect();
+    load_file(&format!("groups:\n  - name: g\n    rules:\n{}\n", indented.join("\n")))
 }
 
 fn load_file(text: &str) -> Loaded {
@@ -18,7 +18,7 @@ fn load_file(text: &str) -> Loaded {
 }
 
 fn lint(loaded: &Loaded, facts: Option<&Facts>) -> Vec<Diagnostic> {
-    check(loaded, &Settings::default(), facts)
+    check(loaded, Settings::default(), facts)
 }
 
 /// An alert with this expression, held for five minutes.
@@ -317,6 +317,8 @@ fn alerts_without_a_condition_are_found() {
         &[
             ("topk(3, x) > 5", "topk(3, x)"),
             ("topk(3, x > 5)", "topk(3, x > 5)"),
+            ("topk by (job) (1, x) > 5", ""),
+            ("topk(1, x) > 5", "topk(1, x)"),
             ("sum(topk(3, x)) > 5", ""),
             ("x > 5", ""),
         ],
@@ -379,4 +381,244 @@ fn windows_and_functions_that_do_not_fit_are_found() {
             ("histogram_quantile(0.9, rate(x_bucket[5m])) > 1", ""),
         ],
     );
+}
+
+#[test]
+fn counters_that_are_compared_as_they_are_are_found() {
+    let facts = facts();
+    let check = |expr: &str, expected: bool| {
+        let found = lint(&alert(expr), Some(&facts));
+        assert_eq!(
+            found.iter().any(|finding| finding.code == "counter-value"),
+            expected,
+            "{expr}: {found:#?}"
+        );
+    };
+    check("errors_total > 10", true);
+    check("10 < errors_total", true);
+    check("errors_total offset 5m > 10", true);
+    check("rate(errors_total[5m]) > 10", false);
+    check("errors_total - errors_total offset 5m > 10", false);
+    check("errors_total < 10", false);
+    check("load_average > 10", false);
+    check("other_total > 10", false);
+}
+
+/// The findings of rules as `line:column lint: message`.
+fn shown(loaded: &Loaded) -> Vec<String> {
+    lint(loaded, None)
+        .iter()
+        .map(|finding| format!("{} {}: {}", finding.place.expect("a place"), finding.code, finding.message))
+        .collect()
+}
+
+#[test]
+fn labels_that_texts_need_are_found_with_what_loses_them() {
+    let check = |expr: &str, text: &str, expected: &[&str]| {
+        let rules = format!(
+            "- alert: A\n  expr: {expr}\n  for: 5m\n  labels: {{severity: page}}\n  annotations: {{a: '{text}'}}"
+        );
+        assert_eq!(shown(&load(&rules)), expected, "{expr} {text}");
+    };
+    let instance = "{{ $labels.instance }}";
+    check(
+        "sum by (job) (x) > 0",
+        instance,
+        &["8:30 dropped-label: the label `instance` is dropped by `sum by (job)`"],
+    );
+    check("sum by (job, instance) (x) > 0", instance, &[]);
+    check("x > 0", instance, &[]);
+    check("absent(x)", instance, &["8:30 template-label: the expression has no label `instance`"]);
+    check("absent(x{instance=\"a\"})", instance, &[]);
+    check("x > 0", "{{ $labels.severity }}", &[]);
+    check(
+        "vector(1)",
+        "{{ $labels.severity }}",
+        &["8:30 template-label: the expression has no label `severity`"],
+    );
+    check("sum(x) > 0", "{{ if $labels.instance }}{{ $labels.instance }}{{ end }}", &[]);
+    check("sum(x) > 0", "{{ range $k, $v := $labels }}{{ $v }}{{ end }}", &[]);
+    check(
+        "sum(x) > 0 and on () y",
+        instance,
+        &["8:30 dropped-label: the label `instance` is dropped by `sum`"],
+    );
+    check("y and on () sum(x) > 0", instance, &[]);
+    check("x / on (job) y > 0", instance, &["8:30 template-label: the expression has no label `instance`"]);
+    check("sum by (a) (x) * on (a) group_left (instance) y > 0", instance, &[]);
+    check("count_values(\"instance\", x) > 0", instance, &[]);
+    check("sum(x) > 0 or y > 0", instance, &[]);
+}
+
+#[test]
+fn values_in_labels_and_queries_in_texts_are_looked_at() {
+    let check = |labels: &str, expected: &[&str]| {
+        let rules = format!("- alert: A\n  expr: x > 0\n  labels: {{a: '{labels}'}}");
+        assert_eq!(shown(&load(&rules)), expected, "{labels}");
+    };
+    check("{{ $value }}", &["6:25 value-in-label: every new value makes this another alert"]);
+    check("{{ printf \"%.0f\" .Value }}", &["6:39 value-in-label: every new value makes this another alert"]);
+    check("{{ if gt $value 5.0 }}critical{{ else }}warning{{ end }}", &[]);
+    check("{{ with query \"sum(y)\" }}{{ . | first | value }}{{ end }}", &[]);
+    check(
+        "{{ with query \"sum(\" }}{{ . | first | value }}{{ end }}",
+        &["6:37 template-query: no PromQL: unclosed left parenthesis"],
+    );
+}
+
+#[test]
+fn rules_are_compared_with_one_another() {
+    let check = |rules: &str, expected: &[&str]| assert_eq!(shown(&load(rules)), expected, "{rules}");
+    let twice =
+        |one: &str, other: &str| format!("- record: r\n  expr: {one}\n- record: r\n  expr: {other}\n");
+    check(
+        &twice("sum(x)", "sum( x )"),
+        &["6:17 duplicate-rule: the rule at line 4 has the same name, labels and expression"],
+    );
+    check(
+        &twice("sum(x)", "sum(y)"),
+        &["6:17 duplicate-rule: the rule at line 4 has the same name and labels"],
+    );
+    check(&twice("x{job=\"a\"}", "x{job=\"b\"}"), &[]);
+    check(&twice("x{code=~\"2..\"}", "x{code=~\"3..\"}"), &[]);
+    check("- record: r\n  expr: x\n- record: r\n  expr: x\n  labels: {a: b}\n", &[]);
+    check("- alert: r\n  expr: x > 0\n- record: r\n  expr: x > 0\n", &[]);
+    let up = "- alert: A\n  expr: up{job=\"a\"} == 0\n";
+    check(up, &["5:15 absent-companion: nothing fires if this `up` series ends"]);
+    check(&format!("{up}- alert: B\n  expr: absent(up{{job=\"a\"}})\n  for: 5m\n"), &[]);
+    check(&format!("{up}- alert: B\n  expr: absent_over_time(up[5m])\n"), &[]);
+    check("- alert: A\n  expr: up == 0\n", &[]);
+    check("- alert: A\n  expr: avg(up{job=\"a\"}) < 0.5\n", &[]);
+    check("- record: b\n  expr: avg_over_time(c[1d])\n- record: c\n  expr: sum(x)\n", &[]);
+    check(
+        "- record: a\n  expr: sum(b)\n- record: b\n  expr: sum(x)\n- record: c\n  expr: sum(b)\n",
+        &["5:19 late-recording: `b` is recorded after this rule, at line 6"],
+    );
+    check(
+        "- record: all\n  expr: sum(x_total)\n- alert: A\n  expr: rate(all[5m]) > 0\n",
+        &[
+            "7:15 aggregate-before-rate: `all` is recorded as `sum(x_total)`, a sum, of which there is no `rate`",
+        ],
+    );
+}
+
+#[test]
+fn comments_disable_lints_where_they_stand() {
+    let file = |top: &str, group: &str, above: &str, within: &str| {
+        load_file(&format!(
+            "{top}\ngroups:\n  - name: g\n    {group}\n    rules:\n      - alert: A\n        expr: up > 1\n      \
+             {above}\n      - alert: B\n        expr: | {within}\n          up > 1\n      - alert: C\n        expr: up > 1\n"
+        ))
+    };
+    let check = |top: &str, group: &str, above: &str, within: &str, expected: &[usize]| {
+        let found = lint(&file(top, group, above, within), None);
+        let lines: Vec<usize> =
+            found.iter().filter_map(|finding| finding.place).map(|place| place.line).collect();
+        assert_eq!(lines, expected, "{top} {group} {above} {within}: {found:#?}");
+    };
+    let here = "# valmis:disable impossible-comparison";
+    check("", "", "", "", &[7, 11, 13]);
+    check("", "", here, "", &[7, 13]);
+    check("", "", "", here, &[7, 13]);
+    check("", "", "# valmis:disable late-recording, impossible-comparison -- it is so, really", "", &[7, 13]);
+    check("", here, "", "", &[]);
+    check("# valmis:disable-file impossible-comparison", "", "", "", &[]);
+    check("", "", "# pint disable promql/impossible", "", &[7, 13]);
+    check("", "", "# pint disable promql/impossible(prom)", "", &[7, 13]);
+    check("", "", "# pint file/disable promql/impossible", "", &[]);
+    check("", "", "# pint disable promql/rate", "", &[7, 11, 13]);
+    check("", "", "# valmis:disable always-true", "", &[7, 11, 13]);
+    check("", "", "# valmis:disable impossible-comparision", "", &[7, 8, 11, 13]);
+    let unknown = lint(&file("", "", "# valmis:disable impossible-comparision", ""), None);
+    assert_eq!(unknown[1].hint.as_deref(), Some("did you mean `impossible-comparison`?"));
+}
+
+#[test]
+fn what_is_proposed_repairs_the_finding() {
+    let check = |expr: &str, expected: &str| {
+        let found = lint(&alert(expr), None);
+        let [finding] = &found[..] else { panic!("{expr}: {found:#?}") };
+        let (place, end) = (finding.place.expect("a place"), finding.end.expect("an end"));
+        let fix = finding.fix.as_deref().expect("a fix");
+        let repaired = format!("{}{fix}{}", &expr[..place.column - 11], &expr[end.column - 11..]);
+        assert_eq!(repaired, expected, "{expr}");
+        assert_eq!(lint(&alert(&repaired), None), [], "{repaired}");
+    };
+    check("x{job=~\"node\", a!=\"b\"} offset 5m == 0", "x{a!=\"b\",job=\"node\"} offset 5m == 0");
+    check("sum(rate(x{a!~\"b\"}[5m])) > 0", "sum(rate(x{a!=\"b\"}[5m])) > 0");
+    check("x{job=~\"^node.+$\"} == 0", "x{job=~\"node.+\"} == 0");
+    check("1 + delta(x_total[5m]) > 0", "1 + increase(x_total[5m]) > 0");
+    check("rate(node_load1[5m]) > 0", "deriv(node_load1[5m]) > 0");
+}
+
+#[test]
+fn findings_point_into_scalars_of_every_style() {
+    let check = |scalar: &str, expected: &str| {
+        let text = format!("groups:\n  - name: g\n    rules:\n      - alert: A\n        expr: {scalar}\n");
+        let found = lint(&load_file(&text), None);
+        let [finding] = &found[..] else { panic!("{scalar}: {found:#?}") };
+        assert_eq!(
+            format!("{}-{}", finding.place.expect("a place"), finding.end.expect("an end")),
+            expected,
+            "{scalar}"
+        );
+    };
+    check("up > 1", "5:15-5:21");
+    check("'up > 1'", "5:16-5:22");
+    check("\"up{a=\\\"b\\\"} + 1 and up > 1\"", "5:36-5:42");
+    check("|\n          up +\n            1 > 0 and\n          up > 1", "8:11-8:17");
+    check(">-\n          x > 0 and\n          up > 1", "7:11-7:17");
+    check("x > 0 and\n          up > 1", "6:11-6:17");
+    check("|\n          # why\n          up\n            > 1", "7:11-8:16");
+}
+
+#[test]
+fn only_what_should_be_there_is_asked_for() {
+    let selectors = |rules: &str| {
+        let questions = questions(&load(rules));
+        questions.into_iter().map(|q| (q.selector, q.interval)).collect::<Vec<_>>()
+    };
+    let check = |expr: &str, expected: &[(&str, bool)]| {
+        let expected: Vec<_> =
+            expected.iter().map(|(name, interval)| ((*name).to_owned(), *interval)).collect();
+        assert_eq!(selectors(&format!("- alert: A\n  expr: {expr}\n")), expected, "{expr}");
+    };
+    check("a / b > 1", &[("a", false), ("b", false)]);
+    check("rate(a{x=\"1\"}[5m] offset 1h) > 1", &[("a{x=\"1\"}", true)]);
+    check("a unless b", &[("a", false)]);
+    check("absent(a) or b > 0", &[("b", false)]);
+    check("(sum(a) or vector(0)) > 0", &[]);
+    check("ALERTS{alertname=\"A\"} unless a", &[]);
+    assert_eq!(
+        selectors("- record: r\n  expr: sum(a)\n- alert: A\n  expr: r > 0\n"),
+        [("a".to_owned(), false)]
+    );
+}
+
+#[test]
+fn an_alert_cannot_fire_if_what_it_needs_is_not_there() {
+    let known =
+        |seen| SelectorFacts { seen: Some(seen), metric_seen: Some(seen), ..SelectorFacts::default() };
+    let selectors = [("there".to_owned(), known(true)), ("gone".to_owned(), known(false))];
+    let facts = Facts { selectors: selectors.into(), ..Facts::default() };
+    let check = |expr: &str, expected: bool| {
+        let found = lint(&alert(expr), Some(&facts));
+        assert_eq!(
+            found.iter().any(|finding| finding.code == "alert-cannot-fire"),
+            expected,
+            "{expr}: {found:#?}"
+        );
+    };
+    check("gone > 0", true);
+    check("there > 0", false);
+    check("unknown > 0", false);
+    check("there / gone > 0", true);
+    check("there > 0 and gone", true);
+    check("there > 0 or gone > 0", false);
+    check("gone > 0 or gone < 0", true);
+    check("there unless gone", false);
+    check("gone unless there", true);
+    check("absent(gone)", false);
+    check("sum(rate(gone[5m])) > 0", true);
+    check("there > scalar(gone)", false);
 }

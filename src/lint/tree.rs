@@ -1,7 +1,7 @@
 //! Ways through a syntax tree.
 
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Span};
-use crate::promql::{DurationExpr, DurationOp, Expr, ExprKind, VectorSelector};
+use crate::promql::{CallExpr, DurationExpr, DurationOp, Expr, ExprKind, VectorSelector};
 
 /// The expressions directly below one.
 pub(super) fn children(expr: &Expr) -> Vec<&Expr> {
@@ -52,6 +52,17 @@ pub(super) fn selectors(expr: &Expr) -> Vec<(&VectorSelector, Span)> {
     found
 }
 
+/// The selectors of an expression that ask for newest samples.
+pub(super) fn instant_selectors(expr: &Expr) -> Vec<(&VectorSelector, Span)> {
+    let mut found = Vec::new();
+    walk(expr, &mut |node| {
+        if let ExprKind::Vector(selector) = &node.kind {
+            found.push((selector, node.span));
+        }
+    });
+    found
+}
+
 /// The metric name that a selector asks for, if it is one name.
 pub(super) fn metric_name(selector: &VectorSelector) -> Option<&str> {
     let equal = |matcher: &&Matcher| {
@@ -70,11 +81,13 @@ pub(super) fn literal_ms(duration: &DurationExpr) -> Option<i64> {
     }
 }
 
-/// A selector as it is printed with another matcher instead of one of its own, without range and offset.
-pub(super) fn with_matcher(selector: &VectorSelector, old: &Matcher, new: &Matcher) -> String {
+/// The text that may stand at the span of [`selector`] for another matcher instead of one of its own.
+pub(super) fn with_matcher(node: &Expr, old: &Matcher, new: &Matcher) -> String {
+    let Some((selector, _)) = selector(node) else { return node.to_string() };
     let matchers = selector.matchers.iter().map(|matcher| if matcher == old { new } else { matcher });
-    let selector = VectorSelector { matchers: matchers.cloned().collect(), ..plain(selector) };
-    print(selector)
+    let selector = VectorSelector { matchers: matchers.cloned().collect(), ..selector.clone() };
+    // The offset of a range stands behind the range.
+    print(if matches!(node.kind, ExprKind::Matrix(_)) { plain(&selector) } else { selector })
 }
 
 /// A selector as it is printed without range and offset.
@@ -103,4 +116,10 @@ pub(super) fn needs_two_samples(function: &str) -> bool {
             | "predict_linear"
             | "double_exponential_smoothing"
     )
+}
+
+/// A call as it is printed with another function of the same arguments.
+pub(super) fn with_function(call: &CallExpr, function: &'static str) -> String {
+    let call = CallExpr { function, args: call.args.clone() };
+    Expr { kind: ExprKind::Call(call), span: Span::default() }.to_string()
 }

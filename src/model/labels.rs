@@ -31,6 +31,18 @@ struct Packed {
     ends: Box<[u32]>,
 }
 
+impl Packed {
+    /// Names and values in turn, as bytes: their order is that of the texts.
+    fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let text = &self.text.as_bytes()[start..*end as usize];
+            start = *end as usize;
+            text
+        })
+    }
+}
+
 static EMPTY: LazyLock<Labels> = LazyLock::new(|| Labels::pack::<&str>(&[]));
 
 impl Labels {
@@ -47,6 +59,16 @@ impl Labels {
             builder.set(name.as_ref(), value.as_ref());
         }
         builder.build()
+    }
+
+    /// The set with this label in addition, or instead of the one that has its name. The value is not empty.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(self.len() + 1);
+        pairs.extend(self.iter().take_while(|pair| pair.0 < name));
+        pairs.push((name, value));
+        pairs.extend(self.iter().skip_while(|pair| pair.0 <= name));
+        Self::from_sorted_pairs(&pairs)
     }
 
     /// The set of these pairs, which are sorted by name, without repeated names or empty values.
@@ -117,6 +139,12 @@ impl Labels {
         self.0.hash
     }
 
+    /// The sizes of the blocks of memory that the set and its clones share, in bytes.
+    pub fn heap_blocks(&self) -> [usize; 3] {
+        let counters = 2 * size_of::<usize>();
+        [counters + size_of::<Packed>(), self.0.text.len(), size_of_val(&*self.0.ends)]
+    }
+
     /// The same set without the metric name.
     #[must_use]
     pub fn without_metric_name(&self) -> Self {
@@ -160,7 +188,7 @@ impl std::hash::Hash for Labels {
 /// Sets are ordered by their pairs in turn, as `labels.Compare` in Prometheus orders them.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        self.0.texts().cmp(other.0.texts())
     }
 }
 
@@ -237,6 +265,14 @@ impl LabelsBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_is_added_or_replaced_in_its_place() {
+        let labels = Labels::from_pairs([("b", "1"), ("d", "2")]);
+        for name in ["a", "b", "c", "d", "e"] {
+            assert_eq!(labels.with(name, "3"), labels.builder().set(name, "3").build(), "{name}");
+        }
+    }
 
     #[test]
     fn pairs_are_sorted_last_wins_and_empty_is_absent() {

@@ -22,7 +22,7 @@ pub use histogram::{
 pub use kahan::KahanSum;
 pub use labels::{ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME, is_legacy_label_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use number::{format_float, format_float_general, parse_float};
+pub use number::{format_float, format_float_general, parse_float, push_float};
 pub use quote::{Quoted, quote, quote_char};
 pub use regex::{GoRegex, GoRegexError};
 pub use sample::{

@@ -128,7 +128,7 @@ pub enum MatchCardinality {
 }
 
 /// How the samples of two instant vectors are paired.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VectorMatching {
     /// How many with how many.
     pub cardinality: MatchCardinality,
@@ -324,17 +324,30 @@ pub struct SubqueryExpr {
 impl Expr {
     /// Whether any part of the expression selects series.
     pub fn has_selector(&self) -> bool {
-        match &self.kind {
-            ExprKind::Number { .. } | ExprKind::String(_) => false,
-            ExprKind::Paren(expr) | ExprKind::Unary { expr, .. } => expr.has_selector(),
-            ExprKind::Binary(binary) => binary.left.has_selector() || binary.right.has_selector(),
-            ExprKind::Aggregate(aggregate) => {
-                aggregate.expr.has_selector() || aggregate.param.as_ref().is_some_and(Self::has_selector)
+        self.any(&|kind| matches!(kind, ExprKind::Vector(_) | ExprKind::Matrix(_)))
+    }
+
+    /// Whether any part of the expression is evaluated at other instants than the whole.
+    pub fn has_subquery(&self) -> bool {
+        self.any(&|kind| matches!(kind, ExprKind::Subquery(_)))
+    }
+
+    /// Whether any part of the expression is so.
+    fn any(&self, is_so: &impl Fn(&ExprKind) -> bool) -> bool {
+        is_so(&self.kind)
+            || match &self.kind {
+                ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => {
+                    false
+                }
+                ExprKind::Paren(expr) | ExprKind::Unary { expr, .. } => expr.any(is_so),
+                ExprKind::Binary(binary) => binary.left.any(is_so) || binary.right.any(is_so),
+                ExprKind::Aggregate(aggregate) => {
+                    aggregate.expr.any(is_so)
+                        || aggregate.param.as_ref().is_some_and(|param| param.any(is_so))
+                }
+                ExprKind::Call(call) => call.args.iter().any(|arg| arg.any(is_so)),
+                ExprKind::Subquery(subquery) => subquery.expr.any(is_so),
             }
-            ExprKind::Call(call) => call.args.iter().any(Self::has_selector),
-            ExprKind::Vector(_) | ExprKind::Matrix(_) => true,
-            ExprKind::Subquery(subquery) => subquery.expr.has_selector(),
-        }
     }
 
     /// The type of the expression's value.

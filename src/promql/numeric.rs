@@ -44,16 +44,22 @@ impl Mean {
     }
 }
 
-/// Go's `math.Min`: NaN if either is.
+/// Go's `math.Min`: a negative infinity if either is, else NaN if either is.
 pub(super) fn go_min(a: f64, b: f64) -> f64 {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        return f64::NEG_INFINITY;
+    }
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }
     if a == 0.0 && a == b { if a.is_sign_negative() { a } else { b } } else { a.min(b) }
 }
 
-/// Go's `math.Max`: NaN if either is.
+/// Go's `math.Max`: an infinity if either is, else NaN if either is.
 pub(super) fn go_max(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        return f64::INFINITY;
+    }
     if a.is_nan() || b.is_nan() {
         return f64::NAN;
     }
@@ -65,10 +71,16 @@ pub(super) fn nan_first(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
 }
 
-/// The quantile `q` of `values`, interpolated linearly; sorts them.
-/// Source: Prometheus `promql/quantile.go`, `quantile`.
+/// The quantile `q` of `values`, interpolated linearly; changes their order.
 pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || q.is_nan() {
+    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
+    interpolated(q, last, |index| *values.select_nth_unstable_by(index, |a, b| nan_first(*a, *b)).1)
+}
+
+/// The quantile `q` of values that are found by their place in order; `last` is the last place.
+/// Source: Prometheus `promql/quantile.go`, `quantile`.
+pub(super) fn interpolated(q: f64, last: usize, mut value: impl FnMut(usize) -> f64) -> f64 {
+    if q.is_nan() {
         return f64::NAN;
     }
     if q < 0.0 {
@@ -77,12 +89,11 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| nan_first(*a, *b));
-    let rank = q * (values.len() - 1) as f64;
+    let rank = q * last as f64;
     let lower = rank.floor().max(0.0) as usize;
-    let upper = (lower + 1).min(values.len() - 1);
+    let upper = (lower + 1).min(last);
     let weight = rank - rank.floor();
-    values[lower] * (1.0 - weight) + values[upper] * weight
+    value(lower) * (1.0 - weight) + value(upper) * weight
 }
 
 /// Go's `%g`: the shortest digits that read back to the same value, or `precision` significant ones;

@@ -41,6 +41,8 @@ pub(super) enum Kind<'a> {
     Number(f64),
     String(&'a str),
     Negate(Box<Node<'a>>),
+    /// With a plus sign, which makes a selector a vector like any other.
+    Same(Box<Node<'a>>),
     Binary {
         expr: &'a BinaryExpr,
         left: Box<Node<'a>>,
@@ -197,8 +199,10 @@ impl Planner {
         Ok(match &expr.kind {
             ExprKind::Number { value, .. } => leaf(Kind::Number(*value)),
             ExprKind::String(text) => leaf(Kind::String(text)),
-            ExprKind::Paren(inner) | ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => {
-                self.node(inner)?
+            ExprKind::Paren(inner) => self.node(inner)?,
+            ExprKind::Unary { op: UnaryOp::Plus, expr: inner } => {
+                let Planned { node, constant, mark } = self.node(inner)?;
+                Planned { node: Node { span, kind: Kind::Same(Box::new(node)) }, constant, mark }
             }
             ExprKind::Unary { op: UnaryOp::Minus, expr: inner } => {
                 let Planned { node, constant, mark } = self.node(inner)?;
@@ -329,7 +333,7 @@ impl Planner {
 fn first_reference(node: &Node<'_>) -> Option<Reference> {
     match &node.kind {
         Kind::Number(_) | Kind::String(_) => None,
-        Kind::Negate(inner) | Kind::Constant(inner) => first_reference(inner),
+        Kind::Negate(inner) | Kind::Same(inner) | Kind::Constant(inner) => first_reference(inner),
         Kind::Binary { left, right, .. } => first_reference(left).or_else(|| first_reference(right)),
         Kind::Aggregate { input, .. } => first_reference(input),
         Kind::Call(call) => call.args.iter().find_map(first_reference),
@@ -374,7 +378,7 @@ impl Needs<'_> {
     fn of(&mut self, node: &Node<'_>, steps: Steps) {
         match &node.kind {
             Kind::Number(_) | Kind::String(_) => {}
-            Kind::Negate(inner) => self.of(inner, steps),
+            Kind::Negate(inner) | Kind::Same(inner) => self.of(inner, steps),
             Kind::Constant(inner) => self.of(inner, steps.first()),
             Kind::Binary { left, right, .. } => {
                 self.of(left, steps);
@@ -435,7 +439,9 @@ impl Needs<'_> {
         let (first, last) = (reference.at(steps.start), reference.at(steps.last()));
         let start = first.saturating_sub(before).saturating_add(1);
         let end = last.saturating_add(after);
-        self.fetches[fetch].hints =
-            Some(SelectHints { start, end, newest_only: first == last && after == 0 });
+        self.fetches[fetch].hints = Some(SelectHints {
+            newest_only: first == last && after == 0,
+            ..SelectHints::between(start, end)
+        });
     }
 }

@@ -1,9 +1,12 @@
 //! Fetching the samples that an expression needs: the asynchronous half of an evaluation.
 
-use crate::model::Series;
-use crate::storage::{Queryable, SelectError};
+use std::sync::Arc;
+
+use crate::model::{Labels, Matcher};
+use crate::storage::{Lifetime, Queryable, Samples, SelectError, SelectHints, SeriesSet};
 
 use super::ast::Expr;
+use super::eval::RowSet;
 use super::options::EvalOptions;
 use super::plan::{Fetch, Plan};
 use super::value::{EvalError, EvalRange};
@@ -12,10 +15,26 @@ use super::value::{EvalError, EvalRange};
 #[derive(Debug, Default)]
 pub struct Prefetched {
     fetches: Vec<Fetch>,
-    /// For each fetch the place of its series in `series`: selectors that need the same share them.
+    /// For each fetch the place of its series in `fetched`: selectors that need the same share them.
     places: Vec<usize>,
-    series: Vec<Vec<Series>>,
+    fetched: Vec<Fetched>,
     samples: usize,
+}
+
+/// The series of a selector with their samples.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// All series, ordered by labels; the samples are of some of them.
+    pub(super) rows: Arc<RowSet>,
+    series: Arc<SeriesSet>,
+    pub(super) samples: Samples,
+}
+
+impl Fetched {
+    /// The labels of a series.
+    pub(super) fn labels(&self, place: usize) -> &Labels {
+        &self.series.labels()[place]
+    }
 }
 
 impl Prefetched {
@@ -26,12 +45,12 @@ impl Prefetched {
 
     /// How many series were fetched.
     pub fn series_count(&self) -> usize {
-        self.series.iter().map(Vec::len).sum()
+        self.fetched.iter().map(|fetched| fetched.samples.series_count()).sum()
     }
 
-    /// The series of a selector, ordered by labels.
-    pub(super) fn series(&self, fetch: usize) -> &[Series] {
-        &self.series[self.places[fetch]]
+    /// The series of a selector.
+    pub(super) fn fetched(&self, fetch: usize) -> &Fetched {
+        &self.fetched[self.places[fetch]]
     }
 
     /// Whether these are the samples that a plan needs.
@@ -40,15 +59,54 @@ impl Prefetched {
     }
 }
 
+/// The series that the selectors of an expression found, with all that was computed from their labels.
+/// What is kept from one evaluation of an expression to the next.
+#[derive(Debug, Default)]
+pub struct Resolved(Vec<Selector>);
+
+/// What a selector found last.
+#[derive(Debug)]
+struct Selector {
+    matchers: Vec<Matcher>,
+    rows: Arc<RowSet>,
+}
+
+impl Resolved {
+    /// The series that the matchers find, resolved anew only if they may be others than before.
+    async fn resolve(
+        &mut self,
+        matchers: &[Matcher],
+        queryable: &dyn Queryable,
+    ) -> Result<(Arc<RowSet>, Arc<SeriesSet>), SelectError> {
+        let place = self.0.iter().position(|selector| selector.matchers == matchers);
+        let known = place.and_then(|place| self.0[place].rows.series());
+        let series = queryable.resolve(matchers, Lifetime::Lasting(known.map(Arc::clone))).await?;
+        if let Some(place) = place.filter(|_| known.is_some_and(|known| Arc::ptr_eq(known, &series))) {
+            return Ok((Arc::clone(&self.0[place].rows), series));
+        }
+        let rows = Arc::new(RowSet::of_series(Arc::clone(&series)));
+        if let Some(place) = place {
+            self.0.swap_remove(place);
+        }
+        if series.is_lasting() {
+            self.0.push(Selector { matchers: matchers.to_vec(), rows: Arc::clone(&rows) });
+        }
+        Ok((rows, series))
+    }
+}
+
 /// Fetches exactly what [`eval`](super::eval()) will need for the same arguments: offsets, `@`, ranges
 /// and subqueries decide which time ranges those are.
 ///
-/// More samples than `options.max_samples` are an error, since all of them are in memory at once.
+/// An expression that is evaluated again and again, with the same options and over the same store, keeps
+/// what it finds in `resolved`. More samples than `options.max_samples` are an error, since all of them
+/// are in memory at once.
 pub async fn prefetch(
     expr: &Expr,
     range: &EvalRange,
     options: &EvalOptions,
     queryable: &dyn Queryable,
+    mut resolved: Option<&mut Resolved>,
 ) -> Result<Prefetched, EvalError> {
     let fetches = Plan::new(expr, range, options)?.fetches;
     let mut data = Prefetched::default();
@@ -57,31 +115,45 @@ pub async fn prefetch(
             data.places.push(data.places[same]);
             continue;
         }
-        let series = match &fetch.hints {
-            Some(hints) => {
-                queryable.select(&fetch.matchers, hints).await.map_err(|error| storage_error(&error))?
-            }
-            None => Vec::new(),
-        };
-        data.samples += series.iter().map(samples).sum::<usize>();
-        if data.samples > options.max_samples {
-            return Err(EvalError::TooManySamples("query execution"));
-        }
+        let most_samples = options.max_samples - data.samples;
+        let fetched =
+            select(fetch, most_samples, queryable, resolved.as_deref_mut()).await.map_err(fetch_error)?;
+        data.samples += fetched.samples.count();
         options.interrupt.check()?;
-        data.places.push(data.series.len());
-        data.series.push(series);
+        data.places.push(data.fetched.len());
+        data.fetched.push(fetched);
     }
     data.fetches = fetches;
     Ok(data)
 }
 
-/// How many samples a series has; histograms count by the memory that they take.
-fn samples(series: &Series) -> usize {
-    let histograms = series.histograms.iter().map(|point| point.histogram.size_in_samples());
-    series.points.len() + histograms.sum::<usize>()
+async fn select(
+    fetch: &Fetch,
+    most_samples: usize,
+    queryable: &dyn Queryable,
+    resolved: Option<&mut Resolved>,
+) -> Result<Fetched, SelectError> {
+    let Some(hints) = &fetch.hints else {
+        let series = Arc::new(SeriesSet::new([].into(), [].into()));
+        let rows = Arc::new(RowSet::of_series(Arc::clone(&series)));
+        return Ok(Fetched { rows, series, samples: Samples::default() });
+    };
+    let (rows, series) = match resolved {
+        Some(resolved) => resolved.resolve(&fetch.matchers, queryable).await?,
+        None => {
+            let lifetime = Lifetime::Once(hints.start, hints.end);
+            let series = queryable.resolve(&fetch.matchers, lifetime).await?;
+            (Arc::new(RowSet::of_series(Arc::clone(&series))), series)
+        }
+    };
+    let samples = queryable.read(&series, &SelectHints { most_samples, ..*hints }).await?;
+    Ok(Fetched { rows, series, samples })
 }
 
 /// Prometheus' text for a selection that fails during the evaluation.
-fn storage_error(error: &SelectError) -> EvalError {
-    EvalError::Storage(format!("expanding series: {error}"))
+fn fetch_error(error: SelectError) -> EvalError {
+    match error {
+        SelectError::TooManySamples => EvalError::TooManySamples("query execution"),
+        other => EvalError::Storage(format!("expanding series: {other}")),
+    }
 }

@@ -2,9 +2,10 @@
 
 use crate::model::TimestampMs;
 
+use super::plan::Reference;
 use super::value::EvalRange;
 
-/// `count` instants from `start` on, `step_ms` apart. Unlike an [`EvalRange`] it may be empty: a
+/// `count` instants from `start` on, `step_ms` apart, which is 0 if all are the same. Unlike an [`EvalRange`] it may be empty: a
 /// subquery's grid need not have an instant within its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Steps {
@@ -29,13 +30,23 @@ impl Steps {
         Self { start, step_ms, count }
     }
 
+    /// The instants that a selector looks at.
+    pub(super) fn seen_by(self, reference: Reference) -> Self {
+        let (first, last) = (self.start, self.last());
+        let offset = |at: TimestampMs| at.checked_sub(reference.offset_ms);
+        let is_moved = reference.pinned.is_none() && offset(first).and(offset(last)).is_some();
+        // An offset beyond all time leads to where there are no samples, for all of them.
+        let step_ms = if is_moved { self.step_ms } else { 0 };
+        Self { start: reference.at(first), step_ms, ..self }
+    }
+
     /// The first instant alone.
     pub(super) fn first(self) -> Self {
         Self { count: self.count.min(1), ..self }
     }
 
     pub(super) fn at(self, index: usize) -> TimestampMs {
-        self.start + i64::try_from(index).unwrap_or(i64::MAX) * self.step_ms
+        self.start + index as i64 * self.step_ms
     }
 
     pub(super) fn last(self) -> TimestampMs {

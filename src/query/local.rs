@@ -1,7 +1,7 @@
 //! Evaluation in this process, over a store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -9,10 +9,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
-use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Interrupt, eval, prefetch};
+use crate::model::TimestampMs;
+use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Interrupt, Output, Resolved, eval, prefetch};
 use crate::storage::Queryable;
 
-use super::{Answer, QueryOptions, QuerySource, Timings};
+use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings};
 
 /// Samples and results below which evaluating takes less than about a millisecond even without
 /// optimisation, so that another thread would cost more than it gives.
@@ -37,25 +38,41 @@ impl Default for LocalConfig {
 
 /// Answers expressions from a store. Computing never blocks the runtime, and it stops soon after its
 /// time is up or its asker is gone.
-pub struct LocalSource {
+pub struct LocalSource(Arc<Shared>);
+
+/// What a source shares with the queries that it prepared.
+struct Shared {
     queryable: Arc<dyn Queryable>,
     slots: Arc<Semaphore>,
     timeout: Duration,
     options: EvalOptions,
 }
 
+/// An expression with the series that it found last.
+struct LocalQuery {
+    source: Arc<Shared>,
+    expr: Arc<Expr>,
+    /// Absent while an evaluation has it.
+    resolved: Mutex<Option<Resolved>>,
+}
+
 impl LocalSource {
     /// A source over `queryable`.
     pub fn new(queryable: Arc<dyn Queryable>, config: LocalConfig) -> Self {
         let LocalConfig { concurrency, timeout, options } = config;
-        Self { queryable, slots: Arc::new(Semaphore::new(concurrency.max(1))), timeout, options }
+        let slots = Arc::new(Semaphore::new(concurrency.max(1)));
+        Self(Arc::new(Shared { queryable, slots, timeout, options }))
     }
+}
 
+impl Shared {
+    /// The value of an expression; with `resolved` one that is asked for again and again.
     async fn evaluate(
         &self,
-        expr: &Expr,
+        expr: &Arc<Expr>,
         range: &EvalRange,
         asked: &QueryOptions,
+        resolved: Option<&mut Resolved>,
     ) -> Result<Answer, EvalError> {
         let begun = Instant::now();
         let deadline = begun + asked.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
@@ -64,6 +81,9 @@ impl LocalSource {
             .await
             .map_err(|_| EvalError::Timeout("query queue"))?
             .map_err(|_| EvalError::Canceled("query queue"))?;
+        if Instant::now() >= deadline {
+            return Err(EvalError::Timeout("query execution"));
+        }
         let asker = Asker::default();
         let mut options = EvalOptions {
             interrupt: asker.interrupt(deadline),
@@ -74,7 +94,7 @@ impl LocalSource {
             options.lookback_delta_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
         }
         let queue = begun.elapsed();
-        let data = timeout_at(within, prefetch(expr, range, &options, self.queryable.as_ref()))
+        let data = timeout_at(within, prefetch(expr, range, &options, self.queryable.as_ref(), resolved))
             .await
             .map_err(|_| EvalError::Timeout("expression evaluation"))??;
         let work = data.samples().saturating_add(data.series_count().saturating_mul(range.steps()));
@@ -87,10 +107,11 @@ impl LocalSource {
                 evaluation: begun.elapsed().saturating_sub(prepared),
             },
         };
-        if work.saturating_add(range.steps()) < TRIVIAL_WORK {
+        // A subquery may be of millions of instants without any sample.
+        if work.saturating_add(range.steps()) < TRIVIAL_WORK && !expr.has_subquery() {
             return eval(expr, range, &data, &options).map(answer);
         }
-        let (expr, range) = (expr.clone(), *range);
+        let (expr, range) = (Arc::clone(expr), *range);
         let compute = tokio::task::spawn_blocking(move || {
             // A slot is free only when its thread is: also if nobody waits for the result any more.
             let _slot: OwnedSemaphorePermit = slot;
@@ -111,7 +132,35 @@ impl QuerySource for LocalSource {
         range: &'a EvalRange,
         options: &'a QueryOptions,
     ) -> BoxFuture<'a, Result<Answer, EvalError>> {
-        self.evaluate(expr, range, options).boxed()
+        let expr = Arc::new(expr.clone());
+        async move { self.0.evaluate(&expr, range, options, None).await }.boxed()
+    }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        let (source, expr) = (Arc::clone(&self.0), Arc::clone(expr));
+        Arc::new(LocalQuery { source, expr, resolved: Mutex::default() })
+    }
+}
+
+impl LocalQuery {
+    fn resolved(&self) -> MutexGuard<'_, Option<Resolved>> {
+        // It is only ever replaced as a whole.
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PreparedQuery for LocalQuery {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        async move {
+            // Of an evaluation that is given up nothing is left: the next one begins anew.
+            let mut resolved = self.resolved().take().unwrap_or_default();
+            let range = EvalRange::instant(at);
+            let result =
+                self.source.evaluate(&self.expr, &range, &QueryOptions::default(), Some(&mut resolved)).await;
+            *self.resolved() = Some(resolved);
+            Ok(result?.output)
+        }
+        .boxed()
     }
 }
 
@@ -147,7 +196,7 @@ mod tests {
     use super::*;
     use crate::model::{Labels, Matcher, Point, Series, TimestampMs};
     use crate::promql::{InstantSample, Output, Value, parse};
-    use crate::storage::{MemoryStorage, SelectError, SelectHints};
+    use crate::storage::{Lifetime, MemoryStorage, Samples, SelectError, SelectHints, SeriesSet};
 
     fn source(series: usize, config: LocalConfig) -> LocalSource {
         let storage = MemoryStorage::new();
@@ -195,7 +244,7 @@ mod tests {
         let config =
             LocalConfig { concurrency: 1, timeout: Duration::from_millis(1), ..LocalConfig::default() };
         let source = source(1, config);
-        let _busy = Arc::clone(&source.slots).acquire_owned().await.expect("a slot");
+        let _busy = Arc::clone(&source.0.slots).acquire_owned().await.expect("a slot");
         assert_eq!(count_down(&source).await, Err(EvalError::Timeout("query queue")));
     }
 
@@ -210,11 +259,19 @@ mod tests {
     struct Silent;
 
     impl Queryable for Silent {
-        fn select<'a>(
+        fn resolve<'a>(
             &'a self,
             _: &'a [Matcher],
+            _: Lifetime,
+        ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>> {
+            std::future::pending().boxed()
+        }
+
+        fn read<'a>(
+            &'a self,
+            _: &'a Arc<SeriesSet>,
             _: &'a SelectHints,
-        ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+        ) -> BoxFuture<'a, Result<Samples, SelectError>> {
             std::future::pending().boxed()
         }
 

@@ -3,7 +3,9 @@
 
 mod local;
 mod remote;
+mod remote_histogram;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,6 +17,13 @@ use crate::promql::{EvalError, EvalRange, Expr, Output};
 pub use local::{LocalConfig, LocalSource};
 pub use remote::RemoteSource;
 
+/// An expression that is evaluated again and again. Dropping it frees what was kept for that.
+pub trait PreparedQuery: Send + Sync {
+    /// The value at one instant. Evaluations at the same time are allowed, but only one of them goes on
+    /// from what the one before has found.
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>>;
+}
+
 /// Answers expressions. A parsed [`Expr`], never a string: a source that is a remote server prints it.
 pub trait QuerySource: Send + Sync {
     /// The value at one instant or, as a matrix, the values over a range.
@@ -24,6 +33,10 @@ pub trait QuerySource: Send + Sync {
         range: &'a EvalRange,
         options: &'a QueryOptions,
     ) -> BoxFuture<'a, Result<Answer, EvalError>>;
+
+    /// Makes ready for evaluating an expression many times, as rules do: series are looked up, grouped and
+    /// matched once for as long as they stay the same.
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery>;
 
     /// The value at one instant, as the source evaluates by itself.
     fn instant<'a>(&'a self, expr: &'a Expr, at: TimestampMs) -> BoxFuture<'a, Result<Output, EvalError>> {

@@ -1,5 +1,6 @@
 //! Evaluation by a server with Prometheus' HTTP API: Prometheus, Thanos, Mimir, `VictoriaMetrics`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -8,10 +9,11 @@ use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use crate::model::{Labels, Point, Series, TimestampMs, parse_float};
+use crate::model::{HistogramPoint, Labels, Point, Series, TimestampMs, parse_float};
 use crate::promql::{Annotation, AnnotationKind, EvalError, EvalRange, Expr, InstantSample, Output, Value};
 
-use super::{Answer, QueryOptions, QuerySource, Timings};
+use super::remote_histogram::WireHistogram;
+use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings};
 
 /// How large an answer may be: what does not fit would not fit into memory as a result either.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -20,8 +22,15 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 const SHOWN_BYTES: usize = 200;
 
 /// Asks a server for the value of expressions.
+///
+/// Native histograms come as buckets with bounds, without their schema; how much of one can be told from
+/// them is said at [`WireHistogram::read`]. One whose buckets are those of no schema, nor custom ones, is
+/// left out of the result, with a warning that says so.
 #[derive(Debug, Clone)]
-pub struct RemoteSource {
+pub struct RemoteSource(Arc<Remote>);
+
+#[derive(Debug)]
+struct Remote {
     client: Client,
     instant: Url,
     range: Url,
@@ -37,9 +46,12 @@ impl RemoteSource {
             url.set_path(&format!("{}/api/v1/{name}", base.path().trim_end_matches('/')));
             url
         };
-        Self { client, instant: endpoint("query"), range: endpoint("query_range"), timeout }
+        let (instant, range) = (endpoint("query"), endpoint("query_range"));
+        Self(Arc::new(Remote { client, instant, range, timeout }))
     }
+}
 
+impl Remote {
     async fn ask(&self, expr: &Expr, range: &EvalRange, options: &QueryOptions) -> Result<Output, EvalError> {
         let timeout = options.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
@@ -76,8 +88,28 @@ impl QuerySource for RemoteSource {
         options: &'a QueryOptions,
     ) -> BoxFuture<'a, Result<Answer, EvalError>> {
         async move {
-            let output = self.ask(expr, range, options).await?;
+            let output = self.0.ask(expr, range, options).await?;
             Ok(Answer { output, timings: Timings::default() })
+        }
+        .boxed()
+    }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(RemoteQuery { remote: Arc::clone(&self.0), expr: Arc::clone(expr) })
+    }
+}
+
+/// An expression to be asked for; nothing is kept here.
+struct RemoteQuery {
+    remote: Arc<Remote>,
+    expr: Arc<Expr>,
+}
+
+impl PreparedQuery for RemoteQuery {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        async move {
+            let range = EvalRange::instant(at);
+            self.remote.ask(&self.expr, &range, &QueryOptions::default()).await
         }
         .boxed()
     }
@@ -155,6 +187,7 @@ struct WireSample {
     metric: WireLabels,
     /// Absent if the sample is a native histogram.
     value: Option<WirePoint>,
+    histogram: Option<WireHistogramPoint>,
 }
 
 #[derive(Deserialize)]
@@ -163,8 +196,12 @@ struct WireSeries {
     #[serde(default)]
     values: Vec<WirePoint>,
     #[serde(default)]
-    histograms: Vec<serde::de::IgnoredAny>,
+    histograms: Vec<WireHistogramPoint>,
 }
+
+/// Seconds since the epoch and a native histogram.
+#[derive(Deserialize)]
+struct WireHistogramPoint(f64, WireHistogram);
 
 fn read_answer(url: &Url, status: StatusCode, body: &[u8], expr: &Expr) -> Result<Output, EvalError> {
     let answer: Envelope = serde_json::from_slice(body).map_err(|error| {
@@ -209,7 +246,7 @@ fn remote_error(answer: &Envelope) -> EvalError {
     }
 }
 
-/// The value and how many native histograms it would have; none if a number cannot be read.
+/// The value and how many native histograms are left out of it; none if a number cannot be read.
 fn read_data(data: Data) -> Option<(Value, usize)> {
     let mut ignored = 0;
     let value = match data {
@@ -220,23 +257,32 @@ fn read_data(data: Data) -> Option<(Value, usize)> {
         Data::String((at, value)) => Value::String { at: milliseconds(at), value },
         Data::Vector(samples) => {
             let mut vector = Vec::with_capacity(samples.len());
-            for sample in samples {
-                let Some(point) = &sample.value else {
-                    ignored += 1;
+            for WireSample { metric, value, histogram } in samples {
+                let labels = Labels::from_pairs(&metric);
+                if let Some(point) = &value {
+                    let Point { at, value } = read_point(point)?;
+                    vector.push(InstantSample::float(labels, at, value));
                     continue;
-                };
-                let Point { at, value } = read_point(point)?;
-                vector.push(InstantSample::float(Labels::from_pairs(&sample.metric), at, value));
+                }
+                match histogram.as_ref().and_then(read_histogram) {
+                    Some(HistogramPoint { at, histogram }) => {
+                        let histogram = Some(histogram);
+                        vector.push(InstantSample { histogram, ..InstantSample::float(labels, at, 0.0) });
+                    }
+                    None => ignored += 1,
+                }
             }
             Value::Vector(vector)
         }
         Data::Matrix(series) => {
             let mut matrix = Vec::with_capacity(series.len());
             for WireSeries { metric, values, histograms } in series {
-                ignored += histograms.len();
                 let points = values.iter().map(read_point).collect::<Option<Vec<_>>>()?;
-                if !points.is_empty() {
-                    matrix.push(Series::floats(Labels::from_pairs(&metric), points));
+                let read: Vec<_> = histograms.iter().filter_map(read_histogram).collect();
+                ignored += histograms.len() - read.len();
+                if !points.is_empty() || !read.is_empty() {
+                    let floats = Series::floats(Labels::from_pairs(&metric), points);
+                    matrix.push(Series { histograms: read, ..floats });
                 }
             }
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -248,6 +294,10 @@ fn read_data(data: Data) -> Option<(Value, usize)> {
 
 fn read_point(WirePoint(at, value): &WirePoint) -> Option<Point> {
     Some(Point { at: milliseconds(*at), value: parse_float(value)? })
+}
+
+fn read_histogram(WireHistogramPoint(at, wire): &WireHistogramPoint) -> Option<HistogramPoint> {
+    Some(HistogramPoint { at: milliseconds(*at), histogram: Arc::new(wire.read()?) })
 }
 
 fn milliseconds(seconds: f64) -> TimestampMs {
@@ -269,6 +319,7 @@ mod tests {
     use axum::routing::post;
 
     use super::*;
+    use crate::model::FloatHistogram;
     use crate::promql::parse;
 
     type Request = std::collections::BTreeMap<String, String>;
@@ -296,14 +347,22 @@ mod tests {
             200,
             r#"{"status":"success","data":{"resultType":"vector","result":[
                 {"metric":{"__name__":"up","job":"a"},"value":[1.5,"+Inf"]},
-                {"metric":{"job":"b"},"histogram":[1.5,{}]}]},
+                {"metric":{"job":"b"},"histogram":[1.5,{"count":"3","sum":"2.5","buckets":[[0,"1","2","3"]]}]},
+                {"metric":{"job":"c"},"histogram":[1.5,{"count":"3","sum":"2.5","buckets":[[2,"1","2","3"]]}]}]},
                "warnings":["PromQL warning: odd (1:7)"],"infos":["PromQL info: odder"]}"#,
         ))
         .await;
         let expr = parse("up == 1").expect("valid query");
         let output = source.instant(&expr, 1_500).await.expect("a result");
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
-        assert_eq!(output.value, Value::Vector(vec![InstantSample::float(labels, 1_500, f64::INFINITY)]));
+        let mut histogram = FloatHistogram::empty(0, [].into()).with_buckets([(1, 3.0)], []);
+        (histogram.count, histogram.sum) = (3.0, 2.5);
+        let native = InstantSample {
+            histogram: Some(Arc::new(histogram)),
+            ..InstantSample::float(Labels::from_pairs([("job", "b")]), 1_500, 0.0)
+        };
+        let float = InstantSample::float(labels, 1_500, f64::INFINITY);
+        assert_eq!(output.value, Value::Vector(vec![float, native]));
         let messages: Vec<&str> = output.annotations.iter().map(|a| a.message.as_str()).collect();
         assert_eq!(
             messages,
@@ -324,7 +383,8 @@ mod tests {
         let (source, mut requests) = server((
             200,
             r#"{"status":"success","data":{"resultType":"matrix","result":[
-                {"metric":{},"values":[[0,"1"],[60,"NaN"]]}]}}"#,
+                {"metric":{},"values":[[0,"1"],[60,"NaN"]],
+                 "histograms":[[120,{"count":"0","sum":"0"}]]}]}}"#,
         ))
         .await;
         let expr = parse("sum(up)").expect("valid query");
@@ -332,7 +392,7 @@ mod tests {
         let Value::Matrix(series) = source.range(&expr, &range).await.expect("a result").value else {
             panic!("not a matrix");
         };
-        assert_eq!(series[0].points.len(), 2);
+        assert_eq!((series[0].points.len(), series[0].histograms.len()), (2, 1));
         assert!(series[0].points[1].value.is_nan());
         let request = requests.recv().await.expect("a request");
         assert_eq!((request["start"].as_str(), request["end"].as_str()), ("0.000", "60.000"));

@@ -47,7 +47,7 @@ pub fn load<P: AsRef<str>>(patterns: &[P], features: Features) -> Loaded {
                 }
                 paths.extend(found);
             }
-            Err(finding) => loaded.findings.push(finding),
+            Err(finding) => loaded.findings.push(*finding),
         }
     }
     for path in paths {
@@ -75,7 +75,7 @@ fn unreadable(name: &str, error: &std::io::Error) -> Diagnostic {
 }
 
 /// The files that a pattern names, in order.
-fn find(pattern: &str) -> Result<Vec<PathBuf>, Diagnostic> {
+fn find(pattern: &str) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     let path = Path::new(pattern);
     let is_pattern = pattern.contains(['*', '?', '[']);
     let mut found = Vec::new();
@@ -85,7 +85,7 @@ fn find(pattern: &str) -> Result<Vec<PathBuf>, Diagnostic> {
         }
         Ok(_) => found.push(path.to_owned()),
         Err(_) if is_pattern => found = expand(path)?,
-        Err(error) => return Err(unreadable(pattern, &error)),
+        Err(error) => return Err(unreadable(pattern, &error).into()),
     }
     Ok(found)
 }
@@ -116,7 +116,7 @@ fn sorted_entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Expands a pattern part by part, as Go's `filepath.Glob` does: `*` and `?` match within a name.
-fn expand(pattern: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+fn expand(pattern: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     let mut found = vec![PathBuf::new()];
     for component in pattern.components() {
         let name = component.as_os_str().to_string_lossy();

@@ -12,9 +12,6 @@ pub enum RuleError {
     /// The expression is a string or a range vector.
     #[error("rule result is not a vector or scalar")]
     ResultType,
-    /// An element of the result is a native histogram, which the store does not keep.
-    #[error("rule result contains a native histogram, which cannot be stored")]
-    HistogramResult,
     /// Two elements of the result become the same alert.
     #[error("vector contains metrics with the same labelset after applying alert labels")]
     DuplicateAlert,

@@ -16,12 +16,13 @@ use super::config::Config;
 use super::error::RuleError;
 use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
+use super::recording::Recorded;
 use super::rule::{Definition, GroupSettings, RunningRule};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
 use crate::model::{Labels, Sample, TimestampMs, stale_nan};
-use crate::promql::{EvalError, Expr, InstantSample};
-use crate::query::QuerySource;
+use crate::promql::{EvalError, InstantSample};
+use crate::query::{PreparedQuery, QuerySource};
 use crate::rulefmt::RuleGroup;
 use crate::schedule::{Schedule, Ticker};
 use crate::state::{Changes, RuleKey, StateError, StateStore};
@@ -97,7 +98,7 @@ impl Group {
         let mut ordinals: HashMap<_, u32> = HashMap::new();
         let rules = group.rules.iter().map(|rule| {
             let ordinal = ordinals.entry((rule.name(), &rule.labels)).or_default();
-            let running = RunningRule::new(rule, *ordinal, &settings, &config);
+            let running = RunningRule::new(rule, *ordinal, &settings, &config, &*services.source);
             *ordinal += 1;
             running
         });
@@ -228,7 +229,8 @@ impl Group {
         let began = Instant::now();
         let now = self.services.clock.now();
         let definition = self.rules[index].definition.clone();
-        let result = self.query(definition.expr(), at, token).await?;
+        let query = self.rules[index].query.clone();
+        let result = self.query(&*query, at, token).await?;
         add(&self.counters.evaluations, 1);
         let evaluated = match (&*definition, result) {
             (Definition::Recording(rule), result) => {
@@ -244,7 +246,7 @@ impl Group {
                     Ok(candidates) => {
                         let step = rule.step(active, at, &candidates);
                         self.outgoing.extend(step.alerts);
-                        Ok((step.samples, step.error))
+                        Ok((step.samples.into(), step.error))
                     }
                     Err(error) => {
                         let held = rule.hold(active, at, &error);
@@ -266,7 +268,7 @@ impl Group {
                 "Evaluating rule `{}` failed", rule.info.name
             );
         }
-        let written = samples.as_ref().map_or(0, Vec::len);
+        let written = samples.as_ref().map_or(0, Recorded::len);
         let append_error = samples.and_then(|samples| self.write(index, at, &samples));
         let error = append_error.map(RuleError::Append).or(error);
         let rule = &mut self.rules[index];
@@ -282,15 +284,14 @@ impl Group {
     /// wait for a slow query.
     async fn query(
         &mut self,
-        expr: &Expr,
+        query: &dyn PreparedQuery,
         at: TimestampMs,
         token: &CancellationToken,
     ) -> Option<Result<Vec<InstantSample>, RuleError>> {
         if token.is_cancelled() {
             return None;
         }
-        let source = self.services.source.clone();
-        let query = timeout(self.config.query_timeout, source.instant(expr, at - self.query_offset_ms));
+        let query = timeout(self.config.query_timeout, query.instant(at - self.query_offset_ms));
         tokio::pin!(query);
         let answer = loop {
             tokio::select! {
@@ -323,17 +324,18 @@ impl Group {
 
     /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not
     /// now. Returns the first error.
-    fn write(&mut self, index: usize, at: TimestampMs, samples: &[Sample]) -> Option<AppendError> {
+    fn write(&mut self, index: usize, at: TimestampMs, recorded: &Recorded) -> Option<AppendError> {
         let rule = &mut self.rules[index];
-        let refused = self.services.appender.append_samples(samples);
-        let mut lost = refused.iter().map(|(index, _)| *index).collect::<BTreeSet<_>>();
-        let written = samples.iter().enumerate().filter(|(index, _)| !lost.remove(index));
-        let returned: BTreeSet<Labels> = written.map(|(_, sample)| sample.labels.clone()).collect();
+        let refused = recorded.store(&*self.services.appender);
+        let lost = refused.iter().map(|(index, _)| *index).collect::<BTreeSet<_>>();
+        let series: Vec<&Labels> = recorded.series().collect();
+        let written = series.iter().enumerate().filter(|(index, _)| !lost.contains(index));
+        let returned: BTreeSet<Labels> = written.map(|(_, labels)| Labels::clone(labels)).collect();
         let ended: Vec<_> = rule.previous.difference(&returned).cloned().collect();
         if let Some((index, error)) = refused.first() {
             tracing::warn!(
                 rule = %rule.info.name, group = %self.name, file = %self.file, %error,
-                refused = refused.len(), sample = %samples[*index].labels,
+                refused = refused.len(), sample = %series[*index],
                 "Samples of rule `{}` were not stored", rule.info.name
             );
         }

@@ -25,7 +25,7 @@ pub use config::Config;
 pub use error::RuleError;
 pub use group::Services;
 pub use manager::{Groups, Manager};
-pub use recording::RecordingRule;
+pub use recording::{Recorded, RecordingRule};
 pub use snapshot::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleInfo, RuleSnapshot};
 pub use stepped::{SteppedGroup, SteppedRule};
 

@@ -11,7 +11,7 @@ use super::expand::Texts;
 use super::recording::RecordingRule;
 use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapshot};
 use crate::model::{ALERT_NAME, Labels, TimestampMs};
-use crate::promql::Expr;
+use crate::query::{PreparedQuery, QuerySource};
 use crate::rulefmt::{self, RuleKind};
 use crate::state::{AlertState, RuleChanges, RuleKey};
 
@@ -20,15 +20,6 @@ use crate::state::{AlertState, RuleChanges, RuleKey};
 pub(super) enum Definition {
     Recording(RecordingRule),
     Alerting(Box<AlertingRule>, Arc<Texts>),
-}
-
-impl Definition {
-    pub(super) fn expr(&self) -> &Expr {
-        match self {
-            Self::Recording(rule) => &rule.expr,
-            Self::Alerting(rule, _) => &rule.expr,
-        }
-    }
 }
 
 /// The group's part in its rules.
@@ -41,9 +32,10 @@ pub(super) struct GroupSettings<'a> {
 }
 
 /// A rule with its state.
-#[derive(Debug)]
 pub(super) struct RunningRule {
     pub(super) definition: Arc<Definition>,
+    /// Its expression, with what is kept from one evaluation to the next.
+    pub(super) query: Arc<dyn PreparedQuery>,
     pub(super) info: Arc<RuleInfo>,
     pub(super) key: Arc<RuleKey>,
     pub(super) active: ActiveAlerts,
@@ -62,6 +54,7 @@ impl RunningRule {
         ordinal: u32,
         group: &GroupSettings<'_>,
         config: &Config,
+        source: &dyn QuerySource,
     ) -> Self {
         let query = rule.expr.to_string();
         let info = RuleInfo {
@@ -111,6 +104,7 @@ impl RunningRule {
         };
         Self {
             definition: Arc::new(definition),
+            query: source.prepare(&Arc::new(rule.expr.clone())),
             info: Arc::new(info),
             key: Arc::new(key),
             active: ActiveAlerts::default(),

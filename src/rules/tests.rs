@@ -13,7 +13,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
-use crate::query::{self, QueryOptions, QuerySource, Timings};
+use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{AlertState, Changes, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule};
 use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
@@ -87,6 +87,18 @@ impl World {
 #[derive(Clone)]
 struct Shared(Arc<World>);
 
+/// An expression that a rule asks for.
+struct Asked {
+    world: Shared,
+    expr: Arc<Expr>,
+}
+
+impl PreparedQuery for Asked {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        self.world.instant(&self.expr, at)
+    }
+}
+
 impl QuerySource for Shared {
     fn query<'a>(
         &'a self,
@@ -104,6 +116,10 @@ impl QuerySource for Shared {
             Ok(query::Answer { output, timings: Timings::default() })
         }
         .boxed()
+    }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(Asked { world: self.clone(), expr: expr.clone() })
     }
 }
 

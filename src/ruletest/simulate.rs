@@ -14,7 +14,7 @@ use super::series::{SequenceValue, SeriesLine};
 use crate::clock::{Clock, FixedClock};
 use crate::model::{HistogramPoint, Labels, Point, TimestampMs, format_duration_ms, stale_nan};
 use crate::promql::{EvalError, EvalOptions, EvalRange, Expr, Output};
-use crate::query::{Answer, LocalConfig, LocalSource, QueryOptions, QuerySource};
+use crate::query::{Answer, LocalConfig, LocalSource, PreparedQuery, QueryOptions, QuerySource};
 use crate::rulefmt::RuleGroup;
 use crate::rules::{Alert, AlertSink, Config, Services, SteppedGroup};
 use crate::state::MemoryStore;
@@ -80,7 +80,7 @@ impl<'t> Simulation<'t> {
             EvalOptions { default_subquery_step_ms: file.evaluation_interval_ms, ..EvalOptions::default() };
         let config = LocalConfig { options, ..LocalConfig::default() };
         let inner = LocalSource::new(storage.clone(), config);
-        let source = Arc::new(TestSource { inner, failing: AtomicBool::new(false) });
+        let source = Arc::new(TestSource { inner, failing: Arc::default() });
         let clock = Arc::new(FixedClock::at(test.start));
         let sink = Arc::new(Recorder { clock: clock.clone(), payloads: Mutex::default() });
         let services = Services {
@@ -281,7 +281,7 @@ fn lost(test: &Test, labels: &Labels, at_ms: i64) -> Option<Lost> {
 /// Answers from the test's samples, or not at all.
 struct TestSource {
     inner: LocalSource,
-    failing: AtomicBool,
+    failing: Arc<AtomicBool>,
 }
 
 impl QuerySource for TestSource {
@@ -291,11 +291,34 @@ impl QuerySource for TestSource {
         range: &'a EvalRange,
         options: &'a QueryOptions,
     ) -> BoxFuture<'a, Result<Answer, EvalError>> {
-        if self.failing.load(Ordering::Relaxed) {
-            return ready(Err(EvalError::Execution(SOURCE_ERROR.to_owned()))).boxed();
+        match fault(&self.failing) {
+            Some(error) => ready(Err(error)).boxed(),
+            None => self.inner.query(expr, range, options),
         }
-        self.inner.query(expr, range, options)
     }
+
+    fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
+        Arc::new(TestQuery { inner: self.inner.prepare(expr), failing: Arc::clone(&self.failing) })
+    }
+}
+
+/// An expression that a rule of the test asks for.
+struct TestQuery {
+    inner: Arc<dyn PreparedQuery>,
+    failing: Arc<AtomicBool>,
+}
+
+impl PreparedQuery for TestQuery {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        match fault(&self.failing) {
+            Some(error) => ready(Err(error)).boxed(),
+            None => self.inner.instant(at),
+        }
+    }
+}
+
+fn fault(failing: &AtomicBool) -> Option<EvalError> {
+    failing.load(Ordering::Relaxed).then(|| EvalError::Execution(SOURCE_ERROR.to_owned()))
 }
 
 /// Keeps what rules hand over.

@@ -1,7 +1,8 @@
 //! From page to store: what is remembered of a target's series between scrapes.
 //!
-//! A series that was seen before is found by its text, without looking at its labels. A page is read
-//! to its end before anything is stored, so that a page with a fault stores nothing.
+//! A series that was seen before is found by its text, or by the bytes that stand for it on a protobuf
+//! page, without looking at its labels. A page is read to its end before anything is stored, so that a
+//! page with a fault stores nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -11,10 +12,12 @@ use tracing::warn;
 use xxhash_rust::xxh64::Xxh64Builder;
 
 use super::error::ScrapeError;
+use super::pending::{Pending, append_pending};
 use super::sample::{check_limits, join_labels};
 use super::state::MetadataCache;
 use super::{Config, Metrics, Target};
-use crate::exposition::{Entry, Format, Parser};
+use crate::exposition::protobuf::{self, SampleValue};
+use crate::exposition::{Entry, Format, PageType, Parser};
 use crate::model::{Labels, TimestampMs, stale_nan};
 use crate::storage::{AppendError, Appender, RefSample, SeriesRef};
 
@@ -48,7 +51,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) struct SeriesCache {
     scrape: u64,
-    ids: HashMap<Box<str>, u32, Xxh64Builder>,
+    ids: HashMap<Box<[u8]>, u32, Xxh64Builder>,
     series: Vec<CachedSeries>,
     /// How many series and families there were after the last success.
     good_size: usize,
@@ -70,12 +73,11 @@ struct CachedSeries {
     tracked: u64,
 }
 
-/// A sample of a page that was read, not yet stored.
-struct Pending {
-    id: u32,
-    at: TimestampMs,
-    value: f64,
-    track: bool,
+/// A sample as it stands on a page; `series` stands for its labels.
+struct Found<'a> {
+    series: &'a [u8],
+    value: SampleValue,
+    at: Option<TimestampMs>,
 }
 
 /// What was read of a page.
@@ -84,6 +86,8 @@ struct Batch {
     pending: Vec<Pending>,
     refused: Refused,
     scraped: usize,
+    /// Samples that count towards the limit.
+    within_limit: usize,
     added: usize,
     series_added: usize,
 }
@@ -110,11 +114,11 @@ impl SeriesCache {
         &mut self,
         around: Surroundings<'_>,
         page: &[u8],
-        format: Format,
+        page_type: PageType,
         at: TimestampMs,
     ) -> Outcome {
         let mut batch = Batch { pending: Vec::with_capacity(self.series.len()), ..Batch::default() };
-        let mut result = self.read(around, page, format, at, &mut batch);
+        let mut result = self.read(around, page, page_type, at, &mut batch);
         if result.is_ok() {
             result = self.append(around, &mut batch);
         }
@@ -136,72 +140,116 @@ impl SeriesCache {
         &mut self,
         around: Surroundings<'_>,
         page: &[u8],
-        format: Format,
+        page_type: PageType,
         at: TimestampMs,
         batch: &mut Batch,
     ) -> Result<(), ScrapeError> {
-        let Surroundings { config, target, metrics, metadata, .. } = around;
-        let latest = at.saturating_add(MAX_AHEAD.as_millis() as i64);
-        let limit = config.sample_limit.unwrap_or(usize::MAX);
-        let mut within_limit = 0;
-        let mut parser = Parser::new(page, format)?;
-        while let Some(entry) = parser.next() {
-            let sample = match entry? {
-                Entry::Sample(sample) => sample,
-                other => {
-                    metadata.record(other, self.scrape);
-                    continue;
-                }
-            };
-            batch.scraped += 1;
-            let own_time = sample.at.filter(|_| config.honor_timestamps);
-            let known = self.ids.get(sample.series).copied();
-            let labels = match known {
-                Some(_) => None,
-                None => {
-                    let labels = join_labels(&parser.labels(), &target.labels, config.honor_labels);
-                    check_limits(&labels, &config.label_limits).inspect_err(|_| {
-                        metrics.label_limits.inc();
-                    })?;
-                    Some(labels)
-                }
-            };
-            batch.added += 1;
-            if let Some(id) = known {
-                let series = &mut self.series[id as usize];
-                let again = series.seen == self.scrape;
-                series.seen = self.scrape;
-                if again && own_time.is_none() {
-                    batch.refused.duplicate += 1;
-                    continue;
-                }
-            }
-            within_limit += 1;
-            if within_limit > limit {
-                continue; // to the end, so that the number of samples is right
-            }
-            if own_time.is_some_and(|at| at > latest) {
-                batch.refused.out_of_bounds += 1;
-                continue;
-            }
-            let id = match (known, labels) {
-                (None, Some(labels)) => {
-                    batch.series_added += 1;
-                    self.insert(sample.series, labels)
-                }
-                (id, _) => id.expect("a series without labels at hand is known"),
-            };
-            let track = own_time.is_none() || config.track_timestamps_staleness;
-            batch.pending.push(Pending { id, at: own_time.unwrap_or(at), value: sample.value, track });
+        match page_type {
+            PageType::Text(format) => self.read_text(around, page, format, at, batch)?,
+            PageType::Protobuf => self.read_protobuf(around, page, at, batch)?,
         }
-        if within_limit > limit {
-            metrics.sample_limit.inc();
+        if around.config.sample_limit.is_some_and(|limit| batch.within_limit > limit) {
+            around.metrics.sample_limit.inc();
             return Err(ScrapeError::SampleLimit);
         }
         Ok(())
     }
 
-    fn insert(&mut self, text: &str, labels: Labels) -> u32 {
+    fn read_text(
+        &mut self,
+        around: Surroundings<'_>,
+        page: &[u8],
+        format: Format,
+        at: TimestampMs,
+        batch: &mut Batch,
+    ) -> Result<(), ScrapeError> {
+        let mut parser = Parser::new(page, format)?;
+        while let Some(entry) = parser.next() {
+            match entry? {
+                Entry::Sample(sample) => {
+                    let value = SampleValue::Float(sample.value);
+                    let found = Found { series: sample.series.as_bytes(), value, at: sample.at };
+                    self.take(around, found, || parser.labels(), at, batch)?;
+                }
+                other => around.metadata.record(other, self.scrape),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_protobuf(
+        &mut self,
+        around: Surroundings<'_>,
+        page: &[u8],
+        at: TimestampMs,
+        batch: &mut Batch,
+    ) -> Result<(), ScrapeError> {
+        for family in protobuf::families(page) {
+            let family = family?;
+            around.metadata.replace(family.name(), family.metadata(), self.scrape);
+            family.for_each_sample(around.config.histogram_forms(), |sample, labels| {
+                let found = Found { series: sample.series, value: sample.value, at: sample.at };
+                self.take(around, found, labels, at, batch)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a sample of a page into `batch`.
+    #[inline]
+    fn take(
+        &mut self,
+        around: Surroundings<'_>,
+        found: Found<'_>,
+        labels: impl FnOnce() -> Labels,
+        at: TimestampMs,
+        batch: &mut Batch,
+    ) -> Result<(), ScrapeError> {
+        let Surroundings { config, target, metrics, .. } = around;
+        batch.scraped += 1;
+        let own_time = found.at.filter(|_| config.honor_timestamps);
+        let known = self.ids.get(found.series).copied();
+        let labels = match known {
+            Some(_) => None,
+            None => {
+                let labels = join_labels(&labels(), &target.labels, config.honor_labels);
+                check_limits(&labels, &config.label_limits).inspect_err(|_| {
+                    metrics.label_limits.inc();
+                })?;
+                Some(labels)
+            }
+        };
+        batch.added += 1;
+        if let Some(id) = known {
+            let series = &mut self.series[id as usize];
+            let again = series.seen == self.scrape;
+            series.seen = self.scrape;
+            if again && own_time.is_none() {
+                batch.refused.duplicate += 1;
+                return Ok(());
+            }
+        }
+        batch.within_limit += 1;
+        if config.sample_limit.is_some_and(|limit| batch.within_limit > limit) {
+            return Ok(()); // to the end, so that the number of samples is right
+        }
+        if own_time.is_some_and(|own| own > at.saturating_add(MAX_AHEAD.as_millis() as i64)) {
+            batch.refused.out_of_bounds += 1;
+            return Ok(());
+        }
+        let id = match (known, labels) {
+            (None, Some(labels)) => {
+                batch.series_added += 1;
+                self.insert(found.series, labels)
+            }
+            (id, _) => id.expect("a series without labels at hand is known"),
+        };
+        let track = own_time.is_none() || config.track_timestamps_staleness;
+        batch.pending.push(Pending { id, at: own_time.unwrap_or(at), value: found.value, track });
+        Ok(())
+    }
+
+    fn insert(&mut self, text: &[u8], labels: Labels) -> u32 {
         let id = u32::try_from(self.series.len()).expect("a page holds fewer than 2^32 series");
         self.ids.insert(text.into(), id);
         self.series.push(CachedSeries {
@@ -251,23 +299,21 @@ impl SeriesCache {
         batch: &[&'p Pending],
     ) -> Vec<(&'p Pending, AppendError)> {
         let mut refused = Vec::new();
-        let mut samples = Vec::with_capacity(batch.len());
-        let mut sources: Vec<&'p Pending> = Vec::with_capacity(batch.len());
+        let mut known = Vec::with_capacity(batch.len());
         for pending in batch {
             let series = &mut self.series[pending.id as usize];
             let reference = series.reference.map_or_else(|| appender.reference(&series.labels), Ok);
             match reference {
                 Ok(reference) => {
                     series.reference = Some(reference);
-                    samples.push(RefSample { series: reference, at: pending.at, value: pending.value });
-                    sources.push(pending);
+                    known.push((reference, *pending));
                 }
                 Err(error) => refused.push((*pending, error)),
             }
         }
-        let late = appender.append(&samples);
+        let late = append_pending(appender, &known);
         let mut late_indices = late.iter().map(|(index, _)| *index).peekable();
-        for (index, pending) in sources.iter().enumerate() {
+        for (index, (_, pending)) in known.iter().enumerate() {
             if late_indices.next_if_eq(&index).is_none() {
                 let series = &mut self.series[pending.id as usize];
                 series.stored = true;
@@ -276,11 +322,12 @@ impl SeriesCache {
                 }
             }
         }
-        refused.extend(late.into_iter().map(|(index, error)| (sources[index], error)));
+        refused.extend(late.into_iter().map(|(index, error)| (known[index].1, error)));
         refused
     }
 
-    /// Stores staleness markers for the series that the previous scrape had and this one has not.
+    /// Stores staleness markers for the series that the previous scrape had and this one has not. Those of
+    /// native histograms get theirs as floats: the store knows what they are.
     fn end_vanished(&self, appender: &dyn Appender, at: TimestampMs) {
         let tracked_in = |scrape| {
             let of_scrape = self.series.iter().filter(move |series| series.tracked == scrape);

@@ -10,6 +10,7 @@ use super::error::ConfigError;
 use crate::client::{HttpAuth, TlsConfig};
 use crate::discovery::TargetGroup;
 use crate::exposition::Format;
+use crate::exposition::protobuf::HistogramForms;
 
 /// One job: its targets and how they are scraped.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,11 @@ pub struct Config {
     pub sample_limit: Option<usize>,
     /// Largest page in bytes, after decompression; a larger one fails.
     pub body_size_limit: usize,
+    /// Whether native histograms are wanted; the target is asked for protobuf pages then.
+    /// Source of both names and defaults: Prometheus 3.14 `config/config.go`, `GlobalConfig`.
+    pub scrape_native_histograms: bool,
+    /// Whether histograms that have a native form are also stored in their classic form.
+    pub always_scrape_classic_histograms: bool,
     /// Limits on labels; a page that exceeds one fails.
     pub label_limits: LabelLimits,
     /// Labels that all targets get, unless their group says otherwise.
@@ -88,6 +94,8 @@ impl Config {
             track_timestamps_staleness: false,
             sample_limit: None,
             body_size_limit: 64 * 1024 * 1024,
+            scrape_native_histograms: false,
+            always_scrape_classic_histograms: false,
             label_limits: LabelLimits::default(),
             labels: BTreeMap::new(),
             authorization: None,
@@ -128,6 +136,15 @@ impl Config {
             errors.push(ConfigError::Scheme(self.scheme.clone()));
         }
         errors
+    }
+
+    /// What is read of histograms that have a native form.
+    pub(super) fn histogram_forms(&self) -> HistogramForms {
+        match (self.scrape_native_histograms, self.always_scrape_classic_histograms) {
+            (false, _) => HistogramForms::Classic,
+            (true, false) => HistogramForms::Native,
+            (true, true) => HistogramForms::Both,
+        }
     }
 
     /// Whether the loops of both are interchangeable: they differ in their targets at most.

@@ -1,6 +1,7 @@
 //! What can go wrong with a scrape, and with the configuration of one.
 
 use crate::client::TlsError;
+use crate::exposition::protobuf::ProtobufError;
 use crate::exposition::{ContentTypeError, ParseError};
 use crate::storage::AppendError;
 
@@ -38,6 +39,9 @@ pub enum ScrapeError {
     /// The page is no metrics page.
     #[error("cannot read the page: {0}")]
     Parse(#[from] ParseError),
+    /// The same for one of protobuf messages.
+    #[error("cannot read the page: {0}")]
+    Protobuf(#[from] ProtobufError),
     /// More samples than the job allows.
     #[error("sample limit exceeded")]
     SampleLimit,

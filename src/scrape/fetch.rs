@@ -34,9 +34,10 @@ pub(super) async fn fetch(client: &Client, config: &Config, target: &Target) -> 
 }
 
 async fn fetch_unhurried(client: &Client, config: &Config, target: &Target) -> Result<Fetched, ScrapeError> {
+    let accept = if config.scrape_native_histograms { exposition::ACCEPT_NATIVE } else { exposition::ACCEPT };
     let mut request = client
         .get(target.url.clone())
-        .header(ACCEPT, exposition::ACCEPT)
+        .header(ACCEPT, accept)
         .header(ACCEPT_ENCODING, "gzip")
         .header(TIMEOUT_HEADER, seconds(target.timeout));
     if let Some(auth) = config.authorization.clone() {

@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod manager;
 mod metrics;
+mod pending;
 mod report;
 mod run;
 mod sample;

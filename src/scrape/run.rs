@@ -13,7 +13,7 @@ use super::report::Report;
 use super::state::{Health, LastScrape, Observed};
 use super::{Config, Metrics, Target};
 use crate::clock::SharedClock;
-use crate::exposition::Format;
+use crate::exposition::PageType;
 use crate::model::TimestampMs;
 use crate::schedule::{Schedule, Slot, Ticker};
 use crate::storage::Appender;
@@ -138,12 +138,12 @@ fn store(
         if page.is_empty() {
             return Ok(None);
         }
-        let format = Format::of_content_type(content_type.as_deref(), context.config.fallback_format)?;
-        Ok(Some((page, format)))
+        let fallback = context.config.fallback_format;
+        Ok(Some((page, PageType::of_content_type(content_type.as_deref(), fallback)?)))
     });
     let around = context.surroundings();
     let outcome = match page {
-        Ok(Some((page, format))) => memory.cache.store_page(around, &page, format, at),
+        Ok(Some((page, page_type))) => memory.cache.store_page(around, &page, page_type, at),
         other => {
             memory.cache.store_nothing(around, at);
             let result = other.map(|_| ());

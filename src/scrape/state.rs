@@ -118,6 +118,15 @@ impl MetadataCache {
         }
     }
 
+    /// Takes over all that is said about a family.
+    pub(super) fn replace(&self, family: &str, metadata: &Metadata, scrape: u64) {
+        self.update(family, scrape, |known| {
+            if known != metadata {
+                known.clone_from(metadata);
+            }
+        });
+    }
+
     fn update(&self, family: &str, scrape: u64, change: impl FnOnce(&mut Metadata)) {
         let mut families = self.lock();
         let (metadata, seen) = match families.get_mut(family) {

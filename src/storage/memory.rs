@@ -11,7 +11,10 @@ use crate::model::{
     TimestampMs, is_stale,
 };
 
-use super::{AppendError, Appender, Queryable, RefHistogram, RefSample, SelectError, SelectHints, SeriesRef};
+use super::{
+    AppendError, Appender, Lifetime, Queryable, RefHistogram, RefSample, Samples, SelectError, SelectHints,
+    SeriesRef, SeriesSet,
+};
 
 /// Series in memory, without limits, retention or durability. A selection looks at every series.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ struct Data {
     /// A series' reference is its place; its points are in order of time.
     series: Vec<Series>,
     by_labels: HashMap<Labels, usize>,
+    /// How often a series came, or all went.
+    changes: u64,
 }
 
 impl MemoryStorage {
@@ -70,7 +75,8 @@ impl MemoryStorage {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        *self.write() = Data::default();
+        let mut data = self.write();
+        *data = Data { changes: data.changes + 1, ..Data::default() };
     }
 
     /// All series with all their points, ordered by labels.
@@ -90,27 +96,28 @@ impl MemoryStorage {
         self.data.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn matching<T>(
-        &self,
-        matchers: &[Matcher],
-        start: TimestampMs,
-        end: TimestampMs,
-        read: impl Fn(&Series, &[Point], &[HistogramPoint]) -> T,
-    ) -> Vec<(Labels, T)> {
+    /// The series that satisfy all matchers, ordered by labels.
+    fn matching(&self, matchers: &[Matcher], wanted: impl Fn(&Series) -> bool) -> (SeriesSet, u64) {
         let data = self.read();
-        let mut found: Vec<(Labels, T)> = data
+        let mut found: Vec<(Labels, SeriesRef)> = data
             .series
             .iter()
-            .filter(|series| matchers.iter().all(|m| m.matches(series.labels.get(m.name()))))
-            .filter_map(|series| {
-                let points = within(&series.points, |point| point.at, start, end);
-                let histograms = within(&series.histograms, |point| point.at, start, end);
-                let any = !points.is_empty() || !histograms.is_empty();
-                any.then(|| (series.labels.clone(), read(series, points, histograms)))
-            })
+            .zip(0..)
+            .filter(|(series, _)| matchers.iter().all(|m| m.matches(series.labels.get(m.name()))))
+            .filter(|(series, _)| wanted(series))
+            .map(|(series, place)| (series.labels.clone(), SeriesRef(place)))
             .collect();
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        found
+        let (labels, series): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        (SeriesSet::new(labels.into(), series.into()), data.changes)
+    }
+
+    fn between(&self, matchers: &[Matcher], start: TimestampMs, end: TimestampMs) -> SeriesSet {
+        let has_any = |series: &Series| {
+            !within(&series.points, |point| point.at, start, end).is_empty()
+                || !within(&series.histograms, |point| point.at, start, end).is_empty()
+        };
+        self.matching(matchers, has_any).0
     }
 }
 
@@ -128,6 +135,7 @@ impl Data {
         }
         let index = self.series.len();
         self.series.push(Series::floats(labels.clone(), Vec::new()));
+        self.changes += 1;
         self.by_labels.insert(labels.clone(), index);
         index
     }
@@ -139,21 +147,48 @@ impl Data {
 }
 
 impl Queryable for MemoryStorage {
-    fn select<'a>(
+    fn resolve<'a>(
         &'a self,
         matchers: &'a [Matcher],
+        lifetime: Lifetime,
+    ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>> {
+        let set = match lifetime {
+            Lifetime::Once(start, end) => Arc::new(self.between(matchers, start, end)),
+            Lifetime::Lasting(Some(known)) if known.confirmed() == self.read().changes => known,
+            Lifetime::Lasting(_) => {
+                let (set, changes) = self.matching(matchers, |_| true);
+                Arc::new(set.lasting(changes, ()))
+            }
+        };
+        ready(Ok(set)).boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        set: &'a Arc<SeriesSet>,
         hints: &'a SelectHints,
-    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+    ) -> BoxFuture<'a, Result<Samples, SelectError>> {
+        let data = self.read();
+        let mut samples = Samples::default();
+        let mut outcome = Ok(());
         // Of points and histograms together only the newest may matter: keeping that of each will do.
         let kept = |count: usize| if hints.newest_only { count.saturating_sub(1) } else { 0 };
-        let found = self.matching(matchers, hints.start, hints.end, |series, points, histograms| Series {
-            labels: series.labels.clone(),
-            points: points[kept(points.len())..].to_vec(),
-            histograms: histograms[kept(histograms.len())..].to_vec(),
-            start_timestamps: series.start_timestamps.clone(),
-        });
-        let series = found.into_iter().map(|(_, series)| series).collect();
-        ready(Ok(series)).boxed()
+        for (place, reference) in set.series().iter().enumerate() {
+            let series = usize::try_from(reference.0).ok().and_then(|index| data.series.get(index));
+            let Some(series) = series.filter(|series| series.labels == set.labels()[place]) else { continue };
+            let points = within(&series.points, |point| point.at, hints.start, hints.end);
+            let histograms = within(&series.histograms, |point| point.at, hints.start, hints.end);
+            samples.add(place, |into| {
+                into.points.extend_from_slice(&points[kept(points.len())..]);
+                into.histograms.extend_from_slice(&histograms[kept(histograms.len())..]);
+                into.start_timestamps.extend_from_slice(&series.start_timestamps);
+            });
+            outcome = samples.check(hints);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        ready(outcome.map(|()| samples)).boxed()
     }
 
     fn series<'a>(
@@ -162,8 +197,7 @@ impl Queryable for MemoryStorage {
         start: TimestampMs,
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
-        let found = self.matching(matchers, start, end, |_, _, _| ());
-        ready(Ok(found.into_iter().map(|(labels, ())| labels).collect())).boxed()
+        ready(Ok(self.between(matchers, start, end).labels().to_vec())).boxed()
     }
 }
 

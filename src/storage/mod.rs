@@ -4,6 +4,7 @@
 //! alone.
 
 mod memory;
+mod selection;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::model::{FloatHistogram, HistogramSample, Labels, Matcher, Sample, Series, TimestampMs};
 
 pub use memory::MemoryStorage;
+pub use selection::{Lifetime, Samples, SamplesMut, SeriesSamples, SeriesSet};
 
 /// What a reader is going to do with the samples it selects; an implementation may use it to return
 /// less, never to return other samples within `start..=end`.
@@ -25,12 +27,15 @@ pub struct SelectHints {
     /// Whether only the newest point within `start..=end` matters (an instant selector evaluated
     /// once).
     pub newest_only: bool,
+    /// How many samples may be read; more of them are an error, before they take memory. Native
+    /// histograms count by the memory that they take.
+    pub most_samples: usize,
 }
 
 impl SelectHints {
     /// Everything from `start` to `end`, both inclusive.
     pub fn between(start: TimestampMs, end: TimestampMs) -> Self {
-        Self { start, end, newest_only: false }
+        Self { start, end, newest_only: false, most_samples: usize::MAX }
     }
 }
 
@@ -40,6 +45,9 @@ pub enum SelectError {
     /// The store is shut down.
     #[error("storage is closed")]
     Closed,
+    /// There are more samples than may be read.
+    #[error("too many samples")]
+    TooManySamples,
     /// Stored data could not be decoded.
     #[error("corrupt data in series {series}: {what}")]
     Corrupt {
@@ -52,13 +60,34 @@ pub enum SelectError {
 
 /// Reads samples.
 pub trait Queryable: Send + Sync {
+    /// The series that satisfy all matchers. A set that was found before for the same matchers, here, is
+    /// given back for as long as it is complete; the same set means the same series in the same order.
+    fn resolve<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        lifetime: Lifetime,
+    ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>>;
+
+    /// The samples of the series within the hinted range (staleness markers included). A series that is
+    /// gone since has none.
+    fn read<'a>(
+        &'a self,
+        set: &'a Arc<SeriesSet>,
+        hints: &'a SelectHints,
+    ) -> BoxFuture<'a, Result<Samples, SelectError>>;
+
     /// The series that satisfy all matchers and have points within the hinted range, with those points
     /// (staleness markers included), ordered by labels.
     fn select<'a>(
         &'a self,
         matchers: &'a [Matcher],
         hints: &'a SelectHints,
-    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>>;
+    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
+        Box::pin(async move {
+            let set = self.resolve(matchers, Lifetime::Once(hints.start, hints.end)).await?;
+            Ok(self.read(&set, hints).await?.to_series(&set))
+        })
+    }
 
     /// The label sets of the series that satisfy all matchers and may have points between `start` and
     /// `end` (inclusive), ordered.

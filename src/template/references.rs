@@ -11,7 +11,7 @@ pub struct References {
     /// The functions it calls.
     pub functions: BTreeSet<String>,
     /// The labels of the alert that it reads by name (`$labels.x`, `.Labels.x`, `index $labels "x"`), each
-    /// with the byte at which it is read first.
+    /// with a byte of the word that reads it first.
     pub labels: BTreeMap<String, usize>,
     /// Those of them that conditions of `if` and `with` look at.
     pub tested_labels: BTreeSet<String>,
@@ -19,8 +19,6 @@ pub struct References {
     pub external_labels: BTreeMap<String, usize>,
     /// Whether it uses `$labels` or `$externalLabels` as a whole, so that it may read any label.
     pub whole_labels: bool,
-    /// Whether it uses `$value`.
-    pub value: bool,
     /// Whether it uses `$value` for more than the condition of an `if` or `with`.
     pub value_printed: bool,
     /// The queries that are written out in it, in their order.
@@ -121,7 +119,7 @@ impl References {
             OperandKind::Pipeline(pipeline) => self.pipeline(pipeline, alert),
             OperandKind::Chain(inner, _) => self.operand(inner, alert),
             OperandKind::Variable(name, fields) => match (name.as_str(), &fields[..]) {
-                ("$value", _) => self.read_value(),
+                ("$value", _) => self.value_printed = true,
                 ("$labels", [label, ..]) => note(&mut self.labels, label, operand.at),
                 ("$externalLabels", [label, ..]) => note(&mut self.external_labels, label, operand.at),
                 ("$", fields) => self.alert_fields(fields, operand.at),
@@ -137,14 +135,9 @@ impl References {
         match names[..] {
             ["Labels", label, ..] => note(&mut self.labels, label, at),
             ["ExternalLabels", label, ..] => note(&mut self.external_labels, label, at),
-            ["Value", ..] => self.read_value(),
+            ["Value", ..] => self.value_printed = true,
             _ => {}
         }
-    }
-
-    fn read_value(&mut self) {
-        self.value = true;
-        self.value_printed = true;
     }
 
     /// The labels that are meant, if an operand is one of the two label sets as a whole.

@@ -370,11 +370,10 @@ fn references_tell_what_a_template_uses() {
         ),
         References {
             functions: names(&["title", "index", "query", "first", "value", "humanize", "len"]),
-            labels: at(&[("a", 3), ("b", 18), ("c", 44), ("d", 61)]),
+            labels: at(&[("a", 10), ("b", 25), ("c", 47), ("d", 65)]),
             tested_labels: names(&["a"]),
-            external_labels: at(&[("e", 78)]),
+            external_labels: at(&[("e", 95)]),
             whole_labels: false,
-            value: true,
             value_printed: true,
             queries: vec!["up".to_owned(), "down".to_owned()],
             computed_queries: false,

@@ -94,6 +94,22 @@ impl<'a> BitReader<'a> {
         Some(bits >> (64 - count))
     }
 
+    /// The next 64 bits, with zeros after the end of the stream. They stay unread.
+    #[inline]
+    pub(super) fn peek(&self) -> u64 {
+        let (index, offset) = (self.position / 64, (self.position % 64) as u32);
+        let word = |index: usize| self.words.get(index).copied().unwrap_or(0);
+        // Two shifts, since one by 64 is none.
+        word(index) << offset | word(index + 1) >> 1 >> (63 - offset)
+    }
+
+    /// Passes over the next `count` bits; nothing when the stream ends before.
+    #[inline]
+    pub(super) fn skip(&mut self, count: u32) -> Option<()> {
+        self.position += count as usize;
+        (self.position <= self.words.len() * 64).then_some(())
+    }
+
     /// How many bits are left.
     pub(super) fn remaining(&self) -> usize {
         (self.words.len() * 64).saturating_sub(self.position)
@@ -132,6 +148,8 @@ mod tests {
             prop_assert_eq!(&copy[..], &words[..]);
             let mut reader = BitReader::new(&words);
             for (value, count) in &fields {
+                prop_assert_eq!(reader.peek() >> (64 - *count), *value);
+                prop_assert_eq!(reader.clone().skip(*count), Some(()));
                 prop_assert_eq!(reader.read(*count), Some(*value));
             }
         }
@@ -144,5 +162,7 @@ mod tests {
         assert_eq!(reader.read(5), None);
         assert_eq!(reader.read_ones(4), Some(4));
         assert_eq!(reader.read_ones(1), None);
+        assert_eq!(reader.peek(), 0);
+        assert_eq!(reader.skip(1), None);
     }
 }

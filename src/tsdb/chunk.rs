@@ -271,18 +271,61 @@ impl<'a> Decode<'a, Point> for Decoder<'a> {
     fn is_complete(&self) -> bool {
         self.remaining == 0
     }
+
+    /// Appends the points from `start` to `end`, both inclusive, to `points`. Says whether that is all
+    /// that was promised up to `end`.
+    fn read_between(mut self, start: TimestampMs, end: TimestampMs, points: &mut Vec<Point>) -> bool {
+        if let Some(first) = self.next() {
+            if first.at > end {
+                return true;
+            }
+            if first.at >= start {
+                points.push(first);
+            }
+        }
+        // One loop for each way of writing values, so that what it changes stays in registers.
+        match self.values.take() {
+            None => self.is_complete(),
+            Some(Values::Differences(values)) => self.read_rest(values, start, end, points),
+            Some(Values::Decimals(values)) => self.read_rest(values, start, end, points),
+        }
+    }
 }
 
 impl Decoder<'_> {
+    fn read_rest(
+        mut self,
+        mut values: impl ReadValue,
+        start: TimestampMs,
+        end: TimestampMs,
+        points: &mut Vec<Point>,
+    ) -> bool {
+        while self.remaining > 0 {
+            let Some(point) = self.read_point(&mut values) else { return false };
+            if point.at > end {
+                return true;
+            }
+            if point.at >= start {
+                points.push(point);
+            }
+            self.remaining -= 1;
+        }
+        true
+    }
+
     #[inline]
-    fn read_point(&mut self) -> Option<Point> {
-        let Some(values) = &mut self.values else { return self.read_first() };
-        self.interval = self.interval.wrapping_add(read_time(&mut self.bits)?);
-        self.at = self.at.wrapping_add(self.interval);
-        let value = match values {
-            Values::Differences(reader) => reader.read(&mut self.bits)?,
-            Values::Decimals(reader) => reader.read(&mut self.bits)?,
+    fn read_point(&mut self, values: &mut impl ReadValue) -> Option<Point> {
+        let ahead = self.bits.peek();
+        let steady = ahead >> 63 == 0;
+        let short = if steady { values.read_short(ahead << 1) } else { None };
+        let value = if let Some((value, bits)) = short {
+            self.bits.skip(1 + bits)?;
+            value
+        } else {
+            self.interval = self.interval.wrapping_add(read_time(&mut self.bits)?);
+            values.read(&mut self.bits)?
         };
+        self.at = self.at.wrapping_add(self.interval);
         Some(Point { at: self.at, value })
     }
 
@@ -308,10 +351,32 @@ impl Iterator for Decoder<'_> {
         if self.remaining == 0 {
             return None;
         }
-        let point = self.read_point()?;
+        let point = match self.values.take() {
+            None => self.read_first()?,
+            Some(Values::Differences(mut values)) => {
+                let point = self.read_point(&mut values)?;
+                self.values = Some(Values::Differences(values));
+                point
+            }
+            Some(Values::Decimals(mut values)) => {
+                let point = self.read_point(&mut values)?;
+                self.values = Some(Values::Decimals(values));
+                point
+            }
+        };
         self.remaining -= 1;
         Some(point)
     }
+}
+
+/// Reads the values of a chunk but for the first one.
+pub(super) trait ReadValue {
+    /// Reads a value.
+    fn read(&mut self, bits: &mut BitReader<'_>) -> Option<f64>;
+
+    /// Reads a value that takes no more than the 63 upper bits of `ahead`, and tells how many of them; else
+    /// nothing, and nothing has changed.
+    fn read_short(&mut self, ahead: u64) -> Option<(f64, u32)>;
 }
 
 /// Reads what [`OpenChunk`] wrote.
@@ -321,11 +386,18 @@ struct DifferenceReader {
     window: Window,
 }
 
-impl DifferenceReader {
+impl ReadValue for DifferenceReader {
     #[inline]
     fn read(&mut self, bits: &mut BitReader<'_>) -> Option<f64> {
         self.last ^= self.window.read(bits)?;
         Some(f64::from_bits(self.last))
+    }
+
+    #[inline]
+    fn read_short(&mut self, ahead: u64) -> Option<(f64, u32)> {
+        let (difference, bits) = self.window.read_short(ahead)?;
+        self.last ^= difference;
+        Some((f64::from_bits(self.last), bits))
     }
 }
 

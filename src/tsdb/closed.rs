@@ -151,7 +151,7 @@ impl<P> Encoded<P> {
         self.chunks.push(EncodedChunk { start, count, words_end: self.words.len() });
     }
 
-    /// Replaces `points` by those within the hinted range.
+    /// Appends those within the hinted range to `points`.
     #[inline]
     pub(super) fn decode<'s, D: Decode<'s, P>>(
         &'s self,
@@ -161,7 +161,7 @@ impl<P> Encoded<P> {
     where
         P: Clone,
     {
-        points.clear();
+        let before = points.len();
         if let Some(newest) = &self.newest {
             points.push(newest.clone());
             return Ok(());
@@ -170,24 +170,13 @@ impl<P> Encoded<P> {
         for chunk in &self.chunks {
             let words = &self.words[words_start..chunk.words_end];
             words_start = chunk.words_end;
-            let mut decoder = D::new(chunk.start, chunk.count, words);
-            let mut past_end = false;
-            for point in decoder.by_ref() {
-                let at = D::at(&point);
-                if at > hints.end {
-                    past_end = true;
-                    break;
-                }
-                if at >= hints.start {
-                    points.push(point);
-                }
-            }
-            if !past_end && !decoder.is_complete() {
+            let decoder = D::new(chunk.start, chunk.count, words);
+            if !decoder.read_between(hints.start, hints.end, points) {
                 return Err(CorruptChunk { start: chunk.start });
             }
         }
-        if hints.newest_only && points.len() > 1 {
-            points.drain(..points.len() - 1);
+        if hints.newest_only && points.len() > before + 1 {
+            points.drain(before..points.len() - 1);
         }
         Ok(())
     }
@@ -203,6 +192,24 @@ pub(super) trait Decode<'a, P>: Iterator<Item = P> {
 
     /// Whether every point was read.
     fn is_complete(&self) -> bool;
+
+    /// Appends the points from `start` to `end`, both inclusive, to `points`. Says whether all were there
+    /// that the count promised up to `end`.
+    fn read_between(mut self, start: TimestampMs, end: TimestampMs, points: &mut Vec<P>) -> bool
+    where
+        Self: Sized,
+    {
+        for point in self.by_ref() {
+            let at = Self::at(&point);
+            if at > end {
+                return true;
+            }
+            if at >= start {
+                points.push(point);
+            }
+        }
+        self.is_complete()
+    }
 
     /// When the last of so many points was taken, if the words hold them all.
     fn last_instant(start: TimestampMs, count: u16, words: &'a [u64]) -> Option<TimestampMs>

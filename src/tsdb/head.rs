@@ -10,15 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use arc_swap::ArcSwap;
 
-use crate::model::{HistogramPoint, Labels, Matcher, Point, Series, TimestampMs};
-use crate::storage::{AppendError, SelectError, SelectHints, SeriesRef};
+use crate::model::{Labels, Matcher, TimestampMs};
+use crate::storage::{AppendError, SeriesRef};
 
 use super::batch::{BatchItem, CountersByKind};
 use super::index::{Index, SeriesKey};
 use super::memory::Balance;
+use super::read::Kept;
 use super::record::{BatchWriter, Segment};
 use super::select::resolve;
-use super::series::{AppendRules, Extract, SeriesData, Tally};
+use super::series::{AppendRules, SeriesData, Tally};
 
 /// How many series share a lock.
 const PAGE_SIZE: usize = 256;
@@ -51,6 +52,17 @@ pub(super) type Page = Mutex<Box<[Slot]>>;
 fn new_page() -> Arc<Page> {
     let free = || Slot { generation: 1, used: false, idle: false, declared: 0, data: SeriesData::default() };
     Arc::new(Mutex::new((0..PAGE_SIZE).map(|_| free()).collect()))
+}
+
+/// [`Head::with_slot`] for who asks for many series.
+pub(super) fn with_slot_of<R>(
+    pages: &[Arc<Page>],
+    key: SeriesKey,
+    act: impl FnOnce(&mut Slot) -> R,
+) -> Option<R> {
+    let mut page = lock(pages.get(key.id as usize / PAGE_SIZE)?);
+    let slot = &mut page[key.id as usize % PAGE_SIZE];
+    slot.holds(key).then(|| act(slot))
 }
 
 /// Locks, whatever a thread that panicked left behind: every change below is complete before
@@ -89,7 +101,8 @@ pub(super) struct Head {
     index: RwLock<Index>,
     pages: ArcSwap<Vec<Arc<Page>>>,
     pub(super) counters: Counters,
-    memory: AtomicI64,
+    memory: Arc<AtomicI64>,
+    pub(super) kept: Kept,
     min_time: AtomicI64,
     max_time: AtomicI64,
 }
@@ -101,7 +114,8 @@ impl Head {
             index: RwLock::default(),
             pages: ArcSwap::default(),
             counters: Counters::default(),
-            memory: AtomicI64::new(0),
+            memory: Arc::default(),
+            kept: Kept::default(),
             min_time: AtomicI64::new(TimestampMs::MAX),
             max_time: AtomicI64::new(TimestampMs::MIN),
         }
@@ -191,10 +205,12 @@ impl Head {
 
     /// Gives the data of a series to `act`, unless it is gone.
     pub(super) fn with_slot<R>(&self, key: SeriesKey, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
-        let pages = self.pages.load();
-        let mut page = lock(pages.get(key.id as usize / PAGE_SIZE)?);
-        let slot = &mut page[key.id as usize % PAGE_SIZE];
-        slot.holds(key).then(|| act(slot))
+        with_slot_of(&self.pages.load(), key, act)
+    }
+
+    /// The counter of [`Self::memory`] for what outlives a call.
+    pub(super) fn memory_counter(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.memory)
     }
 
     /// Appends; samples that were stored are also given to `log`.
@@ -272,46 +288,6 @@ impl Head {
         }
     }
 
-    /// The series that satisfy the matchers, with their points within the hinted range.
-    pub(super) fn select(
-        &self,
-        matchers: &[Matcher],
-        hints: &SelectHints,
-    ) -> Result<Vec<Series>, SelectError> {
-        let keys: Vec<SeriesKey> = {
-            let index = self.index();
-            resolve(&index, matchers).into_iter().map(|id| index.key(id)).collect()
-        };
-        let (mut extract, mut scratch, mut histograms) = (Extract::default(), Vec::new(), Vec::new());
-        let mut found: Vec<(SeriesKey, Vec<Point>, Vec<HistogramPoint>)> = Vec::with_capacity(keys.len());
-        for key in keys {
-            // A series that was dropped meanwhile had no points left.
-            let Some(()) = self.with_slot(key, |slot| slot.data.extract(hints, &mut extract)) else {
-                continue;
-            };
-            extract.decode(hints, &mut scratch, &mut histograms).map_err(|corrupt| SelectError::Corrupt {
-                series: self.labels(key).to_string(),
-                what: format!("chunk from `{}` ends early", corrupt.start),
-            })?;
-            if !scratch.is_empty() || !histograms.is_empty() {
-                found.push((key, scratch.as_slice().into(), std::mem::take(&mut histograms)));
-            }
-        }
-        let index = self.index();
-        found.retain(|(key, ..)| index.pairs_of(*key).is_some());
-        found.sort_unstable_by(|(one, ..), (other, ..)| {
-            index.postings().compare(index.pairs(one.id), index.pairs(other.id))
-        });
-        let name = |key: SeriesKey| index.postings().labels(index.pairs(key.id));
-        let series = |(key, points, histograms)| Series { histograms, ..Series::floats(name(key), points) };
-        Ok(found.into_iter().map(series).collect())
-    }
-
-    fn labels(&self, key: SeriesKey) -> Labels {
-        let index = self.index();
-        index.pairs_of(key).map_or_else(Labels::empty, |pairs| index.postings().labels(pairs))
-    }
-
     /// The labels of the series that satisfy the matchers and reach into `start..=end`, ordered.
     pub(super) fn series(&self, matchers: &[Matcher], start: TimestampMs, end: TimestampMs) -> Vec<Labels> {
         let index = self.index();
@@ -376,7 +352,7 @@ impl Head {
         sorted(pairs.into_iter().map(|pair| postings.pair(pair).1))
     }
 
-    fn reaches(&self, key: SeriesKey, start: TimestampMs, end: TimestampMs) -> bool {
+    pub(super) fn reaches(&self, key: SeriesKey, start: TimestampMs, end: TimestampMs) -> bool {
         let bounds = self.with_slot(key, |slot| slot.data.bounds()).flatten();
         bounds.is_some_and(|(first, last)| first <= end && last >= start)
     }

@@ -1,7 +1,7 @@
 //! Which series there are: from labels to numbers and back.
 
 use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::model::Labels;
@@ -38,6 +38,9 @@ struct Entry {
     pairs: Box<[PairId]>,
 }
 
+/// How many additions the index remembers.
+const REMEMBERED: usize = 1_024;
+
 /// The series of the store by label hash and by label pair.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -45,9 +48,26 @@ pub(super) struct Index {
     entries: Vec<Entry>,
     by_hash: ByHash,
     free: Vec<SeriesId>,
+    /// How many series were added so far.
+    added: u64,
+    /// The last ones of them.
+    recent: VecDeque<SeriesKey>,
 }
 
 impl Index {
+    /// How many series were added so far.
+    pub(super) fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// The series that came after the first `seen`, those that are gone included; nothing if they are
+    /// too many to be known.
+    pub(super) fn added_since(&self, seen: u64) -> Option<impl Iterator<Item = SeriesKey>> {
+        let count = usize::try_from(self.added.checked_sub(seen)?).ok()?;
+        let known = self.recent.len().checked_sub(count)?;
+        Some(self.recent.range(known..).copied())
+    }
+
     /// The label pairs.
     pub(super) fn postings(&self) -> &Postings {
         &self.postings
@@ -99,7 +119,13 @@ impl Index {
         let before = self.by_hash.size();
         self.by_hash.insert(labels.hash64(), id);
         memory.resize(before, self.by_hash.size());
-        self.key(id)
+        let key = self.key(id);
+        self.added += 1;
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(key);
+        key
     }
 
     /// Removes series; their numbers become free under a new generation.

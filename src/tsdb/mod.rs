@@ -22,7 +22,10 @@ mod histogram_record;
 mod index;
 mod memory;
 mod metrics;
+#[cfg(test)]
+mod mixed_tests;
 mod postings;
+mod read;
 mod record;
 mod replay;
 mod retention;
@@ -45,12 +48,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 
 use crate::clock::SharedClock;
-use crate::model::{Labels, METRIC_NAME, Matcher, Series, TimestampMs};
+use crate::model::{Labels, METRIC_NAME, Matcher, TimestampMs};
 use crate::storage::{
-    AppendError, Appender, Queryable, RefHistogram, RefSample, SelectError, SelectHints, SeriesRef,
+    AppendError, Appender, Lifetime, Queryable, RefHistogram, RefSample, Samples, SelectError, SelectHints,
+    SeriesRef, SeriesSet,
 };
 
 use self::background::Signal;
@@ -72,8 +76,8 @@ const WAL_SIZE_FOR_SNAPSHOT: u64 = 256 << 20;
 /// How long after a sweep the memory ceiling may cause another one.
 const SWEEP_PAUSE_MS: i64 = 10_000;
 
-/// How many series a store must have for queries to leave the async threads: with fewer of them one
-/// takes about a millisecond at most.
+/// How many series a query must look at to leave the async threads: with fewer of them it takes about a
+/// millisecond at most.
 const SERIES_FOR_OFFLOADING: usize = 2_000;
 
 /// How a store is set up.
@@ -308,15 +312,16 @@ impl Tsdb {
         refused
     }
 
-    /// Runs a query, on a thread of its own when it may take long.
+    /// Runs a query that looks at so many series, on a thread of its own when it may take long.
     async fn query<R: Send + 'static>(
         &self,
+        series: usize,
         query: impl FnOnce(&Head) -> R + Send + 'static,
     ) -> Result<R, SelectError> {
         if self.is_closed() {
             return Err(SelectError::Closed);
         }
-        let offload = self.head.series_count() >= SERIES_FOR_OFFLOADING;
+        let offload = series >= SERIES_FOR_OFFLOADING;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if offload => {
                 let head = Arc::clone(&self.head);
@@ -406,13 +411,31 @@ impl Durable {
 }
 
 impl Queryable for Tsdb {
-    fn select<'a>(
+    fn resolve<'a>(
         &'a self,
         matchers: &'a [Matcher],
+        lifetime: Lifetime,
+    ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>> {
+        if let Lifetime::Lasting(Some(_)) = lifetime {
+            // What is known is only looked through, and nearly always right.
+            let resolved = if self.is_closed() {
+                Err(SelectError::Closed)
+            } else {
+                Ok(self.head.resolve(matchers, lifetime))
+            };
+            return ready(resolved).boxed();
+        }
+        let matchers = matchers.to_vec();
+        self.query(self.head.series_count(), move |head| head.resolve(&matchers, lifetime)).boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        set: &'a Arc<SeriesSet>,
         hints: &'a SelectHints,
-    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
-        let (matchers, hints) = (matchers.to_vec(), *hints);
-        async move { self.query(move |head| head.select(&matchers, &hints)).await? }.boxed()
+    ) -> BoxFuture<'a, Result<Samples, SelectError>> {
+        let (set, hints) = (Arc::clone(set), *hints);
+        async move { self.query(set.len(), move |head| head.read(&set, &hints)).await? }.boxed()
     }
 
     fn series<'a>(
@@ -422,7 +445,7 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
         let matchers = matchers.to_vec();
-        self.query(move |head| head.series(&matchers, start, end)).boxed()
+        self.query(self.head.series_count(), move |head| head.series(&matchers, start, end)).boxed()
     }
 
     fn label_names<'a>(
@@ -432,7 +455,7 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
         let matchers = matchers.to_vec();
-        self.query(move |head| head.label_names(&matchers, start, end)).boxed()
+        self.query(self.head.series_count(), move |head| head.label_names(&matchers, start, end)).boxed()
     }
 
     fn label_values<'a>(
@@ -443,7 +466,8 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
         let (name, matchers) = (name.to_owned(), matchers.to_vec());
-        self.query(move |head| head.label_values(&name, &matchers, start, end)).boxed()
+        self.query(self.head.series_count(), move |head| head.label_values(&name, &matchers, start, end))
+            .boxed()
     }
 }
 

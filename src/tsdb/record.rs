@@ -220,6 +220,45 @@ mod tests {
         }
 
         #[test]
+        fn histograms_read_back_as_written(
+            positive in prop::collection::btree_map(any::<i32>(), any::<f64>(), 0..9),
+            negative in prop::collection::btree_map(-9..9_i32, (0..99_u32).prop_map(f64::from), 0..9),
+            numbers in (any::<f64>(), any::<f64>(), any::<f64>(), 0..4_usize),
+            bounds in prop::option::of(prop::collection::vec(-9.0..9.0_f64, 0..5)),
+            at in any::<i64>(),
+        ) {
+            use crate::model::{CUSTOM_BUCKETS_SCHEMA, CounterReset};
+            let resets = [CounterReset::Unknown, CounterReset::Reset, CounterReset::NotReset, CounterReset::Gauge];
+            let schema = if bounds.is_some() { CUSTOM_BUCKETS_SCHEMA } else { -4 };
+            let with = |positive: Vec<_>| {
+                let mut histogram = FloatHistogram::empty(schema, bounds.clone().unwrap_or_default().into())
+                    .with_buckets(positive, negative.clone())
+                    .with_counter_reset(resets[numbers.3]);
+                (histogram.count, histogram.sum, histogram.zero_threshold) = (numbers.0, numbers.1, 0.125);
+                histogram
+            };
+            let mut whole = with(Vec::new());
+            whole.count = numbers.0.trunc();
+            whole.zero_count = 3.0;
+            let stale = FloatHistogram::stale().with_counter_reset(resets[numbers.3]);
+            let mut batch = BatchWriter::new(1);
+            let all = [with(positive.into_iter().collect()), whole, stale];
+            batch.push(SeriesRef(7), at, 1.5_f64.to_bits());
+            for histogram in &all {
+                batch.push_histogram(SeriesRef(7), at, histogram);
+            }
+            let mut out = Vec::new();
+            batch.write(&[], &mut out);
+            let entries = read(&out).expect("a sound batch");
+            prop_assert_eq!(entries.len(), 4);
+            for (entry, expected) in entries[1..].iter().zip(all) {
+                let Entry::Histogram { histogram, .. } = entry else { panic!("{entry:?}") };
+                prop_assert_eq!(histogram.counter_reset, expected.counter_reset);
+                prop_assert_eq!(entry, &Entry::Histogram { series: SeriesRef(7), at, histogram: expected });
+            }
+        }
+
+        #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = read(&bytes); // only that it returns
         }

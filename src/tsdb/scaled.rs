@@ -8,6 +8,7 @@
 use crate::model::Point;
 
 use super::bits::{BitReader, BitWriter};
+use super::chunk::ReadValue;
 
 /// How many units make 1. A division by one of these is rounded as reading the decimal number is.
 const UNITS: [f64; 8] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e9];
@@ -164,10 +165,11 @@ impl ScaledReader {
         let reader = Self { units, small, any, changes: Changes::new(second_order, first) };
         sound.then_some((reader, first as f64 / units))
     }
+}
 
-    /// Reads a further value.
+impl ReadValue for ScaledReader {
     #[inline]
-    pub(super) fn read(&mut self, bits: &mut BitReader<'_>) -> Option<f64> {
+    fn read(&mut self, bits: &mut BitReader<'_>) -> Option<f64> {
         let width = match bits.read_ones(2)? {
             0 => 0,
             1 => self.small,
@@ -175,6 +177,18 @@ impl ScaledReader {
         };
         let code = if width == 0 { 0 } else { bits.read(width)? };
         Some(self.changes.decode(code) as f64 / self.units)
+    }
+
+    #[inline]
+    fn read_short(&mut self, ahead: u64) -> Option<(f64, u32)> {
+        let (prefix, width) = match ahead >> 62 {
+            0 | 1 => (1, 0),
+            2 => (2, self.small),
+            _ => (2, self.any),
+        };
+        // Two shifts, since one by 64 is none.
+        let code = if width <= 61 { ahead << prefix >> 1 >> (63 - width) } else { return None };
+        Some((self.changes.decode(code) as f64 / self.units, prefix + width))
     }
 }
 

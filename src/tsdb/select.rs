@@ -52,6 +52,14 @@ pub(super) fn resolve(index: &Index, matchers: &[Matcher]) -> Vec<SeriesId> {
     candidates
 }
 
+/// Whether a series with these labels satisfies all matchers.
+pub(super) fn accepts(index: &Index, matchers: &[Matcher], pairs: &[PairId]) -> bool {
+    matchers.iter().all(|matcher| {
+        let pair = index.postings().finder(matcher.name())(pairs);
+        matcher.matches(pair.map_or("", |pair| index.postings().pair(pair).1))
+    })
+}
+
 /// The series of some pairs with one name: no series is among two of them.
 struct List {
     pairs: Vec<PairId>,

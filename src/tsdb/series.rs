@@ -59,14 +59,13 @@ impl SeriesData {
             return Err(AppendError::OutOfBounds);
         }
         let last = self.open.last();
-        if let Some(histogram) = self.newest_histogram(last) {
+        if let Some(newest) = self.newest_histogram(last) {
             // The series ends as what it is. Source: as above, `commitFloats`.
             if bits == STALE_NAN_BITS {
                 return self.append_histogram(at, &Arc::new(FloatHistogram::stale()), rules, tally);
             }
-            check_order(at, histogram.at, false)?;
-        }
-        if let Some(last) = last
+            check_order(at, newest.at, false)?;
+        } else if let Some(last) = last
             && !check_order(at, last.at, last.value.to_bits() == bits)?
         {
             return Ok(false);
@@ -110,16 +109,15 @@ impl SeriesData {
         if at < rules.min_valid {
             return Err(AppendError::OutOfBounds);
         }
-        let float_at = self.open.last().map(|point| point.at);
-        if let Some(float_at) = float_at {
-            check_order(at, float_at, false)?;
-        }
-        let mut after_float = false;
-        if let Some(last) = self.histograms.as_ref().and_then(|histograms| histograms.last()) {
-            if !check_order(at, last.at, last.histogram == *histogram)? {
+        let last = self.open.last();
+        let newest = self.newest_histogram(last);
+        let after_float = newest.is_none();
+        if let Some(newest) = newest {
+            if !check_order(at, newest.at, newest.histogram == *histogram)? {
                 return Ok(false);
             }
-            after_float = float_at > Some(last.at);
+        } else if let Some(last) = last {
+            check_order(at, last.at, false)?;
         }
         let point = HistogramPoint { at, histogram: Arc::clone(histogram) };
         self.histograms_mut(tally).push(point, after_float, rules, tally);
@@ -258,7 +256,7 @@ pub(super) struct Extract {
 }
 
 impl Extract {
-    /// Replaces both by what lies within the hinted range.
+    /// Appends to both what lies within the hinted range.
     pub(super) fn decode(
         &self,
         hints: &SelectHints,

@@ -259,3 +259,44 @@ fn read_chunk(input: &mut Input<'_>, kind: Kind) -> Option<Chunk> {
     };
     Chunk::from_parts(start, span_ms, count, words, last?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Labels, Matcher};
+    use crate::storage::{Lifetime, SelectHints};
+    use crate::tsdb::chunk::OpenChunk;
+    use crate::tsdb::head::Limits;
+    use crate::tsdb::memory::Balance;
+    use crate::tsdb::postings::Postings;
+
+    #[test]
+    fn a_snapshot_of_the_version_before_is_read() {
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
+        let mut postings = Postings::default();
+        let pairs = postings.intern(&labels, &mut Balance::default());
+        let mut file = MAGIC_1.to_vec();
+        write_frame(&mut file, 3, |out| {
+            LabelsWriter::default().write(out, &pairs, &postings);
+            put_varint(out, 3);
+            for start in [0, 100, 200] {
+                let mut open = OpenChunk::default();
+                open.push(start, 1.5_f64.to_bits());
+                open.push(start + 10, 2.5_f64.to_bits());
+                let chunk = open.close().expect("there are points");
+                put_chunk(out, chunk.start(), chunk.span_ms(), chunk.count(), chunk.words());
+            }
+        });
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("snapshot");
+        fs::write(&path, file).expect("a file");
+        let head = Head::new(Limits { max_memory: u64::MAX, max_span_ms: 1_000 });
+        assert_eq!(load(&head, &path, 3).expect("a readable file").corruptions, 0);
+        let hints = SelectHints::between(i64::MIN, i64::MAX);
+        let set = head.resolve(&[Matcher::equal("job", "a")], Lifetime::Once(hints.start, hints.end));
+        let found = head.read(&set, &hints).expect("sound chunks").to_series(&set);
+        assert_eq!((found.len(), &found[0].labels), (1, &labels));
+        let instants: Vec<_> = found[0].points.iter().map(|point| point.at).collect();
+        assert_eq!(instants, [0, 10, 100, 110, 200, 210]);
+    }
+}

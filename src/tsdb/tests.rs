@@ -15,7 +15,9 @@ use crate::clock::FixedClock;
 use crate::model::{
     Labels, MatchOp, Matcher, NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs,
 };
-use crate::storage::{AppendError, Appender as _, Queryable, RefSample, SelectError, SelectHints};
+use crate::storage::{
+    AppendError, Appender as _, Lifetime, Queryable, RefSample, Samples, SelectError, SelectHints, SeriesSet,
+};
 
 const HOUR: TimestampMs = 3_600_000;
 
@@ -187,12 +189,20 @@ fn the_ceiling_lets_go_of_what_is_past_retention_first() {
 struct SeriesAlone<'t>(&'t Tsdb);
 
 impl Queryable for SeriesAlone<'_> {
-    fn select<'a>(
+    fn resolve<'a>(
         &'a self,
         matchers: &'a [Matcher],
+        lifetime: Lifetime,
+    ) -> BoxFuture<'a, Result<Arc<SeriesSet>, SelectError>> {
+        self.0.resolve(matchers, lifetime)
+    }
+
+    fn read<'a>(
+        &'a self,
+        set: &'a Arc<SeriesSet>,
         hints: &'a SelectHints,
-    ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
-        self.0.select(matchers, hints)
+    ) -> BoxFuture<'a, Result<Samples, SelectError>> {
+        self.0.read(set, hints)
     }
 
     fn series<'a>(
@@ -359,11 +369,8 @@ proptest! {
                 tsdb.head.drop_before(cutoff);
             }
         }
-        let hints = SelectHints {
-            start: range.0.min(range.1),
-            end: range.0.max(range.1),
-            newest_only,
-        };
+        let all = SelectHints::between(range.0.min(range.1), range.0.max(range.1));
+        let hints = SelectHints { newest_only, ..all };
         // What retention may have dropped is looked at apart: only whole chunks go.
         let kept = SelectHints { start: hints.start.max(cutoff), end: hints.end.max(cutoff), ..hints };
         prop_assert_eq!(select(&tsdb, &matchers, kept), model.select(&matchers, kept));

@@ -56,4 +56,19 @@ impl Window {
         let shift = 64_u32.checked_sub(u32::from(self.leading) + u32::from(self.significant))?;
         Some(bits.read(u32::from(self.significant))? << shift)
     }
+
+    /// Reads them from the 63 upper bits of `ahead` if they lie in the window that there is, and tells how
+    /// many bits that took; else nothing.
+    #[inline]
+    pub(super) fn read_short(self, ahead: u64) -> Option<(u64, u32)> {
+        let (leading, significant) = (u32::from(self.leading), u32::from(self.significant));
+        match ahead >> 62 {
+            0 | 1 => Some((0, 1)),
+            2 if (1..=61).contains(&significant) => {
+                let shift = 64_u32.checked_sub(leading + significant)?;
+                Some((ahead << 2 >> (64 - significant) << shift, 2 + significant))
+            }
+            _ => None,
+        }
+    }
 }

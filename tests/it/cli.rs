@@ -67,7 +67,7 @@ async fn config_check_reports_the_faults_of_the_configuration_and_of_its_rules()
     let out = ran.out.replace(folder.path().to_str().unwrap(), "FOLDER");
     insta::assert_snapshot!(out, @r#"
     valmis.yaml:1:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, resend_delay, rules
+      hint: known keys: listen, external_url, storage, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, resend_delay, error_hold, rules
     FOLDER/my.rules:5:15: group "g", rule 1, "a": could not parse expression: parse error: unknown function with name "ratee"
       hint: did you mean `rate`?
     "#);
@@ -131,7 +131,8 @@ async fn rules_check_reports_every_fault_with_its_place() {
 #[tokio::test]
 async fn a_warning_is_a_finding_for_those_who_are_strict() {
     let folder = folder();
-    let group = |name: &str| format!("groups: [{{name: {name}, rules: [{{record: a, expr: sum(up)}}]}}]\n");
+    let group =
+        |name: &str| format!("groups: [{{name: {name}, rules: [{{record: {name}, expr: sum(up)}}]}}]\n");
     write(folder.path(), "two.yaml", format!("{}---\n{}", group("g"), group("h")));
     let ran = cli(folder.path(), &["rules", "check", "two.yaml"]).await;
     assert!(ran.code == Some(0) && ran.out.contains("1 file, 2 groups, 2 rules: 1 warning"), "{ran:?}");

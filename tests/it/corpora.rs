@@ -32,14 +32,19 @@ fn check(expressions: &[String], at_least: usize, known: impl Fn(&str) -> bool) 
 
 #[test]
 fn every_expression_of_prometheus_test_scripts_round_trips() {
-    let Some(folder) = folder() else { return };
+    let Some(expressions) = script_expressions() else { return };
+    // Strings that are no UTF-8 are an error here, since labels are text.
+    check(&expressions, 2_200, |query| query.contains(r"\xc5") || query.contains(r"\xff"));
+}
+
+/// The expressions of Prometheus' test scripts, if those are there.
+pub(crate) fn script_expressions() -> Option<Vec<String>> {
     let mut expressions = Vec::new();
-    for file in files_below(&folder.join("promqltest"), "test") {
+    for file in files_below(&folder()?.join("promqltest"), "test") {
         let text = std::fs::read_to_string(&file).expect("a script can be read");
         expressions.extend(text.lines().filter_map(evaluated));
     }
-    // Strings that are no UTF-8 are an error here, since labels are text.
-    check(&expressions, 2_200, |query| query.contains(r"\xc5") || query.contains(r"\xff"));
+    Some(expressions)
 }
 
 /// The expression of an `eval` line: `eval instant at 5m …`, `eval range from 0 to 1h step 5m …`.

@@ -1,5 +1,6 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod api;
 mod artifacts;
 mod certificate_files;
 mod cli;
@@ -14,8 +15,11 @@ mod helm;
 mod http_probe;
 mod isolation;
 mod lifecycle;
+mod lints;
+mod native_histograms;
 mod paging;
 mod postgres;
+mod prepared;
 mod promqltest;
 mod readiness;
 mod real;

@@ -84,7 +84,7 @@ pub(super) fn run(command: &Query, out: &mut Output) -> Result<Exit> {
     for annotation in &answer.annotations {
         note(&annotation.message);
     }
-    out.text(&output::write(server.format, text, &answer))?;
+    out.text(&output::write(server.format, text, answer))?;
     Ok(Exit::Fine)
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Format {
 }
 
 /// The answer to `query`, ending with a line end unless there is nothing in it.
-pub(super) fn write(format: Format, query: &str, answer: &Output) -> String {
+pub(super) fn write(format: Format, query: &str, answer: Output) -> String {
     let lines = match format {
         Format::Text => text(&answer.value),
         Format::Json => vec![query_json(query, answer, Extras::default())],
@@ -145,7 +145,7 @@ mod tests {
         let sample = InstantSample { labels, at: 1_500, value: 0.0, histogram: Some(histogram) };
         let vector = Value::Vector(vec![sample]);
         let check = |format: Format, value: &Value, expected: &str| {
-            assert_eq!(write(format, "h", &answer(value.clone())), expected);
+            assert_eq!(write(format, "h", answer(value.clone())), expected);
         };
         let written = "{count:0, sum:0, (1,2]:2}";
         check(Format::Text, &vector, &format!("h => {written} @[1.5]\n"));
@@ -156,19 +156,19 @@ mod tests {
 
     #[test]
     fn text_is_that_of_promtool() {
-        insta::assert_snapshot!(write(Format::Text, "up", &vector()), @r#"
+        insta::assert_snapshot!(write(Format::Text, "up", vector()), @r#"
         job:up:sum{job="a, \"b\""} => 1 @[1.5]
         up => +Inf @[1.5]
         {instance="x"} => 0.25 @[1.5]
         {} => NaN @[1.5]
         "#);
-        insta::assert_snapshot!(write(Format::Text, "up", &matrix()), @r#"
+        insta::assert_snapshot!(write(Format::Text, "up", matrix()), @r#"
         up{job="a"} =>
         1 @[0]
         2.5 @[60]
         "#);
         let check = |value, expected: &str| {
-            assert_eq!(write(Format::Text, "x", &answer(value)), expected);
+            assert_eq!(write(Format::Text, "x", answer(value)), expected);
         };
         check(Value::Scalar { at: 1_435_781_451_781, value: 2.0 }, "scalar: 2 @[1435781451.781]\n");
         check(Value::String { at: 0, value: "x".to_owned() }, "x\n");
@@ -177,14 +177,14 @@ mod tests {
 
     #[test]
     fn csv_has_a_column_for_every_label() {
-        insta::assert_snapshot!(write(Format::Csv, "up", &vector()), @r#"
+        insta::assert_snapshot!(write(Format::Csv, "up", vector()), @r#"
         __name__,instance,job,timestamp,value
         job:up:sum,,"a, ""b""",1.5,1
         up,,,1.5,+Inf
         ,x,,1.5,0.25
         ,,,1.5,NaN
         "#);
-        insta::assert_snapshot!(write(Format::Csv, "up", &matrix()), @r"
+        insta::assert_snapshot!(write(Format::Csv, "up", matrix()), @r"
         __name__,job,timestamp,value
         up,a,0,1
         up,a,60,2.5
@@ -193,6 +193,6 @@ mod tests {
 
     #[test]
     fn json_is_that_of_the_api() {
-        insta::assert_snapshot!(write(Format::Json, "up", &matrix()), @r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up","job":"a"},"values":[[0,"1"],[60,"2.5"]]}]}}"#);
+        insta::assert_snapshot!(write(Format::Json, "up", matrix()), @r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up","job":"a"},"values":[[0,"1"],[60,"2.5"]]}]}}"#);
     }
 }

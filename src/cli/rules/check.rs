@@ -53,8 +53,8 @@ pub(crate) struct Check {
 #[command(next_help_heading = "Lints that ask a server")]
 struct Source {
     /// Look too for series that this server does not have: valmis, Prometheus or one with its HTTP API.
-    #[arg(long, value_name = "URL", conflicts_with = "no_lints")]
-    source: Option<Url>,
+    #[arg(long = "source", value_name = "URL", conflicts_with = "no_lints")]
+    url: Option<Url>,
     /// How far back the server is asked for series.
     #[arg(long, default_value = "1d", value_parser = duration, value_name = "DURATION")]
     lookback: Duration,
@@ -78,9 +78,9 @@ pub(super) fn run(args: &Check, out: &mut Output) -> Result<Exit> {
     let read = read(&loaded);
     let mut found = std::mem::take(&mut loaded.findings);
     if !args.no_lints {
-        let facts = args.source.source.as_ref().map(|url| ask(url, &args.source, &loaded)).transpose()?;
+        let facts = args.source.url.as_ref().map(|url| ask(url, &args.source, &loaded)).transpose()?;
         let scrape_interval_ms = i64::try_from(args.scrape_interval.as_millis()).unwrap_or(i64::MAX);
-        found.extend(lint::check(&loaded, &Settings { scrape_interval_ms }, facts.as_ref()));
+        found.extend(lint::check(&loaded, Settings { scrape_interval_ms }, facts.as_ref()));
         found.sort_by(|one, other| (&one.file, one.place).cmp(&(&other.file, other.place)));
     }
     let fail_on = if args.strict { FailOn::Warning } else { args.fail_on };

@@ -106,6 +106,9 @@ impl Context<'_> {
             .take("sample_limit")
             .and_then(|node| self.reader.integer("sample_limit", node, 0..=u64::MAX))
             .unwrap_or(0);
+        let scrape_native_histograms = self.flag(&mut fields, "scrape_native_histograms", false);
+        let always_scrape_classic_histograms =
+            self.flag(&mut fields, "always_scrape_classic_histograms", false);
         let auth = self.auth(&mut fields);
         let tls = self.tls(&mut fields);
         let labels = fields.take("labels").map(|node| self.labels("labels", node)).unwrap_or_default();
@@ -120,6 +123,8 @@ impl Context<'_> {
             timeout: pace.timeout,
             honor_labels,
             sample_limit,
+            scrape_native_histograms,
+            always_scrape_classic_histograms,
             auth,
             tls,
             labels,

@@ -3,9 +3,9 @@
 use crate::diag::Severity;
 use crate::lint::finding::Finding;
 use crate::lint::subject::Rules;
-use crate::lint::tree::{any, bare, metric_name, selectors, shown, walk};
+use crate::lint::tree::{any, bare, metric_name, selector, selectors, shown, walk};
 use crate::lint::{Check, Lint};
-use crate::model::{METRIC_NAME, MatchOp, Matcher};
+use crate::model::{METRIC_NAME, MatchOp, Matcher, Span};
 use crate::promql::{BinaryOp, Expr, ExprKind, VectorSelector};
 
 pub(in crate::lint) const LINT: Lint = Lint {
@@ -36,7 +36,7 @@ fn check(rules: &Rules<'_>, found: &mut Vec<(usize, Finding)>) {
         if subject.alert().is_none() || any(&subject.rule.expr, &survives_absence) {
             continue;
         }
-        for (selector, span) in selectors(&subject.rule.expr) {
+        for (selector, span) in compared(&subject.rule.expr) {
             let Some(name) = metric_name(selector).filter(|name| matches!(*name, "up" | "probe_success"))
             else {
                 continue;
@@ -52,6 +52,19 @@ fn check(rules: &Rules<'_>, found: &mut Vec<(usize, Finding)>) {
             found.push((index, Finding::expr(span, message).hint(format!("add an alert on `{absent}`"))));
         }
     }
+}
+
+/// The selectors whose values are compared as they are.
+fn compared(expr: &Expr) -> Vec<(&VectorSelector, Span)> {
+    let mut found = Vec::new();
+    walk(expr, &mut |node| {
+        if let ExprKind::Binary(binary) = &node.kind
+            && binary.op.is_comparison()
+        {
+            found.extend([&binary.left, &binary.right].into_iter().filter_map(|side| selector(bare(side))));
+        }
+    });
+    found
 }
 
 /// The selectors whose absence an expression notices.

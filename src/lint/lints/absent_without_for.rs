@@ -28,7 +28,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, settings: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, settings: Settings, found: &mut Vec<Finding>) {
     let least = 2 * settings.scrape_interval_ms;
     let Some(alert) = subject.alert().filter(|alert| alert.hold_ms < least) else { return };
     walk(&subject.rule.expr, &mut |node| {

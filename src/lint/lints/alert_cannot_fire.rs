@@ -26,7 +26,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Server(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, facts: &Facts, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, facts: &Facts, found: &mut Vec<Finding>) {
     if subject.alert().is_none() {
         return;
     }

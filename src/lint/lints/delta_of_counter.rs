@@ -3,7 +3,7 @@
 use crate::diag::Severity;
 use crate::lint::finding::Finding;
 use crate::lint::subject::Subject;
-use crate::lint::tree::{bare, metric_name, walk};
+use crate::lint::tree::{bare, metric_name, walk, with_function};
 use crate::lint::{Check, Lint, Settings};
 use crate::promql::ExprKind;
 
@@ -26,7 +26,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let ExprKind::Call(call) = &node.kind else { return };
         let instead = match call.function {
@@ -36,9 +36,17 @@ fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
         };
         let Some(ExprKind::Matrix(matrix)) = call.args.first().map(|arg| &bare(arg).kind) else { return };
         let Some(name) = metric_name(&matrix.selector) else { return };
-        if name.ends_with("_total") || name.ends_with("_bucket") {
+        if is_counter_by_name(name) {
             let message = format!("`{name}` is a counter by its name, and `{}` is for gauges", call.function);
-            found.push(Finding::expr(node.span, message).hint(format!("use `{instead}`")));
+            let finding = Finding::expr(node.span, message).hint(format!("use `{instead}`"));
+            // `irate` is per second, `idelta` is not.
+            let same = instead == "increase";
+            found.push(if same { finding.fix(with_function(call, instead)) } else { finding });
         }
     });
+}
+
+/// Whether a metric is a counter by its name.
+pub(super) fn is_counter_by_name(name: &str) -> bool {
+    name.ends_with("_total") || name.ends_with("_bucket")
 }

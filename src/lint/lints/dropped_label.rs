@@ -30,7 +30,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     for (template, label, at) in unavailable(subject) {
         let Some(Origin::Aggregation(aggregate)) = origin(&subject.rule.expr, label) else { continue };
         let (clause, hint) = match &aggregate.grouping {

@@ -1,12 +1,16 @@
 //! Two rules that write the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use crate::diag::Severity;
 use crate::lint::finding::{About, Finding};
 use crate::lint::labels::Labels;
 use crate::lint::subject::{Rules, Subject};
+use crate::lint::tree::selectors;
 use crate::lint::{Check, Lint};
+use crate::model::METRIC_NAME;
+use crate::promql::Expr;
 use crate::rulefmt::RuleKind;
 
 pub(in crate::lint) const LINT: Lint = Lint {
@@ -64,12 +68,36 @@ fn check(rules: &Rules<'_>, found: &mut Vec<(usize, Finding)>) {
 
 /// Whether a result of the one can have the labels of one of the other.
 fn collide(one: &Subject<'_>, other: &Subject<'_>) -> bool {
+    let folder = |subject: &Subject<'_>| Path::new(&subject.file.path).parent().map(Path::to_owned);
+    // Files of different folders are usually for different servers.
+    if folder(one) != folder(other) {
+        return false;
+    }
     let (one_labels, other_labels): (&Labels, &Labels) = (one.labels(), other.labels());
     let mut names = one_labels.names().chain(other_labels.names());
     // What the rule sets itself is the same in both.
-    !names.any(|name| {
-        name != crate::model::METRIC_NAME
+    let disjoint = names.any(|name| {
+        name != METRIC_NAME
             && !one.rule.labels.contains_key(name)
             && one_labels.get(name).disjoint(&other_labels.get(name))
-    })
+    });
+    !disjoint && !select_apart(&one.rule.expr, &other.rule.expr)
+}
+
+/// Whether two expressions ask for the same label in different ways, as `code=~"2.."` and `code=~"3.."`:
+/// then somebody has thought of keeping them apart.
+fn select_apart(one: &Expr, other: &Expr) -> bool {
+    let (one, other) = (matchers(one), matchers(other));
+    one.iter().any(|(name, matchers)| other.get(name).is_some_and(|others| others != matchers))
+}
+
+/// The matchers of all selectors by label.
+fn matchers(expr: &Expr) -> BTreeMap<&str, BTreeSet<String>> {
+    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (selector, _) in selectors(expr) {
+        for matcher in selector.matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+            found.entry(matcher.name()).or_default().insert(matcher.to_string());
+        }
+    }
+    found
 }

@@ -4,10 +4,10 @@ use crate::diag::Severity;
 use crate::lint::finding::Finding;
 use crate::lint::ranges::{Range, mirrored};
 use crate::lint::subject::Subject;
-use crate::lint::tree::{any, bare, walk};
+use crate::lint::tree::{bare, walk};
 use crate::lint::{Check, Lint, Settings};
 use crate::model::format_float;
-use crate::promql::{AggregateOp, Expr, ExprKind, ValueType};
+use crate::promql::{AggregateOp, Expr, ExprKind, Grouping, ValueType};
 
 pub(in crate::lint) const LINT: Lint = Lint {
     name: "impossible-comparison",
@@ -28,7 +28,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let ExprKind::Binary(binary) = &node.kind else { return };
         let filled = binary.matching.as_ref().is_some_and(|matching| matching.fill.is_set());
@@ -45,23 +45,26 @@ fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
         if scalar(left) || values.is_empty() || limits.is_empty() || !values.that_are(op, limits).is_empty() {
             return;
         }
-        let finding = Finding::expr(node.span, format!("never true: the left side is {}", describe(values)));
-        let finding = match left.span == binary.left.span {
-            true => finding,
-            false => Finding::expr(node.span, format!("never true: the right side is {}", describe(values))),
-        };
-        found.push(match any(bare(left), &counts) {
-            true if limits.low <= 1.0 => finding.hint(
-                "where nothing is counted there is no sample at all: use `absent(…)`, or add `or vector(0)` to the count",
-            ),
-            _ => finding,
-        });
+        let side = if scalar(&binary.left) { "right" } else { "left" };
+        let finding =
+            Finding::expr(node.span, format!("never true: the {side} side is {}", describe(values)));
+        found.push(if limits.low <= 1.0 { hinted(finding, left) } else { finding });
     });
 }
 
-fn counts(expr: &Expr) -> bool {
-    matches!(&expr.kind, ExprKind::Aggregate(aggregate) if aggregate.op == AggregateOp::Count)
-        || matches!(&expr.kind, ExprKind::Call(call) if call.function == "count_over_time")
+/// What to do about a count that can never be so small.
+fn hinted(finding: Finding, left: &Expr) -> Finding {
+    let ExprKind::Aggregate(aggregate) = &bare(left).kind else { return finding };
+    if aggregate.op != AggregateOp::Count {
+        return finding;
+    }
+    let of_all = matches!(&aggregate.grouping, Grouping::By(labels) if labels.is_empty());
+    finding.hint(if of_all {
+        "where nothing is counted there is no sample at all: use `absent(…)`, or add `or vector(0)` to the count"
+    } else {
+        "where nothing is counted there is no sample at all: take the sum of a condition with `bool` instead, as \
+         in `sum by (job) (up == bool 1) == 0`"
+    })
 }
 
 fn describe(range: Range) -> String {

@@ -26,7 +26,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Server(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, facts: &Facts, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, facts: &Facts, found: &mut Vec<Finding>) {
     for (selector, span) in crate::lint::facts::expected(&subject.rule.expr) {
         let Some(known) = facts.selectors.get(&shown(selector)) else { continue };
         let Some(name) = metric_name(selector).filter(|_| known.seen == Some(false)) else { continue };

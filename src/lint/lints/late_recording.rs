@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::diag::Severity;
 use crate::lint::finding::Finding;
 use crate::lint::subject::Rules;
-use crate::lint::tree::{metric_name, selectors};
+use crate::lint::tree::{instant_selectors, metric_name};
 use crate::lint::{Check, Lint};
 use crate::rulefmt::RuleKind;
 
@@ -32,7 +32,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
 };
 
 fn check(rules: &Rules<'_>, found: &mut Vec<(usize, Finding)>) {
-    // The last recording of each name in each group; groups are told apart by where they are in memory.
+    // The first recording of each name in each group; groups are told apart by where they are in memory.
     let mut first: HashMap<(*const _, &str), usize> = HashMap::new();
     for (index, subject) in rules.subjects.iter().enumerate() {
         if let RuleKind::Recording { record } = &subject.rule.kind {
@@ -40,7 +40,8 @@ fn check(rules: &Rules<'_>, found: &mut Vec<(usize, Finding)>) {
         }
     }
     for (index, subject) in rules.subjects.iter().enumerate() {
-        for (selector, span) in selectors(&subject.rule.expr) {
+        // One round more or less makes no difference to a range.
+        for (selector, span) in instant_selectors(&subject.rule.expr) {
             let Some(name) = metric_name(selector).filter(|_| selector.offset.is_none()) else { continue };
             if let Some(later) =
                 first.get(&(std::ptr::from_ref(subject.group), name)).filter(|later| **later > index)

@@ -1,5 +1,7 @@
 //! `rate` of what the server knows to be a gauge.
 
+use super::delta_of_counter::is_counter_by_name;
+use super::rate_of_gauge::is_gauge_by_name;
 use crate::diag::Severity;
 use crate::lint::facts::Facts;
 use crate::lint::finding::Finding;
@@ -26,22 +28,21 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Server(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, facts: &Facts, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, facts: &Facts, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let ExprKind::Call(call) = &node.kind else { return };
         let Some(ExprKind::Matrix(matrix)) = call.args.first().map(|arg| &bare(arg).kind) else { return };
-        let Some((name, known)) =
-            metric_name(&matrix.selector).and_then(|name| facts.metrics.get(name).map(|known| (name, known)))
-        else {
-            return;
-        };
+        let Some(name) = metric_name(&matrix.selector) else { return };
         let function = call.function;
-        match (function, known.kind.as_str()) {
-            ("rate" | "irate" | "increase", "gauge") => {
+        // What the name tells is said without a server.
+        match function {
+            "rate" | "irate" | "increase" if facts.is(name, "gauge") && !is_gauge_by_name(name) => {
                 let message = format!("`{name}` is a gauge, and `{function}` is for counters");
                 found.push(Finding::expr(node.span, message).hint("use `deriv` or `delta`"));
             }
-            ("delta" | "idelta" | "deriv", "counter") => {
+            "delta" | "idelta" | "deriv"
+                if facts.is(name, "counter") && (function == "deriv" || !is_counter_by_name(name)) =>
+            {
                 let message = format!("`{name}` is a counter, and `{function}` is for gauges");
                 found.push(Finding::expr(node.span, message).hint("use `increase` or `rate`"));
             }

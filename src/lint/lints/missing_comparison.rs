@@ -27,7 +27,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     let expr = &subject.rule.expr;
     // Without series it is an alert that fires on purpose, such as a dead man's switch.
     if subject.alert().is_none() || selectors(expr).is_empty() {

@@ -26,7 +26,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let ExprKind::Aggregate(aggregate) = &node.kind else { return };
         let Grouping::By(names) = &aggregate.grouping else { return };

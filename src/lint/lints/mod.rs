@@ -5,6 +5,7 @@ mod absent_without_for;
 mod aggregate_before_rate;
 mod alert_cannot_fire;
 mod always_true;
+mod counter_value;
 mod delta_of_counter;
 mod dropped_label;
 mod duplicate_rule;
@@ -39,6 +40,7 @@ pub(super) const ALL: &[&Lint] = &[
     &aggregate_before_rate::LINT,
     &alert_cannot_fire::LINT,
     &always_true::LINT,
+    &counter_value::LINT,
     &delta_of_counter::LINT,
     &dropped_label::LINT,
     &duplicate_rule::LINT,

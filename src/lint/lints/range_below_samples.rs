@@ -28,7 +28,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Server(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, facts: &Facts, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, facts: &Facts, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let ExprKind::Call(call) = &node.kind else { return };
         if !needs_two_samples(call.function) {

@@ -3,7 +3,7 @@
 use crate::diag::Severity;
 use crate::lint::finding::Finding;
 use crate::lint::subject::Subject;
-use crate::lint::tree::{bare, metric_name, walk};
+use crate::lint::tree::{bare, metric_name, walk, with_function};
 use crate::lint::{Check, Lint, Settings};
 use crate::promql::ExprKind;
 
@@ -70,7 +70,7 @@ const ENDINGS: &[&str] = &[
     "_utilization",
 ];
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let ExprKind::Call(call) = &node.kind else { return };
         if !matches!(call.function, "rate" | "irate" | "increase") {
@@ -78,11 +78,21 @@ fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
         }
         let Some(ExprKind::Matrix(matrix)) = call.args.first().map(|arg| &bare(arg).kind) else { return };
         let Some(name) = metric_name(&matrix.selector) else { return };
-        // Of names with colons recording rules say more than the ending does.
-        let ending = || !name.contains(':') && ENDINGS.iter().any(|ending| name.ends_with(ending));
-        if GAUGES.contains(&name) || ending() {
+        if is_gauge_by_name(name) {
             let message = format!("`{name}` is a gauge by its name, and `{}` is for counters", call.function);
-            found.push(Finding::expr(node.span, message).hint("use `deriv` or `delta`"));
+            let finding = Finding::expr(node.span, message);
+            found.push(match call.function {
+                "rate" => finding.hint("use `deriv`").fix(with_function(call, "deriv")),
+                "increase" => finding.hint("use `delta`").fix(with_function(call, "delta")),
+                _ => finding.hint("use `deriv` or `delta`"),
+            });
         }
     });
+}
+
+/// Whether a metric is a gauge by its name. Of names with colons recording rules say more than the ending
+/// does.
+pub(super) fn is_gauge_by_name(name: &str) -> bool {
+    let ending = || !name.contains(':') && ENDINGS.iter().any(|ending| name.ends_with(ending));
+    GAUGES.contains(&name) || ending()
 }

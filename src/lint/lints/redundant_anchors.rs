@@ -25,7 +25,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let Some((selector, span)) = selector(node) else { return };
         for matcher in &selector.matchers {
@@ -42,7 +42,7 @@ fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
             }
             let Ok(plain) = Matcher::new(matcher.op(), matcher.name(), bare) else { continue };
             let finding = Finding::expr(span, format!("the anchors in `{matcher}` are there anyway"));
-            found.push(finding.hint(format!("write `{plain}`")).fix(with_matcher(selector, matcher, &plain)));
+            found.push(finding.hint(format!("write `{plain}`")).fix(with_matcher(node, matcher, &plain)));
         }
     });
 }

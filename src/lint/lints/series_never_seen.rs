@@ -25,7 +25,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Server(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, facts: &Facts, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, facts: &Facts, found: &mut Vec<Finding>) {
     for (selector, span) in crate::lint::facts::expected(&subject.rule.expr) {
         let known = facts.selectors.get(&shown(selector));
         let Some(known) = known.filter(|known| known.seen == Some(false)) else { continue };

@@ -28,7 +28,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, settings: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, settings: Settings, found: &mut Vec<Finding>) {
     walk(&subject.rule.expr, &mut |node| {
         let ExprKind::Call(call) = &node.kind else { return };
         if !needs_two_samples(call.function) {

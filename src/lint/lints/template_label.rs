@@ -34,7 +34,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     for (template, label, at) in unavailable(subject) {
         let origin = origin(&subject.rule.expr, label);
         if matches!(origin, Some(Origin::Aggregation(_))) {
@@ -73,11 +73,12 @@ pub(super) fn unavailable<'s, 'a>(subject: &'s Subject<'a>) -> Vec<(&'s Template
     found
 }
 
-/// The word of a template at a byte.
+/// The word of a template around a byte.
 pub(super) fn about(template: &Templated<'_>, at: usize) -> About {
+    let start = template.text[..at].rfind([' ', '{', '(', '|', '\n']).map_or(0, |before| before + 1);
     let rest = &template.text[at..];
-    let length = rest.find([' ', '}', '|', ')', '\n']).unwrap_or(rest.len());
-    let span = Span::new(at, at + length);
+    let end = at + rest.find([' ', '}', '|', ')', '\n']).unwrap_or(rest.len());
+    let span = Span::new(start, end);
     if template.annotation {
         About::Annotation(template.name.to_owned(), span)
     } else {

@@ -29,7 +29,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     for template in subject.templates() {
         for query in &template.references.queries {
             let Err(errors) = parse_with(query, Features::default()) else { continue };

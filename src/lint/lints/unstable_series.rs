@@ -2,10 +2,11 @@
 
 use crate::diag::Severity;
 use crate::lint::finding::Finding;
+use crate::lint::ranges::Range;
 use crate::lint::subject::Subject;
 use crate::lint::tree::bare;
 use crate::lint::{Check, Lint, Settings};
-use crate::promql::{AggregateOp, Expr, ExprKind};
+use crate::promql::{AggregateOp, Expr, ExprKind, Grouping};
 
 pub(in crate::lint) const LINT: Lint = Lint {
     name: "unstable-series",
@@ -26,7 +27,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     if subject.alert().is_some() {
         visit(&subject.rule.expr, found);
     }
@@ -40,7 +41,10 @@ fn visit(expr: &Expr, found: &mut Vec<Finding>) {
                 aggregate.op,
                 AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio
             );
-            if chooses {
+            // `topk by (pod) (1, x)` takes one of several series that say the same.
+            let one_of_each = aggregate.grouping != Grouping::By(Vec::new())
+                && aggregate.param.as_ref().is_some_and(|param| Range::of(param).single() == Some(1.0));
+            if chooses && !one_of_each {
                 let message =
                     format!("the series that `{}` chooses change, and with them the alerts", aggregate.op);
                 found.push(Finding::expr(bare(expr).span, message));

@@ -28,7 +28,7 @@ pub(in crate::lint) const LINT: Lint = Lint {
     check: Check::Rule(check),
 };
 
-fn check(subject: &Subject<'_>, _: &Settings, found: &mut Vec<Finding>) {
+fn check(subject: &Subject<'_>, _: Settings, found: &mut Vec<Finding>) {
     for template in subject.templates() {
         // `{{ if gt $value 0.9 }}critical{{ end }}` has few values, and is how severities are chosen.
         let tested = template.references.value_printed;

@@ -264,6 +264,21 @@ fn populated(mut buckets: Vec<(i32, f64)>) -> Vec<(i32, f64)> {
     buckets
 }
 
+/// The square root of two, the root of that, and so on. Bounds between powers of two are products of
+/// these, the greatest first: that yields the table which Prometheus has, digit by digit. Its square root of
+/// two is one digit less than the nearest float.
+/// Source: Prometheus `model/histogram/generic.go`, `exponentialBounds`.
+const ROOTS_OF_TWO: [f64; 8] = [
+    1.414_213_562_373_095,
+    1.189_207_115_002_721,
+    1.090_507_732_665_257_7,
+    1.044_273_782_427_413_8,
+    1.021_897_148_654_116_6,
+    1.010_889_286_051_700_5,
+    1.005_429_901_112_802_7,
+    1.002_711_275_050_202_5,
+];
+
 /// The upper bound of the positive bucket with this index.
 /// Source: Prometheus `model/histogram/generic.go`, `getBound`.
 fn bound(schema: i32, custom_values: &[f64], index: i32) -> f64 {
@@ -276,8 +291,8 @@ fn bound(schema: i32, custom_values: &[f64], index: i32) -> f64 {
     let bound = if schema <= 0 {
         (f64::from(index) * f64::from(1_i32 << -schema)).exp2()
     } else {
-        let within = f64::from(index & ((1 << schema) - 1)) / f64::from(1_i32 << schema);
-        within.exp2() * f64::from(index >> schema).exp2()
+        let within = ROOTS_OF_TWO.iter().zip((0..schema).rev()).filter(|(_, bit)| index >> bit & 1 == 1);
+        within.map(|(root, _)| root).product::<f64>() * f64::from(index >> schema).exp2()
     };
     // The bound beyond the largest power of two is the largest float: there is nothing above it.
     if bound.is_infinite() { f64::MAX } else { bound }

@@ -122,7 +122,6 @@ fn bounds_are_powers_of_two_divided_by_the_schema() {
     check(0, 0, 1.0);
     check(0, 3, 8.0);
     check(0, -2, 0.25);
-    check(1, 1, std::f64::consts::SQRT_2);
     check(3, 8, 2.0);
     check(-2, 1, 16.0);
     check(0, 1024, f64::MAX);
@@ -176,4 +175,20 @@ fn histograms_with_a_threshold_that_is_no_number_add_up() {
     let odd = FloatHistogram { zero_threshold: f64::NAN, ..histogram(0, 0.0, 1, &[], &[]) };
     let (sum, _) = odd.plus(&histogram(0, 0.5, 1, &[(3, 1)], &[])).expect("both are exponential");
     assert_eq!(sum.count, 3.0);
+}
+
+#[test]
+fn bounds_are_prometheus_to_the_last_digit() {
+    let check = |schema, index, expected: f64| {
+        let histogram = FloatHistogram::empty(schema, [].into()).with_buckets([(index, 1.0)], []);
+        assert_eq!(histogram.buckets()[0].upper.to_bits(), expected.to_bits(), "{schema} {index}");
+    };
+    check(0, 3, 8.0);
+    check(-1, -1, 0.25);
+    check(1, -1, 0.707_106_781_186_547_5);
+    check(2, -3, 0.594_603_557_501_360_5);
+    check(3, 5, 2.0 * 0.771_105_412_703_970_4);
+    check(8, -1, 0.997_296_056_085_469_8);
+    check(8, -128, 0.707_106_781_186_547_5);
+    check(8, 1024 * 256, f64::MAX);
 }

@@ -1,9 +1,8 @@
 //! Aggregation over series.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
 
-use crate::model::{Labels, Span, format_float, quote};
+use crate::model::{Span, push_float, quote};
 use crate::promql::ast::{AggregateExpr, AggregateOp, Grouping};
 use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::{Kind, Node};
@@ -13,8 +12,8 @@ use crate::promql::value::EvalError;
 use super::Evaluator;
 use super::annotations::Annotations;
 use super::error::failure;
-use super::grouping::{Groups, LabelKey, Members};
-use super::matrix::{Cell, Cells, Row, StepMatrix, absent, is_present};
+use super::grouping::{Groups, LabelKey};
+use super::matrix::{Cell, Cells, GroupedRows, Place, Row, StepMatrix, is_present};
 use super::native::HistogramAggregate;
 
 impl Evaluator<'_> {
@@ -41,10 +40,8 @@ impl Evaluator<'_> {
             }
             input.drop_histograms();
         }
-        let mut groups = Groups::new(key(&expr.grouping));
-        let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
-        let members = Members::new(&group_of, groups.len());
-        let grouped = Grouped { input: &input, members: &members, labels: &groups.labels() };
+        let rows = input.grouped(&key(&expr.grouping));
+        let grouped = Grouped { input: &input, rows: &rows };
         Ok(match expr.op {
             AggregateOp::Sum if input.has_histograms() => {
                 grouped.fold_mixed::<Sum>(false, &mut self.annotations, input_span)
@@ -69,7 +66,7 @@ impl Evaluator<'_> {
                 grouped.quantiles(&numbers)
             }
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                self.select_samples(expr.op, &numbers, span, param_span, &input, &members)?
+                self.select_samples(expr.op, &numbers, span, param_span, &input, rows.members())?
             }
             AggregateOp::CountValues => return Err(failure("count_values has no number as its parameter")),
         })
@@ -117,63 +114,113 @@ impl Evaluator<'_> {
             }
         };
         let mut groups = Groups::new(key);
-        let group_of: Vec<usize> = input.rows().iter().map(|row| groups.number(&row.labels)).collect();
-        let group_labels = groups.labels();
-        let mut result = StepMatrix::new(steps.count);
-        let mut row_of: HashMap<(usize, Counted), usize> = HashMap::new();
-        for (row, group) in group_of.iter().enumerate() {
+        let mut occurrences = Occurrences::default();
+        for row in 0..input.len() {
             self.tick(steps.count)?;
-            let cells = input.cells_of(row);
-            for (step, cell) in (0..steps.count).filter_map(|step| Some((step, cells.get(step)?))) {
-                let counted = if hides_value { Counted::Any } else { Counted::of(&cell) };
-                let target = match row_of.entry((*group, counted)) {
-                    Entry::Occupied(known) => *known.get(),
-                    Entry::Vacant(new) => {
-                        self.check_growth(&result)?;
-                        let labels = &group_labels[*group];
-                        let labels = if hides_value {
-                            labels.clone()
-                        } else {
-                            labels.builder().set(label, &written(&cell)).build()
-                        };
-                        result.push_cells(
-                            Row { labels, drop_name: false },
-                            Cells::floats(&vec![absent(); steps.count]),
-                        );
-                        *new.insert(result.len() - 1)
-                    }
-                };
-                let cell = &mut result.row_mut(target)[step];
-                *cell = if is_present(*cell) { *cell + 1.0 } else { 1.0 };
-            }
+            let group = groups.number(&input.rows()[row].labels);
+            occurrences.add(group, input.cells_of(row), hides_value);
         }
-        self.distinct(result, steps)
+        let labels = groups.labels();
+        let mut result = StepMatrix::new(steps.count);
+        occurrences.each_series(|group, text, steps_of_value| {
+            self.tick(steps_of_value.len())?;
+            self.check_growth(&result)?;
+            let row = || {
+                let labels = &labels[group];
+                let labels = if hides_value { labels.clone() } else { labels.with(label, text) };
+                Row { labels, drop_name: false }
+            };
+            result.push(row, |cells| {
+                for step in steps_of_value {
+                    let count = &mut cells[*step];
+                    *count = if is_present(*count) { *count + 1.0 } else { 1.0 };
+                }
+            });
+            Ok(())
+        })?;
+        Ok(result)
     }
 }
 
-/// What is counted as the same by `count_values`: what is written the same.
-#[derive(Debug, PartialEq, Eq, Hash)]
+/// What `count_values` counts: at which instants which value occurs in which group. There may be as many
+/// values as there are cells, so that everything lies in few blocks of memory.
+#[derive(Default)]
+struct Occurrences {
+    all: Vec<Occurrence>,
+    /// The different histograms, as they are written.
+    histograms: BTreeMap<String, usize>,
+}
+
+/// Ordered so that those of a series come together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Occurrence {
+    group: usize,
+    value: Counted,
+    step: usize,
+}
+
+/// What is counted as the same: what is written the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Counted {
     Any,
     /// The value's bits.
     Float(u64),
-    Histogram(String),
+    /// The number of a histogram.
+    Histogram(usize),
 }
 
-impl Counted {
-    fn of(cell: &Cell) -> Self {
-        match cell {
-            Cell::Float(value) if value.is_nan() => Self::Float(crate::model::NORMAL_NAN_BITS),
-            Cell::Float(value) => Self::Float(value.to_bits()),
-            Cell::Histogram(histogram) => Self::Histogram(histogram.to_string()),
+impl Occurrences {
+    fn add(&mut self, group: usize, cells: Cells<'_>, as_one: bool) {
+        for step in 0..cells.floats.len() {
+            let value = match cells.get(step) {
+                None => continue,
+                Some(_) if as_one => Counted::Any,
+                Some(Cell::Float(value)) if value.is_nan() => Counted::Float(crate::model::NORMAL_NAN_BITS),
+                Some(Cell::Float(value)) => Counted::Float(value.to_bits()),
+                Some(Cell::Histogram(histogram)) => {
+                    let next = self.histograms.len();
+                    Counted::Histogram(*self.histograms.entry(histogram.to_string()).or_insert(next))
+                }
+            };
+            self.all.push(Occurrence { group, value, step });
         }
     }
-}
 
-fn written(cell: &Cell) -> String {
-    match cell {
-        Cell::Float(value) => format_float(*value),
-        Cell::Histogram(histogram) => histogram.to_string(),
+    /// Shows group, written value and instants of each series, the values of a group in the order of their
+    /// texts: that of the labels that they become.
+    fn each_series(
+        mut self,
+        mut show: impl FnMut(usize, &str, &[usize]) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        self.all.sort_unstable();
+        let mut histograms = vec![""; self.histograms.len()];
+        for (text, number) in &self.histograms {
+            histograms[*number] = text;
+        }
+        let mut texts = String::new();
+        let mut series = Vec::new();
+        for run in self.all.chunk_by(|one, next| (one.group, one.value) == (next.group, next.value)) {
+            let start = texts.len();
+            match run[0].value {
+                Counted::Any => {}
+                Counted::Float(bits) => push_float(&mut texts, f64::from_bits(bits)),
+                Counted::Histogram(number) => texts.push_str(histograms[number]),
+            }
+            series.push((run, start..texts.len()));
+        }
+        series.sort_unstable_by(|(one, text), (other, other_text)| {
+            one[0]
+                .group
+                .cmp(&other[0].group)
+                .then_with(|| texts[text.clone()].cmp(&texts[other_text.clone()]))
+        });
+        let mut steps = Vec::new();
+        for (run, text) in series {
+            steps.clear();
+            steps.extend(run.iter().map(|occurrence| occurrence.step));
+            show(run[0].group, &texts[text], &steps)?;
+        }
+        Ok(())
     }
 }
 
@@ -196,11 +243,10 @@ fn key(grouping: &Grouping) -> LabelKey {
     }
 }
 
-/// An input with the rows and the labels of each group.
+/// An input with the rows of each group.
 struct Grouped<'m> {
     input: &'m StepMatrix,
-    members: &'m Members,
-    labels: &'m [Labels],
+    rows: &'m GroupedRows,
 }
 
 impl Grouped<'_> {
@@ -246,11 +292,9 @@ impl Grouped<'_> {
         annotations: &mut Annotations,
         span: Span,
     ) -> StepMatrix {
-        let mut result = StepMatrix::with_capacity(self.input.steps(), self.labels.len());
-        for (rows, labels) in self.members.iter().zip(self.labels) {
-            let drop_name = rows.iter().any(|row| self.input.rows()[*row].drop_name);
-            let row = || Row { labels: labels.clone(), drop_name };
-            result.push_mixed(row, |mut cells| {
+        let mut result = StepMatrix::of(self.rows.groups(), self.input.steps());
+        for (group, rows) in self.rows.members().iter().enumerate() {
+            result.push_mixed(Place(group), |mut cells| {
                 for step in 0..self.input.steps() {
                     cells.set(step, self.fold_step::<A>(rows, step, mean, annotations, span));
                 }
@@ -275,8 +319,8 @@ impl Grouped<'_> {
                 (Some(Cell::Float(value)), None, _) => floats = Some(A::first(value)),
                 (Some(Cell::Histogram(histogram)), _, Some(state)) => {
                     if state.add(&histogram).is_err() {
-                        let metric = self.input.rows()[*row].labels.metric_name();
-                        annotations.mixed_exponential_and_custom(metric, span);
+                        let labels = self.input.row_at(*row).labels;
+                        annotations.mixed_exponential_and_custom(labels.metric_name(), span);
                         return None;
                     }
                 }
@@ -316,10 +360,9 @@ impl Grouped<'_> {
 
     /// A row for each group, which `fill` fills from the group's rows.
     fn each_group(&self, mut fill: impl FnMut(&[usize], &mut [f64])) -> StepMatrix {
-        let mut result = StepMatrix::with_capacity(self.input.steps(), self.labels.len());
-        for (rows, labels) in self.members.iter().zip(self.labels) {
-            let drop_name = rows.iter().any(|row| self.input.rows()[*row].drop_name);
-            result.push(|| Row { labels: labels.clone(), drop_name }, |cells| fill(rows, cells));
+        let mut result = StepMatrix::of(self.rows.groups(), self.input.steps());
+        for (group, rows) in self.rows.members().iter().enumerate() {
+            result.push(Place(group), |cells| fill(rows, cells));
         }
         result
     }

@@ -2,6 +2,7 @@
 //!
 //! The texts are those of Prometheus' `util/annotations`.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use crate::model::{NanEffect, Reconciled, Span, TimestampMs, quote};
@@ -12,7 +13,11 @@ use super::calendar::rfc3339;
 
 /// Collects annotations. Of those with the same text the last place counts, as in Prometheus.
 #[derive(Debug, Default)]
-pub(super) struct Annotations(Vec<Entry>);
+pub(super) struct Annotations {
+    entries: Vec<Entry>,
+    /// Where the entry of each text is: a query over many metrics can have a remark on each.
+    places: HashMap<String, usize>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -56,10 +61,12 @@ impl ForcedMonotonicity {
 
 impl Annotations {
     fn add(&mut self, kind: AnnotationKind, text: String, span: Span, detail: Detail) {
-        let Some(known) = self.0.iter_mut().find(|entry| entry.text == text) else {
-            self.0.push(Entry { kind, text, span, detail });
+        let Some(place) = self.places.get(&text) else {
+            self.places.insert(text.clone(), self.entries.len());
+            self.entries.push(Entry { kind, text, span, detail });
             return;
         };
+        let known = &mut self.entries[*place];
         known.span = span;
         match (&mut known.detail, detail) {
             (Detail::Forced(known), Detail::Forced(new)) => known.merge(&new),
@@ -70,7 +77,7 @@ impl Annotations {
 
     /// Takes over the remarks of another collection.
     pub(super) fn append(&mut self, other: Self) {
-        for Entry { kind, text, span, detail } in other.0 {
+        for Entry { kind, text, span, detail } in other.entries {
             self.add(kind, text, span, detail);
         }
     }
@@ -244,7 +251,7 @@ impl Annotations {
             };
             Annotation { kind: entry.kind, message, span: entry.span }
         };
-        self.0.into_iter().map(annotation).collect()
+        self.entries.into_iter().map(annotation).collect()
     }
 }
 

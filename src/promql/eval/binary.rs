@@ -89,6 +89,18 @@ impl Evaluator<'_> {
     ) -> Result<Evaluated, EvalError> {
         let left = self.node(left, steps)?;
         let right = self.node(right, steps)?;
+        // Apart: operands nest deeply, and what is computed from them would stay on the stack meanwhile.
+        self.binary_of_values(expr, span, left, right, steps)
+    }
+
+    fn binary_of_values(
+        &mut self,
+        expr: &BinaryExpr,
+        span: Span,
+        left: Evaluated,
+        right: Evaluated,
+        steps: Steps,
+    ) -> Result<Evaluated, EvalError> {
         let operation = Operation::of(expr.op);
         Ok(match (left, right, operation) {
             (Evaluated::Scalar(left), Evaluated::Scalar(right), Ok(operation)) => {

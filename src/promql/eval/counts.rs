@@ -2,10 +2,11 @@
 //!
 //! Source of what counts and where: Prometheus `promql/engine.go` and `util/stats/query_stats.go`.
 
-use crate::model::{HistogramPoint, Point, Series, is_stale};
+use crate::model::{HistogramPoint, Point, is_stale};
 use crate::promql::plan::Range;
 use crate::promql::steps::Steps;
 use crate::promql::value::{SampleStats, StepSamples};
+use crate::storage::{Samples, SeriesSamples};
 
 use super::Evaluator;
 use super::matrix::{Cells, StepMatrix, is_present};
@@ -63,7 +64,7 @@ impl Evaluator<'_> {
     /// Counts the values of an instant selector.
     pub(super) fn count_cells(&mut self, matrix: &StepMatrix) {
         let Some(counts) = &mut self.counts else { return };
-        for (_, cells) in matrix.iter_cells() {
+        for cells in matrix.each_cells() {
             for step in 0..matrix.steps() {
                 counts.add(step, size_of(cells, step));
             }
@@ -71,10 +72,10 @@ impl Evaluator<'_> {
     }
 
     /// Counts the windows of a range selector.
-    pub(super) fn count_windows(&mut self, range: &Range<'_>, steps: Steps, series: &[Series]) {
+    pub(super) fn count_windows(&mut self, range: &Range<'_>, steps: Steps, samples: &Samples) {
         let lookback_ms = self.options.lookback_delta_ms;
         let Some(counts) = &mut self.counts else { return };
-        for Series { points, histograms, .. } in series {
+        for SeriesSamples { points, histograms, .. } in samples.iter() {
             let mut read_until = None;
             for (step, at) in steps.iter().enumerate() {
                 let (after, until) = bounds(range, at, lookback_ms);
@@ -106,7 +107,7 @@ impl Evaluator<'_> {
                 (index(until.saturating_sub(range.length_ms)), index(until))
             })
             .collect();
-        for (_, cells) in result.iter_cells() {
+        for cells in result.each_cells() {
             for (step, (from, to)) in windows.iter().enumerate() {
                 outer.total[step] += (*from..*to).map(|index| size_of(cells, index) as u64).sum::<u64>();
             }

@@ -7,8 +7,12 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::model::{Labels, METRIC_NAME};
 
+/// The labels that describe the metric rather than the series.
+/// Source: Prometheus `schema/labels.go`, `IsMetadataLabel`.
+pub(super) const METADATA: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
 /// The labels that decide which group a series belongs to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LabelKey {
     /// Sorted.
     names: Vec<String>,
@@ -34,6 +38,37 @@ impl LabelKey {
         Self::new(vec![name.to_owned()], false)
     }
 
+    /// All labels but these; the metric name counts.
+    pub(super) fn but(names: &[String]) -> Self {
+        Self::new(names.to_vec(), false)
+    }
+
+    /// All labels.
+    pub(super) fn everything() -> Self {
+        Self::new(Vec::new(), false)
+    }
+
+    pub(super) fn is_everything(&self) -> bool {
+        !self.on && self.names.is_empty()
+    }
+
+    /// All labels but those that describe the metric rather than the series.
+    pub(super) fn without_metadata() -> Self {
+        Self::new(METADATA.map(str::to_owned).to_vec(), false)
+    }
+
+    /// The labels that both this key and `other` have.
+    pub(super) fn within(&self, other: &Self) -> Self {
+        let both = |on: &Self, other: &Self| {
+            Self::new(on.names.iter().filter(|name| other.has(name)).cloned().collect(), true)
+        };
+        match (self.on, other.on) {
+            (true, _) => both(self, other),
+            (_, true) => both(other, self),
+            (false, false) => Self::new([&self.names[..], &other.names[..]].concat(), false),
+        }
+    }
+
     fn new(mut names: Vec<String>, on: bool) -> Self {
         names.sort_unstable();
         names.dedup();
@@ -49,6 +84,8 @@ impl LabelKey {
     pub(super) fn of(&self, labels: &Labels) -> Labels {
         if self.on && self.names.is_empty() {
             Labels::empty()
+        } else if self.is_everything() {
+            labels.clone()
         } else {
             labels.filtered(|name| self.has(name))
         }
@@ -109,6 +146,7 @@ impl<'l> Groups<'l> {
 }
 
 /// The rows of a vector by the group that they belong to.
+#[derive(Debug)]
 pub(super) struct Members {
     /// Group `g` has the rows `rows[starts[g]..starts[g + 1]]`.
     starts: Vec<usize>,

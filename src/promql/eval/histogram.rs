@@ -1,5 +1,7 @@
 //! Quantiles and fractions of histograms, classic and native ones.
 
+use std::sync::Arc;
+
 use crate::model::{BUCKET_LABEL, Estimate, FloatHistogram, Labels, Span, TimestampMs, parse_float};
 use crate::promql::numeric::format_g;
 use crate::promql::plan::Node;
@@ -9,8 +11,9 @@ use crate::promql::value::EvalError;
 use super::Evaluator;
 use super::annotations::ForcedMonotonicity;
 use super::error::failure;
-use super::grouping::{Groups, LabelKey};
-use super::matrix::{Row, StepMatrix, is_present};
+use super::grouping::LabelKey;
+use super::matrix::{NewRow, Place, Positions, Row, StepMatrix, is_present};
+use super::rows::{Grouping, RowSet};
 use super::{Kind, without_metadata};
 
 /// Relative differences between the counts of neighbouring buckets that are noise of floating point
@@ -24,13 +27,81 @@ struct Bucket {
     count: f64,
 }
 
-/// The rows of one histogram.
-struct Histogram {
-    labels: Labels,
-    /// The upper bound and the row of each bucket, by upper bound.
-    buckets: Vec<(f64, usize)>,
-    /// The row of the native histogram with the same labels.
-    native: Option<usize>,
+/// Which rows of a set are the buckets of which classic histogram.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The rows by all labels but the bucket's: what the histograms are called.
+    grouping: Arc<Grouping>,
+    /// The upper bound and the place of each bucket of each histogram, by upper bound.
+    buckets: Vec<Vec<(f64, usize)>>,
+    /// The rows that are no buckets.
+    others: Vec<usize>,
+}
+
+impl Layout {
+    fn of(set: &RowSet) -> Self {
+        let grouping = set.grouping(&LabelKey::except(BUCKET_LABEL));
+        let mut buckets = vec![Vec::new(); grouping.groups.len()];
+        let mut others = Vec::new();
+        for (place, group) in grouping.group_of.iter().enumerate() {
+            match parse_float(set.labels(place).get(BUCKET_LABEL)) {
+                Some(upper_bound) => buckets[*group].push((upper_bound, place)),
+                None => others.push(place),
+            }
+        }
+        for buckets in &mut buckets {
+            buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        }
+        Self { grouping, buckets, others }
+    }
+}
+
+/// The classic histograms of a vector.
+struct Classic {
+    layout: Arc<Layout>,
+    positions: Positions,
+    /// For each histogram the row of the native one with the same labels; empty if there is none at all.
+    native: Vec<Option<usize>>,
+}
+
+impl Classic {
+    /// Puts the rows of each histogram together.
+    fn of(vector: &mut StepMatrix) -> Self {
+        let positions = vector.positions();
+        let (set, _) = vector.set();
+        Self { layout: set.histograms(|| Layout::of(set)), positions, native: Vec::new() }
+    }
+
+    fn count(&self) -> usize {
+        self.layout.buckets.len()
+    }
+
+    fn labels(&self, histogram: usize) -> Labels {
+        self.layout.grouping.groups.labels(histogram)
+    }
+
+    /// The upper bounds of the buckets that have a row, and those rows.
+    fn buckets(&self, histogram: usize) -> impl Iterator<Item = (f64, usize)> {
+        let buckets = self.layout.buckets[histogram].iter();
+        buckets.filter_map(|(upper_bound, place)| Some((*upper_bound, self.positions.of(*place)?)))
+    }
+
+    /// Whether there is any bucket at an instant.
+    fn is_present(&self, histogram: usize, vector: &StepMatrix, step: usize) -> bool {
+        self.buckets(histogram).any(|(_, row)| is_present(vector.row(row)[step]))
+    }
+
+    /// Reads the buckets at an instant.
+    fn read(&self, histogram: usize, vector: &StepMatrix, step: usize, buckets: &mut Vec<Bucket>) {
+        buckets.clear();
+        let native = self.native.get(histogram).copied().flatten();
+        if native.is_some_and(|row| vector.cells_of(row).histogram(step).is_some()) {
+            return;
+        }
+        let all = self.buckets(histogram);
+        let all = all.map(|(upper_bound, row)| Bucket { upper_bound, count: vector.row(row)[step] });
+        buckets.extend(all.filter(|bucket| is_present(bucket.count)));
+    }
 }
 
 /// The native histograms of a row.
@@ -48,12 +119,6 @@ impl Native<'_> {
     }
 }
 
-/// The histograms of a vector.
-struct Found<'v> {
-    classic: Vec<Histogram>,
-    native: Vec<Native<'v>>,
-}
-
 impl Evaluator<'_> {
     /// `histogram_quantile(q, buckets)`
     pub(super) fn histogram_quantile(
@@ -63,20 +128,33 @@ impl Evaluator<'_> {
     ) -> Result<StepMatrix, EvalError> {
         let [q, input] = args else { return Err(failure("histogram_quantile takes two arguments")) };
         let quantiles = self.scalar(q, steps)?;
-        let vector = self.vector(input, steps)?;
+        let mut vector = self.vector(input, steps)?;
         self.remark_quantile(&quantiles, q.span);
-        let Found { classic: histograms, native } = self.histograms(&vector, input.span, steps);
-        let mut result = StepMatrix::with_capacity(steps.count, histograms.len() + native.len());
+        let mut classic = Classic::of(&mut vector);
+        let native = self.natives(&vector, &mut classic, input.span, steps);
+        let asked = Asked { quantiles: &quantiles, only: None, span: input.span };
+        let mut result = self.results(&classic, &native, steps);
         for native in &native {
             let row = self.result_row(&native.labels);
             self.estimates_of(native, input.span, &mut result, row, |step, histogram| {
                 histogram.quantile(quantiles[step])
             });
         }
-        for histogram in &histograms {
-            let row = self.result_row(&histogram.labels);
-            let asked = Asked { quantiles: &quantiles, only: None, span: input.span };
-            self.quantiles_of(histogram, &vector, &asked, steps, &mut result, row)?;
+        for histogram in 0..classic.count() {
+            if native.is_empty() {
+                self.quantiles_of(
+                    &classic,
+                    histogram,
+                    &vector,
+                    &asked,
+                    steps,
+                    &mut result,
+                    Place(histogram),
+                )?;
+            } else {
+                let row = self.result_row(&classic.labels(histogram));
+                self.quantiles_of(&classic, histogram, &vector, &asked, steps, &mut result, row)?;
+            }
         }
         self.distinct(result, steps)
     }
@@ -90,15 +168,16 @@ impl Evaluator<'_> {
         let [input, Node { kind: Kind::String(label), .. }, quantiles @ ..] = args else {
             return Err(failure("histogram_quantiles takes a vector, a label and quantiles"));
         };
-        let vector = self.vector(input, steps)?;
+        let mut vector = self.vector(input, steps)?;
         let mut numbers = Vec::with_capacity(quantiles.len());
         for q in quantiles {
             let values = self.scalar(q, steps)?;
             self.remark_quantile(&values, q.span);
             numbers.push(values);
         }
-        let Found { classic: histograms, native } = self.histograms(&vector, input.span, steps);
-        let rows = (histograms.len() + native.len()) * numbers.len();
+        let mut classic = Classic::of(&mut vector);
+        let native = self.natives(&vector, &mut classic, input.span, steps);
+        let rows = (classic.count() + native.len()) * numbers.len();
         let mut result = StepMatrix::with_capacity(steps.count, rows);
         for values in &numbers {
             // A quantile may change from instant to instant; each has series of its own.
@@ -115,10 +194,10 @@ impl Evaluator<'_> {
                         histogram.quantile(q)
                     });
                 }
-                for histogram in &histograms {
-                    let mut row = self.result_row(&histogram.labels);
+                for histogram in 0..classic.count() {
+                    let mut row = self.result_row(&classic.labels(histogram));
                     row.labels = row.labels.builder().set(label, &openmetrics_float(q)).build();
-                    self.quantiles_of(histogram, &vector, &asked, steps, &mut result, row)?;
+                    self.quantiles_of(&classic, histogram, &vector, &asked, steps, &mut result, row)?;
                 }
             }
         }
@@ -135,9 +214,10 @@ impl Evaluator<'_> {
             return Err(failure("histogram_fraction takes three arguments"));
         };
         let (lower, upper) = (self.scalar(lower, steps)?, self.scalar(upper, steps)?);
-        let vector = self.vector(input, steps)?;
-        let Found { classic: histograms, native } = self.histograms(&vector, input.span, steps);
-        let mut result = StepMatrix::with_capacity(steps.count, histograms.len() + native.len());
+        let mut vector = self.vector(input, steps)?;
+        let mut classic = Classic::of(&mut vector);
+        let native = self.natives(&vector, &mut classic, input.span, steps);
+        let mut result = StepMatrix::with_capacity(steps.count, classic.count() + native.len());
         for native in &native {
             let row = self.result_row(&native.labels);
             self.estimates_of(native, input.span, &mut result, row, |step, histogram| {
@@ -145,14 +225,14 @@ impl Evaluator<'_> {
             });
         }
         let mut buckets = Vec::new();
-        for histogram in &histograms {
-            self.tick(steps.count * histogram.buckets.len())?;
-            let row = self.result_row(&histogram.labels);
+        for histogram in 0..classic.count() {
+            self.tick(steps.count * classic.layout.buckets[histogram].len())?;
+            let row = self.result_row(&classic.labels(histogram));
             result.push(
                 || row,
                 |cells| {
                     for (step, cell) in cells.iter_mut().enumerate() {
-                        histogram.read(&vector, step, &mut buckets);
+                        classic.read(histogram, &vector, step, &mut buckets);
                         if !buckets.is_empty() {
                             *cell = bucket_fraction(lower[step], upper[step], &mut buckets);
                         }
@@ -169,24 +249,42 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Puts the rows of each classic histogram together, and finds the native ones. Where both have the
-    /// same labels neither counts.
-    fn histograms<'v>(&mut self, vector: &'v StepMatrix, span: Span, steps: Steps) -> Found<'v> {
-        let mut classic = self.classic_histograms(vector, span);
+    /// A matrix for the results: of native histograms as well, whose labels are not among the classic ones.
+    fn results(&self, classic: &Classic, native: &[Native<'_>], steps: Steps) -> StepMatrix {
+        if native.is_empty() {
+            let groups = &classic.layout.grouping.groups;
+            return StepMatrix::of(&groups.nameless(self.options.delayed_name_removal), steps.count);
+        }
+        StepMatrix::with_capacity(steps.count, classic.count() + native.len())
+    }
+
+    /// Finds the native histograms. Where a classic one has the same labels neither counts.
+    fn natives<'v>(
+        &mut self,
+        vector: &'v StepMatrix,
+        classic: &mut Classic,
+        span: Span,
+        steps: Steps,
+    ) -> Vec<Native<'v>> {
+        self.remark_others(classic, vector, span);
         let mut native: Vec<Native<'v>> = Vec::new();
         if !vector.has_histograms() {
-            return Found { classic, native };
+            return native;
         }
+        classic.native = vec![None; classic.count()];
         for (index, (row, cells)) in vector.iter_cells().enumerate() {
             let mut at_steps: Vec<_> =
                 (0..steps.count).map(|step| cells.histogram(step).map(AsRef::as_ref)).collect();
             if at_steps.iter().all(Option::is_none) {
                 continue;
             }
-            if let Some(classic) = classic.iter_mut().find(|classic| classic.labels == row.labels) {
-                classic.native = Some(index);
+            let same = (0..classic.count()).find(|histogram| {
+                !classic.layout.buckets[*histogram].is_empty() && classic.labels(*histogram) == row.labels
+            });
+            if let Some(same) = same {
+                classic.native[same] = Some(index);
                 for (step, histogram) in at_steps.iter_mut().enumerate() {
-                    if histogram.is_some() && classic.is_present(vector, step) {
+                    if histogram.is_some() && classic.is_present(same, vector, step) {
                         *histogram = None;
                         self.annotations.mixed_classic_and_native(row.labels.metric_name(), span);
                     }
@@ -194,70 +292,59 @@ impl Evaluator<'_> {
             }
             native.push(Native { labels: row.labels.clone(), at_steps });
         }
-        Found { classic, native }
+        native
     }
 
-    /// Puts the rows of each classic histogram together.
-    fn classic_histograms(&mut self, vector: &StepMatrix, span: Span) -> Vec<Histogram> {
-        let delayed = self.options.delayed_name_removal;
-        let mut groups = Groups::new(LabelKey::except(BUCKET_LABEL));
-        let mut histograms: Vec<Histogram> = Vec::new();
-        for (index, (row, cells)) in vector.iter_cells().enumerate() {
-            if vector.has_histograms() && !cells.floats.iter().any(|cell| is_present(*cell)) {
+    /// Rows without the bucket's label are probably a mistake.
+    fn remark_others(&mut self, classic: &Classic, vector: &StepMatrix, span: Span) {
+        for row in classic.layout.others.iter().filter_map(|place| classic.positions.of(*place)) {
+            if vector.has_histograms() && !vector.row(row).iter().any(|cell| is_present(*cell)) {
                 continue;
             }
-            let bound = row.labels.get(BUCKET_LABEL);
-            let Some(upper_bound) = parse_float(bound) else {
-                let name = if delayed { row.labels.metric_name() } else { "" };
-                self.annotations.bad_bucket_label(name, bound, span);
-                continue;
-            };
-            let group = groups.number(&row.labels);
-            if group == histograms.len() {
-                histograms.push(Histogram { labels: Labels::empty(), buckets: Vec::new(), native: None });
-            }
-            histograms[group].buckets.push((upper_bound, index));
+            let labels = vector.row_at(row).labels;
+            let name = if self.options.delayed_name_removal { labels.metric_name() } else { "" };
+            self.annotations.bad_bucket_label(name, labels.get(BUCKET_LABEL), span);
         }
-        for (histogram, labels) in histograms.iter_mut().zip(groups.labels()) {
-            histogram.labels = labels;
-            histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        }
-        histograms
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a histogram, what is asked of it, and where the answer goes"
+    )]
     fn quantiles_of(
         &mut self,
-        histogram: &Histogram,
+        classic: &Classic,
+        histogram: usize,
         vector: &StepMatrix,
         asked: &Asked<'_>,
         steps: Steps,
         result: &mut StepMatrix,
-        row: Row,
+        row: impl NewRow,
     ) -> Result<(), EvalError> {
-        self.tick(steps.count * histogram.buckets.len())?;
+        let size = classic.layout.buckets[histogram].len();
+        self.tick(steps.count * size)?;
         self.check_growth(result)?;
-        let mut buckets = Vec::with_capacity(histogram.buckets.len());
-        let name = if self.options.delayed_name_removal { histogram.labels.metric_name() } else { "" };
+        let mut buckets = Vec::with_capacity(size);
+        let delayed = self.options.delayed_name_removal;
         let annotations = &mut self.annotations;
-        result.push(
-            || row,
-            |cells| {
-                for (step, (cell, q)) in cells.iter_mut().zip(asked.quantiles).enumerate() {
-                    if asked.only.is_some_and(|only| only.to_bits() != q.to_bits()) {
-                        continue;
-                    }
-                    histogram.read(vector, step, &mut buckets);
-                    if buckets.is_empty() {
-                        continue;
-                    }
-                    let (value, correction) = bucket_quantile(*q, &mut buckets);
-                    *cell = value;
-                    if let Some(correction) = correction {
-                        annotations.forced_monotonicity(name, correction.at(steps.at(step)), asked.span);
-                    }
+        result.push(row, |cells| {
+            for (step, (cell, q)) in cells.iter_mut().zip(asked.quantiles).enumerate() {
+                if asked.only.is_some_and(|only| only.to_bits() != q.to_bits()) {
+                    continue;
                 }
-            },
-        );
+                classic.read(histogram, vector, step, &mut buckets);
+                if buckets.is_empty() {
+                    continue;
+                }
+                let (value, correction) = bucket_quantile(*q, &mut buckets);
+                *cell = value;
+                if let Some(correction) = correction {
+                    let labels = classic.labels(histogram);
+                    let name = if delayed { labels.metric_name() } else { "" };
+                    annotations.forced_monotonicity(name, correction.at(steps.at(step)), asked.span);
+                }
+            }
+        });
         Ok(())
     }
 
@@ -302,27 +389,6 @@ struct Asked<'q> {
     only: Option<f64>,
     /// Where the histograms stand.
     span: Span,
-}
-
-impl Histogram {
-    /// Whether there is any bucket at an instant.
-    fn is_present(&self, vector: &StepMatrix, step: usize) -> bool {
-        self.buckets.iter().any(|(_, row)| is_present(vector.row(*row)[step]))
-    }
-
-    /// Reads the buckets at an instant.
-    fn read(&self, vector: &StepMatrix, step: usize, buckets: &mut Vec<Bucket>) {
-        buckets.clear();
-        if self.native.is_some_and(|row| vector.cells_of(row).histogram(step).is_some()) {
-            return;
-        }
-        buckets.extend(
-            self.buckets
-                .iter()
-                .map(|(upper_bound, row)| Bucket { upper_bound: *upper_bound, count: vector.row(*row)[step] })
-                .filter(|bucket| is_present(bucket.count)),
-        );
-    }
 }
 
 /// Where counts decreased.

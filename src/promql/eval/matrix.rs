@@ -1,13 +1,15 @@
 //! Series with a value for each instant, stored densely.
 
+use std::cell::OnceCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{FloatHistogram, Labels, METRIC_NAME, is_stale, stale_nan};
+use crate::model::{FloatHistogram, Labels, is_stale, stale_nan};
 
 use super::error::same_labelset;
-use super::grouping::PassThrough;
+use super::grouping::{LabelKey, METADATA, Members, PassThrough};
+use super::rows::{Grouping, RowSet};
 use crate::promql::value::EvalError;
 
 /// Whether there is a value in this cell. The staleness marker stands for "none": a selector never
@@ -95,6 +97,147 @@ impl CellsMut<'_> {
     }
 }
 
+/// The name of a row of a matrix.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowName<'m> {
+    rows: &'m Rows,
+    index: usize,
+}
+
+impl NewRow for RowName<'_> {
+    fn add_to(self, rows: &mut Rows) {
+        match self.rows {
+            Rows::Listed(listed) => listed[self.index].clone().add_to(rows),
+            Rows::Of { places, .. } => Place(places[self.index]).add_to(rows),
+        }
+    }
+}
+
+/// Where the rows of a set stand in a matrix.
+#[derive(Debug)]
+pub(super) struct Positions(Option<Vec<Option<usize>>>);
+
+impl Positions {
+    pub(super) fn of(&self, place: usize) -> Option<usize> {
+        self.0.as_ref().map_or(Some(place), |positions| positions[place])
+    }
+}
+
+/// The rows of a matrix by group.
+#[derive(Debug)]
+pub(super) struct GroupedRows {
+    grouping: Arc<Grouping>,
+    /// If some rows of the set are missing.
+    partial: Option<Members>,
+}
+
+impl GroupedRows {
+    /// The rows of each group; a group may have none.
+    pub(super) fn members(&self) -> &Members {
+        self.partial.as_ref().unwrap_or(&self.grouping.members)
+    }
+
+    /// What the groups are called.
+    pub(super) fn groups(&self) -> &Arc<RowSet> {
+        &self.grouping.groups
+    }
+}
+
+/// What names a row that is added to a matrix.
+pub(super) trait NewRow {
+    fn add_to(self, rows: &mut Rows);
+}
+
+impl NewRow for Row {
+    fn add_to(self, rows: &mut Rows) {
+        rows.listed_mut().push(self);
+    }
+}
+
+impl<F: FnOnce() -> Row> NewRow for F {
+    fn add_to(self, rows: &mut Rows) {
+        rows.listed_mut().push(self());
+    }
+}
+
+/// The place of a row in the set that a matrix was made for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place(pub(super) usize);
+
+impl NewRow for Place {
+    fn add_to(self, rows: &mut Rows) {
+        match rows {
+            Rows::Of { places, listed, .. } => {
+                places.push(self.0);
+                listed.take();
+            }
+            Rows::Listed(_) => debug_assert!(false, "a matrix of no set has no places"),
+        }
+    }
+}
+
+/// The rows of a matrix.
+#[derive(Debug)]
+pub(super) enum Rows {
+    Listed(Vec<Row>),
+    /// Rows of a set by their places, ascending unless they were sorted.
+    Of {
+        set: Arc<RowSet>,
+        places: Vec<usize>,
+        /// The same as a list, if anybody wanted that.
+        listed: OnceCell<Vec<Row>>,
+    },
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        match self {
+            Self::Listed(rows) => rows.len(),
+            Self::Of { places, .. } => places.len(),
+        }
+    }
+
+    fn listed(&self) -> &[Row] {
+        match self {
+            Self::Listed(rows) => rows,
+            Self::Of { set, places, listed } => {
+                listed.get_or_init(|| places.iter().map(|place| set.row(*place)).collect())
+            }
+        }
+    }
+
+    fn listed_mut(&mut self) -> &mut Vec<Row> {
+        if let Self::Of { .. } = self {
+            *self = Self::Listed(self.listed().to_vec());
+        }
+        match self {
+            Self::Listed(rows) => rows,
+            Self::Of { .. } => unreachable!("it was just made a list"),
+        }
+    }
+
+    /// Moves a row to the place of another one.
+    fn swap(&mut self, a: usize, b: usize) {
+        match self {
+            Self::Listed(rows) => rows.swap(a, b),
+            Self::Of { places, .. } => places.swap(a, b),
+        }
+    }
+
+    fn truncate(&mut self, length: usize) {
+        match self {
+            Self::Listed(rows) => rows.truncate(length),
+            Self::Of { places, listed, .. } => {
+                places.truncate(length);
+                listed.take();
+            }
+        }
+    }
+}
+
+/// The most cells for which memory is reserved before there are any: 64 MiB.
+const MOST_RESERVED_CELLS: usize = 8 << 20;
+
 /// Series as rows, instants as columns, all cells in one block of memory: operators are loops over
 /// adjacent floats, and an instant query needs one allocation, not one for each series.
 ///
@@ -102,7 +245,7 @@ impl CellsMut<'_> {
 #[derive(Debug)]
 pub(super) struct StepMatrix {
     steps: usize,
-    rows: Vec<Row>,
+    rows: Rows,
     cells: Vec<f64>,
     /// Empty, or as many as cells.
     histograms: Vec<HistogramCell>,
@@ -110,18 +253,87 @@ pub(super) struct StepMatrix {
 
 impl StepMatrix {
     pub(super) fn new(steps: usize) -> Self {
-        Self { steps, rows: Vec::new(), cells: Vec::new(), histograms: Vec::new() }
+        Self { steps, rows: Rows::Listed(Vec::new()), cells: Vec::new(), histograms: Vec::new() }
     }
 
     pub(super) fn with_capacity(steps: usize, rows: usize) -> Self {
-        // Many rows may turn out to be empty: reserve for all of them only where that is little.
-        let cells = if steps == 1 { rows } else { 0 };
+        // Memory that no row comes to use is never touched; where that is very much, it is not asked for.
+        let cells = steps.saturating_mul(rows).min(MOST_RESERVED_CELLS);
         Self {
             steps,
-            rows: Vec::with_capacity(rows),
+            rows: Rows::Listed(Vec::with_capacity(rows)),
             cells: Vec::with_capacity(cells),
             histograms: Vec::new(),
         }
+    }
+
+    /// A matrix for rows of a set, still without any.
+    pub(super) fn of(set: &Arc<RowSet>, steps: usize) -> Self {
+        let mut matrix = Self::with_capacity(steps, 0);
+        if steps == 1 {
+            matrix.cells.reserve_exact(set.len());
+        }
+        let places = Vec::with_capacity(set.len());
+        matrix.rows = Rows::Of { set: Arc::clone(set), places, listed: OnceCell::new() };
+        matrix
+    }
+
+    /// The set of the rows and their places in it.
+    pub(super) fn set(&mut self) -> (&Arc<RowSet>, &[usize]) {
+        if let Rows::Listed(rows) = &mut self.rows {
+            let places = (0..rows.len()).collect();
+            let set = Arc::new(RowSet::listed(std::mem::take(rows)));
+            self.rows = Rows::Of { set, places, listed: OnceCell::new() };
+        }
+        match &self.rows {
+            Rows::Of { set, places, .. } => (set, places),
+            Rows::Listed(_) => unreachable!("it was just made a set"),
+        }
+    }
+
+    /// The places of the rows in their set; none for a matrix of no set.
+    pub(super) fn places(&self) -> &[usize] {
+        match &self.rows {
+            Rows::Of { places, .. } => places,
+            Rows::Listed(_) => &[],
+        }
+    }
+
+    /// A name for the row at an index by which it is added to a matrix of [`Self::like`].
+    pub(super) fn name(&self, index: usize) -> RowName<'_> {
+        RowName { rows: &self.rows, index }
+    }
+
+    /// An empty matrix for rows of this one.
+    pub(super) fn like(&self, steps: usize) -> Self {
+        match &self.rows {
+            Rows::Of { set, .. } => Self::of(set, steps),
+            Rows::Listed(rows) => Self::with_capacity(steps, rows.len()),
+        }
+    }
+
+    /// The row of the matrix for each place of its set, if there is one.
+    pub(super) fn positions(&mut self) -> Positions {
+        let (set, places) = self.set();
+        if places.len() == set.len() && places.iter().enumerate().all(|(index, place)| index == *place) {
+            return Positions(None);
+        }
+        let mut positions = vec![None; set.len()];
+        for (index, place) in places.iter().enumerate() {
+            positions[*place] = Some(index);
+        }
+        Positions(Some(positions))
+    }
+
+    /// The rows by the labels of the key.
+    pub(super) fn grouped(&mut self, key: &LabelKey) -> GroupedRows {
+        let (set, places) = self.set();
+        let grouping = set.grouping(key);
+        let partial = (places.len() < set.len() || !places.is_sorted()).then(|| {
+            let group_of: Vec<usize> = places.iter().map(|place| grouping.group_of[*place]).collect();
+            Members::new(&group_of, grouping.groups.len())
+        });
+        GroupedRows { grouping, partial }
     }
 
     pub(super) fn steps(&self) -> usize {
@@ -133,15 +345,36 @@ impl StepMatrix {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.len() == 0
     }
 
     pub(super) fn rows(&self) -> &[Row] {
-        &self.rows
+        self.rows.listed()
     }
 
     pub(super) fn rows_mut(&mut self) -> &mut [Row] {
-        &mut self.rows
+        self.rows.listed_mut()
+    }
+
+    /// A row's labels and whether its name is to be dropped.
+    pub(super) fn row_at(&self, index: usize) -> Row {
+        match &self.rows {
+            Rows::Listed(rows) => rows[index].clone(),
+            Rows::Of { set, places, .. } => set.row(places[index]),
+        }
+    }
+
+    /// The metric names of the rows, without repetitions that follow one another.
+    pub(super) fn metric_names(&self) -> Vec<&str> {
+        match &self.rows {
+            Rows::Of { places, .. } if places.is_empty() => Vec::new(),
+            Rows::Of { set, .. } if set.metric_name().is_some() => set.metric_name().into_iter().collect(),
+            _ => {
+                let mut names: Vec<&str> = self.rows().iter().map(|row| row.labels.metric_name()).collect();
+                names.dedup();
+                names
+            }
+        }
     }
 
     pub(super) fn cells(&self) -> &[f64] {
@@ -169,7 +402,7 @@ impl StepMatrix {
     }
 
     pub(super) fn iter_cells(&self) -> impl Iterator<Item = (&Row, Cells<'_>)> {
-        (0..self.len()).map(|index| (&self.rows[index], self.cells_of(index)))
+        self.rows().iter().enumerate().map(|(index, row)| (row, self.cells_of(index)))
     }
 
     /// Empties a cell.
@@ -206,23 +439,20 @@ impl StepMatrix {
         &self.cells[index * self.steps..(index + 1) * self.steps]
     }
 
-    pub(super) fn row_mut(&mut self, index: usize) -> &mut [f64] {
-        &mut self.cells[index * self.steps..(index + 1) * self.steps]
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Row, &[f64])> {
-        (0..self.len()).map(|index| (&self.rows[index], self.row(index)))
+    /// The cells of each row.
+    pub(super) fn each_cells(&self) -> impl Iterator<Item = Cells<'_>> {
+        (0..self.len()).map(|index| self.cells_of(index))
     }
 
     /// Appends a row whose floats `fill` fills, and drops it again if it has no value. Says whether it
     /// stayed.
-    pub(super) fn push(&mut self, row: impl FnOnce() -> Row, fill: impl FnOnce(&mut [f64])) -> bool {
+    pub(super) fn push(&mut self, row: impl NewRow, fill: impl FnOnce(&mut [f64])) -> bool {
         let start = self.cells.len();
         self.cells.resize(start + self.steps, absent());
         fill(&mut self.cells[start..]);
         let some = self.cells[start..].iter().any(|cell| is_present(*cell));
         if some {
-            self.rows.push(row());
+            row.add_to(&mut self.rows);
             if self.has_histograms() {
                 self.histograms.resize(self.cells.len(), None);
             }
@@ -233,14 +463,14 @@ impl StepMatrix {
     }
 
     /// [`push`](Self::push) with floats and histograms.
-    pub(super) fn push_mixed(&mut self, row: impl FnOnce() -> Row, fill: impl FnOnce(CellsMut<'_>)) -> bool {
+    pub(super) fn push_mixed(&mut self, row: impl NewRow, fill: impl FnOnce(CellsMut<'_>)) -> bool {
         let start = self.cells.len();
         self.cells.resize(start + self.steps, absent());
         self.histograms.resize(start + self.steps, None);
         fill(CellsMut { floats: &mut self.cells[start..], histograms: &mut self.histograms[start..] });
         let some = !Cells { floats: &self.cells[start..], histograms: &self.histograms[start..] }.is_empty();
         if some {
-            self.rows.push(row());
+            row.add_to(&mut self.rows);
         } else {
             self.cells.truncate(start);
             self.histograms.truncate(start);
@@ -249,12 +479,12 @@ impl StepMatrix {
     }
 
     /// Appends a row with these cells.
-    pub(super) fn push_cells(&mut self, row: Row, cells: Cells<'_>) {
+    pub(super) fn push_cells(&mut self, row: impl NewRow, cells: Cells<'_>) {
         if !cells.histograms.is_empty() {
             self.histograms.resize(self.cells.len(), None);
             self.histograms.extend_from_slice(cells.histograms);
         }
-        self.rows.push(row);
+        row.add_to(&mut self.rows);
         self.cells.extend_from_slice(cells.floats);
         if self.has_histograms() {
             self.histograms.resize(self.cells.len(), None);
@@ -283,7 +513,12 @@ impl StepMatrix {
 
     /// Marks every row's name as to be dropped, and drops it unless that is `delayed`.
     pub(super) fn drop_names(&mut self, delayed: bool) {
-        for row in &mut self.rows {
+        if let Rows::Of { set, listed, .. } = &mut self.rows {
+            *set = set.nameless(delayed);
+            listed.take();
+            return;
+        }
+        for row in self.rows.listed_mut() {
             row.drop_name = true;
             if !delayed {
                 row.labels = without_metadata(&row.labels);
@@ -323,9 +558,9 @@ impl StepMatrix {
 
     /// Puts the rows into this order.
     pub(super) fn reorder(&mut self, order: &[usize]) {
-        let mut reordered = Self::with_capacity(self.steps, self.len());
+        let mut reordered = self.like(self.steps);
         for index in order {
-            reordered.push_cells(self.rows[*index].clone(), self.cells_of(*index));
+            reordered.push_cells(self.name(*index), self.cells_of(*index));
         }
         *self = reordered;
     }
@@ -339,8 +574,13 @@ impl StepMatrix {
 
     /// Whether two rows have the same labels.
     pub(super) fn has_same_labelset(&self) -> bool {
+        if let Rows::Of { set, .. } = &self.rows
+            && set.is_distinct()
+        {
+            return false;
+        }
         let mut seen = HashSet::with_capacity_and_hasher(self.len(), PassThrough);
-        self.rows.iter().any(|row| !seen.insert(&row.labels))
+        self.rows().iter().any(|row| !seen.insert(&row.labels))
     }
 
     /// Merges rows with the same labels. Two values at the same instant are an error.
@@ -352,7 +592,7 @@ impl StepMatrix {
         let mut first = HashMap::with_capacity_and_hasher(self.len(), PassThrough);
         let mut keep = vec![true; self.len()];
         let mut merges = Vec::new();
-        for (index, row) in self.rows.iter().enumerate() {
+        for (index, row) in self.rows().iter().enumerate() {
             match first.entry(row.labels.clone()) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(index);
@@ -410,7 +650,7 @@ pub(super) fn without_metadata(labels: &Labels) -> Labels {
 }
 
 fn is_metadata(name: &str) -> bool {
-    name == METRIC_NAME || name == "__type__" || name == "__unit__"
+    METADATA.contains(&name)
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ mod histogram;
 mod matching;
 mod matrix;
 mod native;
+mod rows;
 mod selector;
+mod sliding;
 #[cfg(test)]
 mod tests;
 mod topk;
@@ -41,6 +43,7 @@ use error::{failure, too_many_samples};
 use matrix::{Cell, Cells, Row, StepMatrix, is_present, without_metadata};
 
 pub(super) use function::{Function, InfoSource};
+pub(super) use rows::RowSet;
 
 /// How many rows are computed between two questions whether to go on, for instant queries.
 const ROWS_PER_CHECK: usize = 256;
@@ -133,6 +136,7 @@ impl Evaluator<'_> {
             Kind::Number(value) => Evaluated::Scalar(vec![*value; steps.count]),
             Kind::String(text) => Evaluated::String((*text).to_owned()),
             Kind::Negate(inner) => self.negate(inner, steps)?,
+            Kind::Same(inner) => self.node(inner, steps)?,
             Kind::Constant(inner) => {
                 let counts = self.count_apart(steps.first().count);
                 let value = self.node(inner, steps.first())?;
@@ -200,21 +204,18 @@ impl Evaluator<'_> {
                 Evaluated::Scalar(numbers.first().map_or_else(Vec::new, |number| vec![*number; steps.count]))
             }
             Evaluated::Vector(matrix) => {
-                let mut repeated = StepMatrix::with_capacity(steps.count, matrix.len());
-                for (row, cells) in matrix.iter_cells() {
+                let mut repeated = matrix.like(steps.count);
+                for (index, cells) in matrix.each_cells().enumerate() {
                     self.tick(steps.count)?;
                     self.check_growth(&repeated)?;
                     if let Some(Cell::Histogram(histogram)) = cells.get(0) {
-                        repeated.push_mixed(
-                            || row.clone(),
-                            |mut all| {
-                                for step in 0..steps.count {
-                                    all.set(step, Some(Cell::Histogram(Arc::clone(&histogram))));
-                                }
-                            },
-                        );
+                        repeated.push_mixed(matrix.name(index), |mut all| {
+                            for step in 0..steps.count {
+                                all.set(step, Some(Cell::Histogram(Arc::clone(&histogram))));
+                            }
+                        });
                     } else {
-                        repeated.push(|| row.clone(), |all| all.fill(cells.floats[0]));
+                        repeated.push(matrix.name(index), |all| all.fill(cells.floats[0]));
                     }
                 }
                 Evaluated::Vector(repeated)
@@ -291,13 +292,13 @@ impl Evaluator<'_> {
 }
 
 fn samples(matrix: &StepMatrix, steps: Steps) -> Vec<InstantSample> {
-    let sample = |(row, cells): (&Row, Cells<'_>)| InstantSample {
-        labels: row.labels.clone(),
+    let sample = |(index, cells): (usize, Cells<'_>)| InstantSample {
+        labels: matrix.row_at(index).labels,
         at: steps.start,
         histogram: cells.histogram(0).cloned(),
         value: if cells.histogram(0).is_some() { 0.0 } else { cells.floats[0] },
     };
-    matrix.iter_cells().map(sample).collect()
+    matrix.each_cells().enumerate().map(sample).collect()
 }
 
 fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {
@@ -315,16 +316,26 @@ fn series(matrix: &StepMatrix, steps: Steps) -> Vec<Series> {
 
 /// The values of a row with their times.
 fn points_of(cells: Cells<'_>, steps: Steps) -> (Vec<Point>, Vec<HistogramPoint>) {
-    let points = steps
-        .iter()
-        .zip(cells.floats)
-        .filter(|(_, value)| is_present(**value))
-        .map(|(at, value)| Point { at, value: *value })
-        .collect();
+    let mut points = Vec::new();
+    fill_points(&mut points, cells.floats, steps);
     let histograms = steps
         .iter()
         .zip(cells.histograms)
         .filter_map(|(at, cell)| Some(HistogramPoint { at, histogram: Arc::clone(cell.as_ref()?) }))
         .collect();
     (points, histograms)
+}
+
+/// Appends the floats of a row with their times.
+fn fill_points(points: &mut Vec<Point>, floats: &[f64], steps: Steps) {
+    let point = |(at, value): (i64, &f64)| Point { at, value: *value };
+    let present = floats.iter().filter(|value| is_present(**value)).count();
+    points.reserve_exact(present);
+    let all = steps.iter().zip(floats);
+    // Mostly there are no gaps: nothing need be asked of each value then.
+    if present == floats.len() {
+        points.extend(all.map(point));
+    } else {
+        points.extend(all.filter(|(_, value)| is_present(**value)).map(point));
+    }
 }

@@ -7,13 +7,15 @@ use crate::model::{
     CounterReset, FloatHistogram, HistogramPoint, Point, Series, Span, TimestampMs, is_stale,
 };
 use crate::promql::ast::RangeModifier;
-use crate::promql::plan::{Range, Selector, Source};
+use crate::promql::plan::{Range, Reference, Selector, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
+use crate::storage::SeriesSamples;
 
 use super::difference::Difference;
 use super::error::failure;
-use super::matrix::{Cell, Row, StepMatrix, is_present, without_metadata};
+use super::matrix::{Cell, Place, StepMatrix, absent, is_present, without_metadata};
+use super::rows::RowSet;
 use super::window::{Remarks, histograms_of, interpolate, real_points, totals_of};
 use super::{Evaluated, Evaluator};
 
@@ -44,35 +46,34 @@ impl Evaluator<'_> {
         read_histogram: impl Fn(TimestampMs, &Arc<FloatHistogram>) -> Cell,
         read: impl Fn(&Point) -> f64,
     ) -> Result<StepMatrix, EvalError> {
-        let series = self.data.series(selector.fetch);
+        let fetched = self.data.fetched(selector.fetch);
         let totals_only = selector.totals_only;
-        self.newest_of(series, |at| selector.reference.at(at), steps, totals_only, read_histogram, read)
+        let series = fetched.samples.iter();
+        self.newest_of(&fetched.rows, series, selector.reference, steps, totals_only, read_histogram, read)
     }
 
-    pub(super) fn newest_of(
+    pub(super) fn newest_of<'d>(
         &mut self,
-        series: &[Series],
-        reference: impl Fn(TimestampMs) -> TimestampMs,
+        rows: &Arc<RowSet>,
+        series: impl Iterator<Item = SeriesSamples<'d>>,
+        reference: Reference,
         steps: Steps,
         totals_only: bool,
         read_histogram: impl Fn(TimestampMs, &Arc<FloatHistogram>) -> Cell,
         read: impl Fn(&Point) -> f64,
     ) -> Result<StepMatrix, EvalError> {
         let lookback_ms = self.options.lookback_delta_ms;
-        let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
-        if steps.count == 0 {
-            return Ok(matrix);
-        }
-        for Series { labels, points, histograms, .. } in series {
+        let references = steps.seen_by(reference);
+        let mut matrix = StepMatrix::of(rows, steps.count);
+        for SeriesSamples { place, points, histograms, .. } in series {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
-            let row = || Row { labels: labels.clone(), drop_name: false };
+            let row = Place(place);
             if !histograms.is_empty() {
-                let totals = if totals_only { totals_of(histograms) } else { Cow::Borrowed(&histograms[..]) };
+                let totals = if totals_only { totals_of(histograms) } else { Cow::Borrowed(histograms) };
                 let histograms = totals.as_ref();
                 matrix.push_mixed(row, |mut cells| {
-                    for (step, at) in steps.iter().enumerate() {
-                        let at = reference(at);
+                    for (step, at) in references.iter().enumerate() {
                         let after = at.saturating_sub(lookback_ms);
                         let cell =
                             newest_sample(points, histograms, after, at).and_then(|newest| match newest {
@@ -89,19 +90,7 @@ impl Evaluator<'_> {
                 continue;
             }
             matrix.push(row, |cells| {
-                let first = reference(steps.start);
-                // How many points are not later than the reference.
-                let mut seen = points.partition_point(|point| point.at <= first);
-                for (at, cell) in steps.iter().zip(cells) {
-                    let at = reference(at);
-                    while points.get(seen).is_some_and(|point| point.at <= at) {
-                        seen += 1;
-                    }
-                    let Some(newest) = seen.checked_sub(1).map(|index| &points[index]) else { continue };
-                    if newest.at > at.saturating_sub(lookback_ms) && !is_stale(newest.value) {
-                        *cell = read(newest);
-                    }
-                }
+                fill_newest(points, references.iter().zip(cells), lookback_ms, &read);
             });
         }
         self.count_cells(&matrix);
@@ -117,17 +106,17 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
         let lookback_ms = self.options.lookback_delta_ms;
-        let series = self.data.series(selector.fetch);
-        let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
+        let fetched = self.data.fetched(selector.fetch);
+        let mut matrix = StepMatrix::of(&fetched.rows, steps.count);
         let mut scratch = Vec::new();
-        for Series { labels, points, histograms, .. } in series {
+        for SeriesSamples { place, points, histograms, .. } in fetched.samples.iter() {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
             let points = real_points(points, &mut scratch);
-            let row = || Row { labels: labels.clone(), drop_name: false };
+            let row = Place(place);
             let histograms = histograms_of(histograms, selector.totals_only);
             if !histograms.is_empty() {
-                let metric = labels.metric_name();
+                let metric = fetched.labels(place).metric_name();
                 let mut remarks = Remarks { annotations: &mut self.annotations, metric, span };
                 matrix.push_mixed(row, |mut cells| {
                     for (step, at) in steps.iter().enumerate() {
@@ -167,11 +156,11 @@ impl Evaluator<'_> {
                     let end = range.reference.at(steps.start);
                     (end.saturating_sub(range.length_ms), end)
                 };
-                let fetched = self.data.series(selector.fetch);
-                self.count_windows(range, steps, fetched);
+                let fetched = self.data.fetched(selector.fetch);
+                self.count_windows(range, steps, &fetched.samples);
                 let mut scratch = Vec::new();
-                let mut result = Vec::with_capacity(fetched.len());
-                for Series { labels, points, histograms, .. } in fetched {
+                let mut result = Vec::with_capacity(fetched.samples.series_count());
+                for SeriesSamples { place, points, histograms, .. } in fetched.samples.iter() {
                     let points = real_points(points, &mut scratch);
                     let histograms: Vec<HistogramPoint> = histograms_of(histograms, false)
                         .iter()
@@ -195,7 +184,8 @@ impl Evaluator<'_> {
                     self.tick(points.len() + size)?;
                     self.hold(points.len() + size)?;
                     if !points.is_empty() || !histograms.is_empty() {
-                        result.push(Series { histograms, ..Series::floats(labels.clone(), points) });
+                        let labels = fetched.labels(place).clone();
+                        result.push(Series { histograms, ..Series::floats(labels, points) });
                     }
                 }
                 result
@@ -223,6 +213,33 @@ impl Evaluator<'_> {
         };
         result.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(result)
+    }
+}
+
+/// Fills the cell of each instant with what `read` finds in the newest point, unless that is too old or
+/// ends the series.
+fn fill_newest<'c>(
+    points: &[Point],
+    cells: impl Iterator<Item = (TimestampMs, &'c mut f64)>,
+    lookback_ms: i64,
+    read: impl Fn(&Point) -> f64,
+) {
+    // How many points are not later than the instant, what the last one of them says, and until when.
+    let (mut seen, mut value, mut expires) = (0, absent(), TimestampMs::MIN);
+    for (at, cell) in cells {
+        if points.get(seen).is_some_and(|next| next.at <= at) {
+            seen += 1;
+            while points.get(seen).is_some_and(|next| next.at <= at) {
+                seen += 1;
+            }
+            let newest = &points[seen - 1];
+            value = read(newest);
+            expires =
+                if is_stale(newest.value) { TimestampMs::MIN } else { newest.at.saturating_add(lookback_ms) };
+        }
+        if at < expires {
+            *cell = value;
+        }
     }
 }
 

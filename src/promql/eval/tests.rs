@@ -22,7 +22,7 @@ fn storage() -> MemoryStorage {
 fn ask(query: &str, range: &EvalRange, options: &EvalOptions) -> Result<Output, EvalError> {
     let expr = parse_with(query, Features::ALL).expect("a valid query");
     let data =
-        prefetch(&expr, range, options, &storage()).now_or_never().expect("memory is ready at once")?;
+        prefetch(&expr, range, options, &storage(), None).now_or_never().expect("memory is ready at once")?;
     eval(&expr, range, &data, options)
 }
 
@@ -61,15 +61,26 @@ fn an_evaluation_can_be_interrupted() {
 
 #[test]
 fn deeply_nested_expressions_do_not_exhaust_the_stack() {
-    // As deep as the parser allows, on a thread with the stack that threads have by default.
-    let check = |query: String| {
-        let thread = std::thread::spawn(move || ask(&query, &MINUTES, &EvalOptions::default()));
-        thread.join().expect("the stack suffices").expect("a result");
+    // As deep as the parser allows.
+    let check = |before: &str, after: &str, depth: usize| {
+        let query = before.repeat(depth) + "m" + &after.repeat(depth);
+        let evaluate = move || ask(&query, &MINUTES, &EvalOptions::default()).map(|output| output.value);
+        let thread = std::thread::Builder::new().stack_size(crate::promql::STACK_BYTES).spawn(evaluate);
+        let value = thread.expect("a thread").join().expect("the stack suffices");
+        assert!(value.is_ok(), "{before}: {value:?}");
     };
     let depth = crate::promql::MAX_DEPTH - 6;
-    check(format!("m{}", " + on(job) m".repeat(depth)));
-    check(format!("{}m{}", "abs(".repeat(depth / 2), ")".repeat(depth / 2)));
-    check(format!("{}m", "-(".repeat(depth / 2)) + &")".repeat(depth / 2));
+    check("", " + on(job) m", depth);
+    check("(", ")", depth);
+    check("-(", ")", depth / 2);
+    check("abs(", ")", depth);
+    check("sum(", ")", depth);
+    check("topk(1, ", ")", depth);
+    check("histogram_quantile(0.9, ", ")", depth);
+    check("label_replace(", ", 'a', 'b', 'c', 'd')", depth);
+    check("max_over_time(", "[1m:1m])", depth / 2);
+    check("m * on(job) group_left(a) (", ")", depth / 2);
+    check("vector(scalar(", "))", depth / 2);
 }
 
 #[test]
@@ -78,7 +89,7 @@ fn samples_of_another_query_are_refused() {
     let parse = |query| parse_with(query, Features::ALL).expect("a valid query");
     let storage = storage();
     let expr = parse("m");
-    let fetched = prefetch(&expr, &MINUTES, &options, &storage);
+    let fetched = prefetch(&expr, &MINUTES, &options, &storage, None);
     let data = fetched.now_or_never().expect("memory is ready at once").expect("memory cannot fail");
     let error = eval(&parse("m offset 1m"), &MINUTES, &data, &options).expect_err("other samples");
     assert!(matches!(error, EvalError::Storage(_)), "{error}");
@@ -99,7 +110,7 @@ fn only_the_samples_that_are_needed_are_fetched() {
         let expr = parse_with(query, Features::ALL).expect("a valid query");
         let storage = storage();
         let options = EvalOptions::default();
-        let data = prefetch(&expr, &range, &options, &storage).now_or_never().expect("ready at once");
+        let data = prefetch(&expr, &range, &options, &storage, None).now_or_never().expect("ready at once");
         assert_eq!(data.expect("memory cannot fail").samples(), samples, "{query}");
     };
     let at = |minute: i64| EvalRange::instant(minute * 60_000);

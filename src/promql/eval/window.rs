@@ -4,16 +4,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::model::{
-    CounterReset, FloatHistogram, HistogramPoint, Point, Series, Span, StartTimestamp, TimestampMs, is_stale,
+    CounterReset, FloatHistogram, HistogramPoint, Point, Span, StartTimestamp, TimestampMs, is_stale,
 };
 use crate::promql::ast::RangeModifier;
+use crate::promql::options::Interrupt;
 use crate::promql::plan::{Range, Source};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
+use crate::storage::SeriesSamples;
 
 use super::annotations::Annotations;
-use super::matrix::{Cell, Row, StepMatrix, is_present};
-use super::{Evaluator, points_of};
+use super::error::too_many_samples;
+use super::matrix::{Cell, NewRow, Place, StepMatrix};
+use super::{Evaluator, fill_points, points_of};
 
 /// The points of a series within `start < at <= end`; with `anchored` or `smoothed` also those of the
 /// lookback delta before (and after).
@@ -164,13 +167,14 @@ impl Evaluator<'_> {
     ) -> Result<StepMatrix, EvalError> {
         match &range.source {
             Source::Selector(selector) => {
-                let series = self.data.series(selector.fetch);
-                self.count_windows(range, steps, series);
-                let mut matrix = StepMatrix::with_capacity(steps.count, series.len());
+                let fetched = self.data.fetched(selector.fetch);
+                self.count_windows(range, steps, &fetched.samples);
+                let mut matrix = StepMatrix::of(&fetched.rows, steps.count);
                 let mut scratch = Vec::new();
-                for Series { labels, points, histograms, start_timestamps } in series {
+                let mut built = 0;
+                for SeriesSamples { place, points, histograms, start_timestamps } in fetched.samples.iter() {
                     let points = real_points(points, &mut scratch);
-                    let row = || Row { labels: labels.clone(), drop_name: false };
+                    let row = Place(place);
                     let histograms = histograms_of(histograms, selector.totals_only);
                     if histograms.is_empty() && start_timestamps.is_empty() {
                         self.slide(range, steps, points, &mut matrix, &mut function, row)?;
@@ -179,9 +183,10 @@ impl Evaluator<'_> {
                             points,
                             histograms: &histograms,
                             start_timestamps,
-                            metric: labels.metric_name(),
+                            metric: fetched.labels(place).metric_name(),
                         };
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                        self.check_histograms(&matrix, &mut built)?;
                     }
                 }
                 Ok(matrix)
@@ -191,30 +196,28 @@ impl Evaluator<'_> {
                 let counts = self.count_apart(grid.count);
                 let inner = self.vector(inner, grid)?;
                 self.count_subquery(counts, range, steps, grid, &inner);
-                let mut matrix = StepMatrix::with_capacity(steps.count, inner.len());
+                let mut matrix = inner.like(steps.count);
                 let mut points = Vec::new();
-                for (row, cells) in inner.iter_cells() {
+                let mut built = 0;
+                for (index, cells) in inner.each_cells().enumerate() {
+                    let row = inner.name(index);
                     if cells.histograms.iter().any(Option::is_some) {
                         let (points, mut histograms) = points_of(cells, grid);
                         histograms.iter_mut().for_each(forget_counter_reset);
+                        let labels = inner.row_at(index).labels;
                         let samples = Samples {
                             points: &points,
                             histograms: &histograms,
                             start_timestamps: &[],
-                            metric: row.labels.metric_name(),
+                            metric: labels.metric_name(),
                         };
-                        let row = || row.clone();
                         self.slide_mixed(range, steps, &samples, &mut matrix, &mut function, row)?;
+                        self.check_histograms(&matrix, &mut built)?;
                         continue;
                     }
                     points.clear();
-                    points.extend(
-                        grid.iter()
-                            .zip(cells.floats)
-                            .filter(|(_, value)| is_present(**value))
-                            .map(|(at, value)| Point { at, value: *value }),
-                    );
-                    self.slide(range, steps, &points, &mut matrix, &mut function, || row.clone())?;
+                    fill_points(&mut points, cells.floats, grid);
+                    self.slide(range, steps, &points, &mut matrix, &mut function, row)?;
                 }
                 Ok(matrix)
             }
@@ -228,34 +231,35 @@ impl Evaluator<'_> {
         points: &[Point],
         matrix: &mut StepMatrix,
         function: &mut impl WindowFunction,
-        row: impl FnOnce() -> Row,
+        row: impl NewRow,
     ) -> Result<(), EvalError> {
         self.tick(points.len() + steps.count)?;
         self.check_growth(matrix)?;
-        let lookback_ms = self.options.lookback_delta_ms;
-        let (before, after) = match range.modifier() {
-            None => (0, 0),
-            Some(RangeModifier::Anchored) => (lookback_ms, 0),
-            Some(RangeModifier::Smoothed) => (lookback_ms, lookback_ms),
-        };
+        let (before, after) = margins(range, self.options.lookback_delta_ms);
         function.series(points);
+        let ends = steps.seen_by(range.reference);
+        let reach = range.length_ms.saturating_add(before);
+        let mut patience = Patience::new(&self.options.interrupt);
         matrix.push(row, |cells| {
             // The window is `points[from..to]`; both ends only move forwards.
             let (mut from, mut to) = (0, 0);
-            for (step, (at, cell)) in steps.iter().zip(cells).enumerate() {
-                let end = range.reference.at(at);
+            for (step, cell) in cells.iter_mut().enumerate() {
+                let (at, end) = (steps.at(step), ends.at(step));
                 let start = end.saturating_sub(range.length_ms);
+                let (first, last) = (end.saturating_sub(reach), end.saturating_add(after));
                 if step == 0 {
-                    // Everything before the first window is passed at once.
-                    from = points.partition_point(|point| point.at <= start.saturating_sub(before));
-                    to = from;
+                    // Everything up to the first window's end is passed at once.
+                    to = points.partition_point(|point| point.at <= last);
+                    from = points[..to].partition_point(|point| point.at <= first);
                 }
-                while points.get(from).is_some_and(|point| point.at <= start.saturating_sub(before)) {
+                while to < points.len() && points[to].at <= last {
+                    to += 1;
+                }
+                while from < to && points[from].at <= first {
                     from += 1;
                 }
-                to = to.max(from);
-                while points.get(to).is_some_and(|point| point.at <= end.saturating_add(after)) {
-                    to += 1;
+                if !patience.lasts(to - from) {
+                    break;
                 }
                 if from < to {
                     let window = Window { points: &points[from..to], skipped: from, start, end, at, step };
@@ -265,7 +269,7 @@ impl Evaluator<'_> {
                 }
             }
         });
-        Ok(())
+        patience.outcome
     }
 
     /// [`slide`](Self::slide) for a series that has native histograms or start timestamps.
@@ -276,7 +280,7 @@ impl Evaluator<'_> {
         samples: &Samples<'_>,
         matrix: &mut StepMatrix,
         function: &mut impl WindowFunction,
-        row: impl FnOnce() -> Row,
+        row: impl NewRow,
     ) -> Result<(), EvalError> {
         let Samples { points, histograms, start_timestamps, metric } = *samples;
         self.tick(points.len() + histograms.len() + steps.count)?;
@@ -284,6 +288,7 @@ impl Evaluator<'_> {
         let lookback_ms = self.options.lookback_delta_ms;
         let mut remarks = Remarks { annotations: &mut self.annotations, metric, span: range.span };
         function.series(points);
+        let mut patience = Patience::new(&self.options.interrupt);
         matrix.push_mixed(row, |mut cells| {
             for (step, at) in steps.iter().enumerate() {
                 let end = range.reference.at(at);
@@ -295,24 +300,73 @@ impl Evaluator<'_> {
                 let from = histograms.partition_point(|point| point.at <= after);
                 let to = histograms.partition_point(|point| point.at <= until).max(from);
                 let window = MixedWindow { floats, histograms: &histograms[from..to], start_timestamps };
+                if !patience.lasts(window.floats.points.len() + window.histograms.len()) {
+                    break;
+                }
                 if !window.floats.points.is_empty() || !window.histograms.is_empty() {
                     cells.set(step, function.mixed(window, &mut remarks));
                 }
             }
         });
+        patience.outcome
+    }
+
+    /// Whether the histograms that functions have built are not too many, after each row of them. One
+    /// takes as much memory as many floats, and nothing was as large before.
+    fn check_histograms(&self, matrix: &StepMatrix, built: &mut usize) -> Result<(), EvalError> {
+        if let Some(last) = matrix.len().checked_sub(1) {
+            let histograms = matrix.cells_of(last).histograms.iter().flatten();
+            *built += histograms.map(|histogram| histogram.size_in_samples()).sum::<usize>();
+        }
+        if self.samples.saturating_add(*built) > self.options.max_samples {
+            return Err(too_many_samples());
+        }
         Ok(())
+    }
+}
+
+/// Asks from time to time whether to go on within one row, which may take minutes by itself: 11,000
+/// windows of millions of points.
+struct Patience<'o> {
+    interrupt: &'o Interrupt,
+    /// Points that were looked at since it was asked.
+    points: usize,
+    outcome: Result<(), EvalError>,
+}
+
+impl<'o> Patience<'o> {
+    /// How many points are looked at between two questions.
+    const POINTS: usize = 100_000;
+
+    fn new(interrupt: &'o Interrupt) -> Self {
+        Self { interrupt, points: 0, outcome: Ok(()) }
+    }
+
+    /// Whether to go on with a window of so many points.
+    fn lasts(&mut self, points: usize) -> bool {
+        self.points += points + 1;
+        if self.points >= Self::POINTS {
+            self.points = 0;
+            self.outcome = self.interrupt.check();
+        }
+        self.outcome.is_ok()
     }
 }
 
 /// The ends of a window: points after the first one and not after the second one are in it.
 pub(super) fn bounds(range: &Range<'_>, at: TimestampMs, lookback_ms: i64) -> (TimestampMs, TimestampMs) {
-    let (before, after) = match range.modifier() {
+    let (before, after) = margins(range, lookback_ms);
+    let end = range.reference.at(at);
+    (end.saturating_sub(range.length_ms).saturating_sub(before), end.saturating_add(after))
+}
+
+/// How far before and after a range the points of its windows may lie.
+fn margins(range: &Range<'_>, lookback_ms: i64) -> (i64, i64) {
+    match range.modifier() {
         None => (0, 0),
         Some(RangeModifier::Anchored) => (lookback_ms, 0),
         Some(RangeModifier::Smoothed) => (lookback_ms, lookback_ms),
-    };
-    let end = range.reference.at(at);
-    (end.saturating_sub(range.length_ms).saturating_sub(before), end.saturating_add(after))
+    }
 }
 
 /// What is known about counter resets is about neighbours in the store; the samples of a subquery are
@@ -424,8 +478,13 @@ impl<'p> Extended<'p> {
 
     /// The points strictly between start and end.
     pub(super) fn inner(&self) -> &'p [Point] {
+        &self.points[self.inner_places()]
+    }
+
+    /// The places of those points within the window.
+    pub(super) fn inner_places(&self) -> std::ops::Range<usize> {
         let from = self.first + usize::from(self.points[self.first].at <= self.start);
         let to = self.last + usize::from(self.points[self.last].at < self.end);
-        &self.points[from..to.max(from)]
+        from..to.max(from)
     }
 }

@@ -27,6 +27,10 @@ use super::token::{Token, TokenKind};
 /// walks a tree recurses, and a thread's stack is finite; Prometheus has no such limit.
 pub const MAX_DEPTH: usize = 256;
 
+/// The stack that a thread needs in order to parse, print, evaluate and drop expressions of any kind that
+/// are [`MAX_DEPTH`] levels deep: twice of what was measured without optimisation.
+pub const STACK_BYTES: usize = 8 << 20;
+
 /// Something wrong with a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {

@@ -31,7 +31,7 @@ impl Bench {
     fn scrape(&mut self, page: &str, at: TimestampMs) -> Outcome {
         let Self { config, target, store, metrics, metadata, cache } = self;
         let around = Surroundings { config, target, appender: store, metrics, metadata };
-        cache.store_page(around, page.as_bytes(), Format::Text, at)
+        cache.store_page(around, page.as_bytes(), PageType::Text(Format::Text), at)
     }
 
     /// Scrapes; yields scraped, added and new series.
@@ -216,4 +216,63 @@ fn metadata_is_kept_for_ten_scrapes() {
     assert_eq!(bench.metadata.len(), 2);
     bench.scrape("# TYPE b gauge\nb 1\n", 40);
     assert_eq!(bench.metadata.list().into_keys().collect::<Vec<_>>(), ["b"]);
+}
+
+/// A protobuf page with one native histogram and one gauge: field numbers and lengths by hand.
+fn native_page(count: u8) -> Vec<u8> {
+    let message = |tag: u8, content: &[u8]| [&[tag << 3 | 2, content.len() as u8], content].concat();
+    let sum = [&[2 << 3 | 1][..], &f64::from(count).to_le_bytes()].concat();
+    let bucket = message(3, &[&[1 << 3, count, 2 << 3 | 1][..], &1.0_f64.to_le_bytes()].concat());
+    let span = message(12, &[1 << 3, 2, 2 << 3, 1]);
+    let histogram = [&[1 << 3, count][..], &sum, &bucket, &span, &message(13, &[count * 2])].concat();
+    let metric =
+        [message(1, &[message(1, b"a"), message(2, b"b")].concat()), message(7, &histogram)].concat();
+    let family = [message(1, b"h"), vec![3 << 3, 4], message(4, &metric)].concat();
+    let value = [&[1 << 3 | 1][..], &2.5_f64.to_le_bytes()].concat();
+    let gauge = [message(1, b"g"), vec![3 << 3, 1], message(4, &message(2, &value))].concat();
+    [&[family.len() as u8][..], &family, &[gauge.len() as u8], &gauge].concat()
+}
+
+impl Bench {
+    fn scrape_native(&mut self, page: &[u8], at: TimestampMs) -> (usize, usize, usize) {
+        let Self { config, target, store, metrics, metadata, cache } = self;
+        let around = Surroundings { config, target, appender: store, metrics, metadata };
+        let outcome = cache.store_page(around, page, PageType::Protobuf, at);
+        outcome.result.expect("a sound page");
+        (outcome.scraped, outcome.added, outcome.series_added)
+    }
+}
+
+#[test]
+fn native_histograms_are_stored_counted_and_ended() {
+    let mut bench = Bench::new(|config| config.scrape_native_histograms = true);
+    assert_eq!(bench.scrape_native(&native_page(3), 10), (2, 2, 2));
+    assert_eq!(bench.scrape_native(&native_page(5), 20), (2, 2, 0));
+    assert_eq!(bench.metadata.list()["h"].kind, crate::exposition::MetricType::Histogram);
+    assert_eq!(bench.counts("g 7\n", 30), (1, 1, 1));
+    bench.check(&[
+        "g{} 2.5@10 2.5@20 7@30",
+        "h{a=\"b\"} {count:3, sum:3, (1,2]:3}@10 {count:5, sum:5, (1,2]:5}@20 stale@30",
+    ]);
+}
+
+#[test]
+fn the_classic_form_is_stored_when_asked_for_and_when_nothing_else_is_wanted() {
+    let classic = [
+        "h_bucket{a=\"b\", le=\"+Inf\"} 3@10",
+        "h_bucket{a=\"b\", le=\"1.0\"} 3@10",
+        "h_count{a=\"b\"} 3@10",
+        "h_sum{a=\"b\"} 3@10",
+    ];
+    let mut bench = Bench::new(|config| {
+        config.scrape_native_histograms = true;
+        config.always_scrape_classic_histograms = true;
+    });
+    assert_eq!(bench.scrape_native(&native_page(3), 10), (6, 6, 6));
+    let gauge = ["g{} 2.5@10"];
+    let native = ["h{a=\"b\"} {count:3, sum:3, (1,2]:3}@10"];
+    bench.check(&[&gauge[..], &classic, &native].concat());
+    let mut bench = Bench::new(|_| ());
+    assert_eq!(bench.scrape_native(&native_page(3), 10), (5, 5, 5));
+    bench.check(&[&gauge[..], &classic].concat());
 }

@@ -12,14 +12,18 @@ const TOLERANCE: f64 = 1e-12;
 /// An answer to a query.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
-    /// The HTTP status, if it came that way.
-    pub(super) status: Option<u16>,
-    /// The very body, if it came that way.
-    pub(super) body: Option<String>,
+    /// The HTTP status.
+    status: u16,
+    body: String,
     pub(super) json: Value,
 }
 
 impl Answer {
+    pub(super) fn new(status: u16, body: String) -> Self {
+        let json = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        Self { status, body, json }
+    }
+
     /// Whether there is a result, and something in it.
     pub(super) fn has_data(&self) -> bool {
         let data = &self.json["data"];
@@ -55,8 +59,9 @@ pub(super) enum Difference {
     Type { prometheus: String, valmis: String },
     /// A series that only one has.
     Series { only_in: &'static str, labels: String, values: String },
-    /// Values of a series, with how many there are.
-    Values { labels: String, prometheus: String, valmis: String, count: usize },
+    /// Values of a series, with how many there are and how far, relative to their size, the farthest two lie
+    /// apart.
+    Values { labels: String, prometheus: String, valmis: String, count: usize, worst: f64 },
     /// The order of what was sorted.
     Order { prometheus: String, valmis: String },
     /// Warnings and infos that only one has.
@@ -76,7 +81,7 @@ impl fmt::Display for Difference {
             Self::Series { only_in, labels, values } => {
                 write!(f, "only {only_in} has {labels}\n    {values}")
             }
-            Self::Values { labels, prometheus, valmis, count } => {
+            Self::Values { labels, prometheus, valmis, count, .. } => {
                 pair(&format!("{count} values of {labels}, the first being"), prometheus, valmis)
             }
             Self::Order { prometheus, valmis } => pair("order", prometheus, valmis),
@@ -105,16 +110,9 @@ pub(super) fn compare(
     sorted: bool,
 ) -> Result<Agreement, Vec<Difference>> {
     let mut differences = Vec::new();
-    let outcomes = [outcome(prometheus), outcome(valmis)];
-    let with_status = prometheus.status.is_some() && valmis.status.is_some();
-    if outcomes[0] != outcomes[1] || (with_status && prometheus.status != valmis.status) {
-        let show = |answer: &Answer, outcome: &str| match answer.status {
-            Some(status) if with_status => format!("{status} {outcome}"),
-            _ => outcome.to_owned(),
-        };
-        let [first, second] = &outcomes;
-        differences
-            .push(Difference::Outcome { prometheus: show(prometheus, first), valmis: show(valmis, second) });
+    let outcomes = (outcome(prometheus), outcome(valmis));
+    if outcomes.0 != outcomes.1 {
+        differences.push(Difference::Outcome { prometheus: outcomes.0, valmis: outcomes.1 });
     }
     differences.extend(remarks(prometheus, valmis));
     let mut exact_values = true;
@@ -124,9 +122,8 @@ pub(super) fn compare(
             Err(found) => differences.extend(found),
         }
     }
-    let same_bytes = prometheus.body.is_some() && prometheus.body == valmis.body;
-    if let (Some(one), Some(other)) = (&prometheus.body, &valmis.body)
-        && differences.is_empty()
+    let same_bytes = prometheus.body == valmis.body;
+    if differences.is_empty()
         && sorted
         && exact_values
         && !same_bytes
@@ -134,6 +131,7 @@ pub(super) fn compare(
         // In an unordered list of several remarks nothing follows from the order.
         && ["warnings", "infos"].iter().all(|list| prometheus.texts(list).len() < 2)
     {
+        let (one, other) = (&prometheus.body, &valmis.body);
         let at = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
         let around = |text: &str| {
             let part: Vec<u8> = text.bytes().skip(at.saturating_sub(40)).take(100).collect();
@@ -146,12 +144,13 @@ pub(super) fn compare(
 
 /// Success, or the error.
 fn outcome(answer: &Answer) -> String {
+    let status = answer.status;
     if answer.is_success() {
-        return "success".to_owned();
+        return format!("{status} success");
     }
     let text = |field: &str| answer.json[field].as_str().unwrap_or_default();
     let error = without_the_group(text("error"));
-    format!("{} {}: {error}", text("status"), text("errorType"))
+    format!("{status} {} {}: {error}", text("status"), text("errorType"))
 }
 
 /// Of several groups of series that do not match, Prometheus names any one.
@@ -165,7 +164,13 @@ fn without_the_group(error: &str) -> String {
     }
 }
 
+/// Prometheus shows any ten of each kind, and says how many there are besides: of more, all that can be
+/// compared is that there are more.
 fn remarks(prometheus: &Answer, valmis: &Answer) -> Option<Difference> {
+    let too_many = |list: &str| [prometheus, valmis].iter().all(|answer| answer.texts(list).len() > 10);
+    if ["warnings", "infos"].into_iter().any(too_many) {
+        return None;
+    }
     let all = |answer: &Answer| [answer.texts("warnings"), answer.texts("infos")].concat();
     let (one, other) = (all(prometheus), all(valmis));
     let only = |these: &[String], those: &[String]| -> Vec<String> {
@@ -189,7 +194,13 @@ fn results(prometheus: &Answer, valmis: &Answer, sorted: bool) -> Result<bool, V
             Ok(one == other)
         } else {
             let (prometheus, valmis) = (one.to_string(), other.to_string());
-            Err(vec![Difference::Values { labels, prometheus, valmis, count: 1 }])
+            Err(vec![Difference::Values {
+                labels,
+                prometheus,
+                valmis,
+                count: 1,
+                worst: distance(&one[1], &other[1]),
+            }])
         };
     }
     let (one, other) = (series(prometheus), series(valmis));
@@ -241,8 +252,9 @@ fn lonely(only_in: &'static str, labels: &str, values: &[Value]) -> Difference {
 
 fn values_differ(labels: &str, prometheus: &[Value], valmis: &[Value]) -> Option<Difference> {
     let time = |point: &Value| point[0].to_string();
-    let (mut first, mut count) = (None, 0);
+    let (mut first, mut count, mut worst) = (None, 0, 0.0_f64);
     let mut found = |one: Option<&Value>, other: Option<&Value>| {
+        worst = worst.max(one.zip(other).map_or(f64::INFINITY, |(one, other)| distance(&one[1], &other[1])));
         let show = |point: Option<&Value>| point.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         first.get_or_insert_with(|| (show(one), show(other)));
         count += 1;
@@ -259,7 +271,7 @@ fn values_differ(labels: &str, prometheus: &[Value], valmis: &[Value]) -> Option
         }
     }
     let (prometheus, valmis) = first?;
-    Some(Difference::Values { labels: labels.to_owned(), prometheus, valmis, count })
+    Some(Difference::Values { labels: labels.to_owned(), prometheus, valmis, count, worst })
 }
 
 /// Whether `[time, value]` is the same, as nearly as floats allow.
@@ -267,12 +279,20 @@ fn points_equal(one: &Value, other: &Value) -> bool {
     one[0] == other[0] && values_equal(&one[1], &other[1])
 }
 
+/// How far two numbers lie apart, relative to their size; infinitely if one is no finite number.
+fn distance(one: &Value, other: &Value) -> f64 {
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse::<f64>().ok());
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) if one.is_finite() && other.is_finite() => {
+            (one - other).abs() / one.abs().max(other.abs())
+        }
+        _ => f64::INFINITY,
+    }
+}
+
 fn values_equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::String(one), Value::String(other)) if one != other => {
-            let (Ok(one), Ok(other)) = (one.parse::<f64>(), other.parse::<f64>()) else { return false };
-            (one - other).abs() <= TOLERANCE * one.abs().max(other.abs())
-        }
+        (Value::String(left), Value::String(right)) if left != right => distance(one, other) <= TOLERANCE,
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| values_equal(one, other))
         }
@@ -291,8 +311,7 @@ mod tests {
     use super::*;
 
     fn answer(body: &str) -> Answer {
-        let json = serde_json::from_str(body).unwrap();
-        Answer { status: Some(200), body: Some(body.to_owned()), json }
+        Answer::new(200, body.to_owned())
     }
 
     fn vector(series: &str) -> Answer {
@@ -330,7 +349,7 @@ mod tests {
             true,
             "outcome\n    prometheus: 200 success\n    valmis:     200 error execution: no",
         );
-        let warned = answer(&both.body.as_ref().unwrap().replace("]}}", r#"]},"warnings":["w"]}"#));
+        let warned = answer(&both.body.replace("]}}", r#"]},"warnings":["w"]}"#));
         check(&both, &warned, false, "remarks");
         let error = |group: &str, side: &str| {
             let text = format!(

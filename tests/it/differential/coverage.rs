@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use valmis::promql::{AggregateOp, BinaryOp, Expr, functions};
 
-use super::syntax::features;
+use super::generator::DEPTH;
+use super::syntax::{depth, features};
 
 /// What has a result only over native histograms, which the store does not keep.
 const ONLY_HISTOGRAMS: &[&str] =
@@ -95,13 +96,20 @@ struct Count {
 
 /// What has occurred in queries so far.
 #[derive(Debug, Default)]
-pub(super) struct Coverage(BTreeMap<String, Count>);
+pub(super) struct Coverage {
+    features: BTreeMap<String, Count>,
+    /// How deeply the most deeply nested one with a result was nested.
+    depth: usize,
+}
 
 impl Coverage {
     /// A query that was answered; whether with data.
     pub(super) fn add(&mut self, expr: &Expr, with_data: bool) {
+        if with_data {
+            self.depth = self.depth.max(depth(expr));
+        }
         for feature in features(expr) {
-            let count = self.0.entry(feature).or_default();
+            let count = self.features.entry(feature).or_default();
             count.asked += 1;
             count.with_data += usize::from(with_data);
         }
@@ -115,12 +123,13 @@ impl Coverage {
         let operators = OPERATORS.iter().map(|op| format!("operator {op}"));
         let aggregations = AGGREGATIONS.iter().map(|op| format!("aggregation {op}"));
         let others = OTHERS.iter().map(|name| (*name).to_owned());
+        let shallow = (self.depth < DEPTH).then(|| format!("no query was nested {DEPTH} levels deep"));
         functions
             .chain(operators)
             .chain(aggregations)
             .chain(others)
             .filter_map(|feature| {
-                let count = self.0.get(&feature).copied().unwrap_or_default();
+                let count = self.features.get(&feature).copied().unwrap_or_default();
                 let empty = ONLY_HISTOGRAMS.iter().any(|name| feature == format!("function {name}"));
                 if count.asked == 0 {
                     Some(format!("{feature} was never asked for"))
@@ -130,6 +139,7 @@ impl Coverage {
                     None
                 }
             })
+            .chain(shallow)
             .collect()
     }
 }

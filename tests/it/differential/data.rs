@@ -79,7 +79,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     metric("queue:depth:sum", Kind::Gauge, &[JOBS]),
     metric("busy_ratio", Kind::Ratio, &[JOBS, INSTANCES]),
-    metric("up", Kind::Up, &[JOBS, INSTANCES]),
+    metric("target_up", Kind::Up, &[JOBS, INSTANCES]),
     metric("latency_seconds_bucket", Kind::Bucket, &[JOBS, PAIR, BOUNDS]),
     metric("latency_seconds_count", Kind::Counter, &[JOBS, PAIR]),
     metric("latency_seconds_sum", Kind::Counter, &[JOBS, PAIR]),

@@ -5,6 +5,8 @@ mod coverage;
 mod data;
 mod generator;
 mod random;
+mod reasons;
+mod rules;
 mod sides;
 mod syntax;
 mod versions;
@@ -91,6 +93,32 @@ async fn generated_queries_are_answered_as_by_prometheus() {
     }
 }
 
+/// How many queries are printed.
+const PRINTED: usize = 400;
+
+#[tokio::test]
+async fn generated_queries_are_printed_as_by_prometheus() {
+    let Some(programs) = programs() else { return };
+    let _turn = turn().await;
+    let seed = number("VALMIS_DIFFERENTIAL_SEED").unwrap_or(SEED);
+    let sides = Sides::start(&programs, seed).await;
+    let mut generator = Generator::new(seed, sides.start, |name| versions::has_function(sides.version, name));
+    let (mut faults, mut split) = (Vec::new(), 0);
+    for number in 0..PRINTED {
+        let query = generator.query(number);
+        let (prometheus, valmis) = sides.format(&query.text).await;
+        let text = |answer: &Answer| answer.json["data"].as_str().unwrap_or_default().to_owned();
+        let (theirs, ours) = (text(&prometheus), text(&valmis));
+        split += usize::from(ours.contains('\n'));
+        if prometheus.json != valmis.json && !versions::prints_otherwise(sides.version, &theirs, &ours) {
+            faults.push(format!("{}\n  {}\n  {}", query.text, prometheus.json, valmis.json));
+        }
+    }
+    let shown = faults[..faults.len().min(SHOWN)].join("\n");
+    assert!(faults.is_empty(), "seed {seed}: {} of {PRINTED} queries differ:\n{shown}", faults.len());
+    assert!(split > 50, "only {split} queries were longer than a line");
+}
+
 async fn judge(sides: &Sides, query: &Query, report: &mut Report) {
     report.asked += 1;
     let (prometheus, valmis) = sides.ask(query).await;
@@ -125,7 +153,7 @@ fn is_sorted(query: &Query, expr: Option<&Expr>, prometheus: &Answer) -> bool {
     matches!(query.when, When::Range { .. }) || !is_vector || expr.is_some_and(sorts)
 }
 
-/// The differences that no change between the versions explains.
+/// The differences that nothing explains.
 fn unexplained(
     sides: &Sides,
     query: &Query,
@@ -135,8 +163,12 @@ fn unexplained(
 ) -> Vec<Difference> {
     let mut left = Vec::new();
     for difference in differences {
-        match expr.and_then(|expr| versions::change(sides.version, expr, query, difference)) {
-            Some(change) => *report.explained.entry(change.source).or_default() += 1,
+        match reasons::explain(sides.version, expr, query, difference) {
+            Some(sources) => {
+                for source in sources {
+                    *report.explained.entry(source).or_default() += 1;
+                }
+            }
             None => left.push(difference.clone()),
         }
     }
@@ -167,12 +199,14 @@ async fn smallest(sides: &Sides, query: &Query, expr: Option<&Expr>) -> Option<(
 }
 
 fn describe(query: &Query, differences: &[Difference], smallest: Option<(Query, Vec<Difference>)>) -> String {
-    let list = |differences: &[Difference]| -> String {
-        differences.iter().take(3).map(|difference| format!("  {difference}\n")).collect()
+    let mut lines = vec![String::new(), query.text.clone(), format!("  {:?}", query.when)];
+    let first = |differences: &[Difference]| -> Vec<String> {
+        differences.iter().take(3).map(|difference| format!("  {difference}")).collect()
     };
-    let mut text = format!("\n{}\n  {:?}\n{}", query.text, query.when, list(differences));
+    lines.extend(first(differences));
     if let Some((part, differences)) = smallest.filter(|(part, _)| part != query) {
-        text += &format!("  smallest part: {}\n{}", part.text, list(&differences));
+        lines.push(format!("  smallest part: {}", part.text));
+        lines.extend(first(&differences));
     }
-    text
+    lines.join("\n")
 }

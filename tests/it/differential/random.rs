@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// A generator of pseudo-random numbers: SplitMix64, whose state is one number.
+/// A generator of pseudo-random numbers: `SplitMix64`, whose state is one number.
 /// Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);

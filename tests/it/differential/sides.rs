@@ -1,19 +1,11 @@
-//! The two that are compared, with the same samples: a Prometheus, and valmis, which answers over HTTP or,
-//! where a query needs what its server does not switch on, as a library.
+//! The two that are compared, with the same samples: a Prometheus, and valmis.
 
+use std::net::SocketAddr;
 use std::path::Path;
-
-use futures_util::FutureExt;
-use serde_json::{Value, json};
 
 use valmis::clock::{Clock, SystemClock};
 use valmis::exposition::remote_write;
-use valmis::model::{LineColumn, Point, Sample, Series, TimestampMs, format_float};
-use valmis::promql::{
-    self, AnnotationKind, EvalError, EvalOptions, EvalRange, Expr, Features, Output, eval, parse_with,
-    prefetch,
-};
-use valmis::storage::MemoryStorage;
+use valmis::model::{Sample, TimestampMs};
 
 use super::comparison::Answer;
 use super::data::{SPAN_MS, samples};
@@ -24,17 +16,21 @@ use crate::real::prometheus::Prometheus;
 use crate::real::valmis::Valmis;
 
 /// valmis takes samples by remote write and watches nothing, so that all it has is what it was given, its
-/// own figures aside.
-const CONFIGURATION: &str = "storage: {remote_write_receiver: true}\ndisks: []\n";
+/// own figures aside. The interval, which is Prometheus' default, is also the step of subqueries.
+const CONFIGURATION: &str = "\
+storage: {remote_write_receiver: true}
+features: [promql-experimental-functions]
+evaluation_interval: 1m
+disks: []
+";
 
 /// How many samples are sent at once.
 const BATCH: usize = 5_000;
 
 pub(super) struct Sides {
-    pub(super) prometheus: Prometheus,
+    prometheus: Prometheus,
+    valmis: Valmis,
     pub(super) version: Version,
-    pub(super) valmis: Valmis,
-    library: MemoryStorage,
     /// When the samples begin.
     pub(super) start: TimestampMs,
 }
@@ -50,50 +46,24 @@ impl Sides {
         for batch in samples.chunks(BATCH) {
             tokio::join!(send(prometheus.address, batch), send(valmis.address, batch));
         }
-        let library = MemoryStorage::new();
-        for run in samples.chunk_by(|one, next| one.labels == next.labels) {
-            library
-                .load(&run[0].labels, run.iter().map(|sample| Point { at: sample.at, value: sample.value }));
-        }
         let version = prometheus.version().await;
-        Self { prometheus, version, valmis, library, start }
+        Self { prometheus, valmis, version, start }
     }
 
     /// What both say to a query.
     pub(super) async fn ask(&self, query: &Query) -> (Answer, Answer) {
-        let prometheus = over_http(self.prometheus.address, query);
-        // What the server refuses only because it is experimental is asked of the library.
-        let experimental = promql::parse(&query.text).is_err();
-        match parse_with(&query.text, Features::ALL) {
-            Ok(expr) if experimental => (prometheus.await, self.of_library(query, &expr)),
-            _ => tokio::join!(prometheus, over_http(self.valmis.address, query)),
-        }
+        tokio::join!(ask(self.prometheus.address, query), ask(self.valmis.address, query))
     }
 
     /// How both print a query.
-    pub(super) async fn formatted(&self, text: &str) -> (String, String) {
-        tokio::join!(format(self.prometheus.address, text), format(self.valmis.address, text))
-    }
-
-    fn of_library(&self, query: &Query, expr: &Expr) -> Answer {
-        let range = match query.when {
-            When::Instant(at) => EvalRange::instant(at),
-            When::Range { start, end, step_ms } => EvalRange { start, end, step_ms },
-        };
-        let options = EvalOptions::default();
-        let result = prefetch(expr, &range, &options, &self.library)
-            .now_or_never()
-            .expect("a store in memory never waits")
-            .and_then(|data| eval(expr, &range, &data, &options));
-        let json = match result {
-            Ok(output) => success(&query.text, &output),
-            Err(error) => failure(&error),
-        };
-        Answer { status: None, body: None, json }
+    pub(super) async fn format(&self, text: &str) -> (Answer, Answer) {
+        let form = [("query", text.to_owned())];
+        let path = "format_query";
+        tokio::join!(post(self.prometheus.address, path, &form), post(self.valmis.address, path, &form))
     }
 }
 
-async fn send(address: std::net::SocketAddr, samples: &[Sample]) {
+async fn send(address: SocketAddr, samples: &[Sample]) {
     let url = format!("http://{address}/api/v1/write");
     let request = http()
         .post(url)
@@ -106,7 +76,7 @@ async fn send(address: std::net::SocketAddr, samples: &[Sample]) {
     assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap());
 }
 
-async fn over_http(address: std::net::SocketAddr, query: &Query) -> Answer {
+async fn ask(address: SocketAddr, query: &Query) -> Answer {
     let seconds = |ms: i64| format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000));
     let mut form = vec![("query", query.text.clone())];
     let path = match query.when {
@@ -119,59 +89,10 @@ async fn over_http(address: std::net::SocketAddr, query: &Query) -> Answer {
             "query_range"
         }
     };
-    let answer = http().post(format!("http://{address}/api/v1/{path}")).form(&form).send().await.unwrap();
-    let status = answer.status().as_u16();
-    let body = answer.text().await.unwrap();
-    let json = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
-    Answer { status: Some(status), body: Some(body), json }
+    post(address, path, &form).await
 }
 
-async fn format(address: std::net::SocketAddr, text: &str) -> String {
-    let url = format!("http://{address}/api/v1/format_query");
-    http().post(url).form(&[("query", text)]).send().await.unwrap().text().await.unwrap()
-}
-
-/// An output as the API shows it.
-fn success(query: &str, output: &Output) -> Value {
-    let time = |at: TimestampMs| if at % 1_000 == 0 { json!(at / 1_000) } else { json!(at as f64 / 1_000.0) };
-    let point = |at: TimestampMs, value: f64| json!([time(at), format_float(value)]);
-    let data = match &output.value {
-        promql::Value::Scalar { at, value } => json!({"resultType": "scalar", "result": point(*at, *value)}),
-        promql::Value::String { at, value } => json!({"resultType": "string", "result": [time(*at), value]}),
-        promql::Value::Vector(samples) => {
-            let one = |sample: &promql::InstantSample| json!({"metric": metric(&sample.labels), "value": point(sample.at, sample.value)});
-            json!({"resultType": "vector", "result": samples.iter().map(one).collect::<Vec<_>>()})
-        }
-        promql::Value::Matrix(series) => {
-            let one = |series: &Series| {
-                let points: Vec<_> = series.points.iter().map(|one| point(one.at, one.value)).collect();
-                json!({"metric": metric(&series.labels), "values": points})
-            };
-            json!({"resultType": "matrix", "result": series.iter().map(one).collect::<Vec<_>>()})
-        }
-    };
-    let texts = |kind| -> Vec<String> {
-        let annotations = output.annotations.iter().filter(|annotation| annotation.kind == kind);
-        annotations
-            .map(|one| format!("{} ({})", one.message, LineColumn::of(query, one.span.start)))
-            .collect()
-    };
-    json!({
-        "status": "success",
-        "data": data,
-        "warnings": texts(AnnotationKind::Warning),
-        "infos": texts(AnnotationKind::Info),
-    })
-}
-
-fn metric(labels: &valmis::model::Labels) -> Value {
-    labels
-        .iter()
-        .map(|(name, value)| (name.to_owned(), json!(value)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-fn failure(error: &EvalError) -> Value {
-    json!({"status": "error", "errorType": "execution", "error": error.to_string()})
+async fn post(address: SocketAddr, path: &str, form: &[(&str, String)]) -> Answer {
+    let answer = http().post(format!("http://{address}/api/v1/{path}")).form(form).send().await.unwrap();
+    Answer::new(answer.status().as_u16(), answer.text().await.unwrap())
 }

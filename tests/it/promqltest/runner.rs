@@ -161,7 +161,7 @@ impl Runner {
     }
 
     fn evaluate(&self, expr: &Expr, range: &EvalRange) -> Result<Output, String> {
-        let data = prefetch(expr, range, &self.options, &self.storage)
+        let data = prefetch(expr, range, &self.options, &self.storage, None)
             .now_or_never()
             .expect("memory is ready at once")
             .map_err(|error| error.to_string())?;

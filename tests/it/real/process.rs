@@ -49,6 +49,13 @@ impl Process {
         .await
     }
 
+    /// The most memory it had until now, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         // One that has ended in the meantime needs no signal.
         let _ = kill_process(Pid::from_child(&self.child), signal);

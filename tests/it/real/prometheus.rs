@@ -12,8 +12,8 @@ use super::process::Process;
 use super::{eventually, http};
 
 pub(crate) struct Prometheus {
-    /// Its folder goes away with it.
-    _folder: TempDir,
+    /// It goes away with it.
+    folder: TempDir,
     process: Process,
     pub(crate) address: SocketAddr,
 }
@@ -48,6 +48,33 @@ impl Prometheus {
         Self::run(programs, &configuration, &arguments).await
     }
 
+    /// Starts the one from this folder with a configuration and further arguments.
+    pub(crate) async fn start_with(programs: &Path, configuration: &Value, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        Self::run(programs, configuration, &arguments).await
+    }
+
+    /// As [`Self::start_with`], with a configuration whose only target becomes itself: until it listens,
+    /// nobody knows its port.
+    pub(crate) async fn scraping_itself(
+        programs: &Path,
+        mut configuration: Value,
+        arguments: &[&str],
+    ) -> Self {
+        let arguments = [arguments, &["--web.enable-lifecycle"]].concat();
+        let prometheus = Self::start_with(programs, &configuration, &arguments).await;
+        configuration["scrape_configs"][0]["static_configs"][0]["targets"][0] =
+            prometheus.address.to_string().into();
+        fs::write(prometheus.folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
+        eventually("a reload of Prometheus", async || {
+            let url = format!("http://{}/-/reload", prometheus.address);
+            let answer = http().post(url).send().await.map_err(|error| error.to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+        })
+        .await;
+        prometheus
+    }
+
     async fn run(programs: &Path, configuration: &Value, arguments: &[String]) -> Self {
         let folder = TempDir::with_prefix("valmis-prometheus-").unwrap();
         fs::write(folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
@@ -61,7 +88,7 @@ impl Prometheus {
         command.args(arguments);
         let mut process = Process::start(&mut command, folder.path());
         let address = process.in_log("address of Prometheus", address).await;
-        let prometheus = Self { _folder: folder, process, address };
+        let prometheus = Self { folder, process, address };
         eventually("readiness of Prometheus", async || {
             let ready = http().get(format!("http://{address}/-/ready")).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {

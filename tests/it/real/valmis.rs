@@ -125,6 +125,11 @@ impl Valmis {
         self.process.signal(signal);
     }
 
+    /// The most memory it had until now, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.process.peak_memory()
+    }
+
     pub(crate) fn log(&self) -> String {
         self.process.log()
     }

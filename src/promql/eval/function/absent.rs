@@ -39,7 +39,7 @@ impl Evaluator<'_> {
 /// One series with the value 1 wherever a vector is empty.
 fn complement(vector: &StepMatrix, row: Row, steps: Steps) -> StepMatrix {
     let mut seen = vec![false; steps.count];
-    for (_, cells) in vector.iter_cells() {
+    for cells in vector.each_cells() {
         for (step, seen) in seen.iter_mut().enumerate() {
             *seen |= cells.is_present(step);
         }
@@ -63,7 +63,7 @@ fn complement(vector: &StepMatrix, row: Row, steps: Steps) -> StepMatrix {
 fn certain_labels(matchers: &[Matcher]) -> Labels {
     let mut labels = LabelsBuilder::default();
     let mut seen: Vec<&str> = Vec::new();
-    for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+    for matcher in excluding_last(matchers) {
         if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
             labels.set(matcher.name(), matcher.value());
             seen.push(matcher.name());
@@ -72,4 +72,17 @@ fn certain_labels(matchers: &[Matcher]) -> Labels {
         }
     }
     labels.build()
+}
+
+/// The matchers, those on the metric name aside, in the order into which Prometheus' store puts them before
+/// the function sees them. Source: `tsdb/querier.go`, `PostingsForMatchers`.
+fn excluding_last(matchers: &[Matcher]) -> impl Iterator<Item = &Matcher> {
+    let must_be_set = |name: &str| matchers.iter().any(|other| other.name() == name && !other.matches(""));
+    let excludes = move |matcher: &&Matcher| {
+        let negative = matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotRegex);
+        !must_be_set(matcher.name()) || negative && matcher.matches("")
+    };
+    let (excluding, rest): (Vec<_>, Vec<_>) =
+        matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME).partition(excludes);
+    rest.into_iter().chain(excluding)
 }

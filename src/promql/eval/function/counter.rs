@@ -4,6 +4,7 @@ use crate::model::{CounterReset, FloatHistogram, Point, TimestampMs};
 use crate::promql::ast::RangeModifier;
 use crate::promql::eval::difference::Difference;
 use crate::promql::eval::matrix::Cell;
+use crate::promql::eval::sliding::{Part, Sliding, Total, WORTH_SLIDING};
 use crate::promql::eval::window::{Extended, MixedWindow, Remarks, Window, WindowFunction};
 use crate::promql::plan::Range;
 
@@ -22,16 +23,79 @@ struct Observed {
 
 /// `rate`, `increase` and `delta`.
 ///
-/// Where a counter was reset is found once for each series: a window then costs its resets, not its
-/// points.
+/// Where a counter was reset is found once for each series: a window costs no more than its first resets.
 #[derive(Debug)]
 pub(super) struct Rate {
     counter: bool,
     per_second: bool,
     range_ms: i64,
     modifier: Option<RangeModifier>,
+    resets: Resets,
+    extension: Extension,
+}
+
+/// How far the difference between the points of a window is extended. Samples mostly come at a steady
+/// pace: it is then the same for every window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extension {
+    /// From the start to the first point, which lies after it, to the last point and to the end in
+    /// milliseconds, and the number of points but one.
+    pace: (i64, i64, i64, usize),
+    /// Between the points, and to both boundaries as far as the difference is extended to them; seconds.
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
+    /// What a difference is multiplied with.
+    factor: f64,
+}
+
+/// The resets of a counter, and what they hide.
+#[derive(Debug)]
+struct Resets {
     /// The values before each reset with the place of the point after it.
-    resets: Vec<(usize, f64)>,
+    all: Vec<(usize, f64)>,
+    /// Those of the last window.
+    from: usize,
+    to: usize,
+    sliding: Sliding<Total>,
+}
+
+impl Resets {
+    fn new() -> Self {
+        Self { all: Vec::new(), from: 0, to: 0, sliding: Sliding::new() }
+    }
+
+    fn series(&mut self, points: &[Point]) {
+        self.all.clear();
+        let pairs = points.windows(2).enumerate();
+        let resets = pairs.filter(|(_, pair)| pair[1].value < pair[0].value);
+        self.all.extend(resets.map(|(index, pair)| (index + 1, pair[0].value)));
+        (self.from, self.to) = (0, 0);
+        self.sliding.forget();
+    }
+
+    /// `difference` and the values before the resets between the points `first..=last`; neither lies before
+    /// that of the last window.
+    fn made_up(&mut self, difference: f64, first: usize, last: usize) -> f64 {
+        while self.all.get(self.from).is_some_and(|(place, _)| *place <= first) {
+            self.from += 1;
+        }
+        self.to = self.to.max(self.from);
+        while self.all.get(self.to).is_some_and(|(place, _)| *place <= last) {
+            self.to += 1;
+        }
+        let within = &self.all[self.from..self.to];
+        if within.len() >= WORTH_SLIDING {
+            let hidden = self.sliding.over(self.from, self.to, |reset| Total::of(self.all[reset].1));
+            let Total { sum, size } = hidden.and(Total::of(difference));
+            // Prometheus does not make up for what rounding takes from this sum.
+            let error = f64::EPSILON * (within.len() as f64).sqrt() * size;
+            if error <= 5e-13 * sum.total().abs() {
+                return sum.total();
+            }
+        }
+        within.iter().fold(difference, |sum, (_, before)| sum + before)
+    }
 }
 
 impl Rate {
@@ -42,7 +106,8 @@ impl Rate {
             per_second,
             range_ms: range.length_ms,
             modifier: range.modifier(),
-            resets: Vec::new(),
+            resets: Resets::new(),
+            extension: Extension::default(),
         }
     }
 
@@ -58,18 +123,15 @@ impl Rate {
     /// The difference between the last and the first point, resets made up for, extended to the whole
     /// window if the points reach close to its boundaries.
     /// Source: Prometheus `promql/functions.go`, `extrapolatedRate`.
-    fn extrapolated(&self, window: Window<'_>) -> Option<f64> {
+    fn extrapolated(&mut self, window: Window<'_>) -> Option<f64> {
         let intervals = window.points.len() - 1;
         if intervals == 0 {
             return None;
         }
         let (first, last) = (window.first(), window.last());
         let mut difference = last.value - first.value;
-        if self.counter && !self.resets.is_empty() {
-            let within = window.skipped + 1..=window.skipped + intervals;
-            let from = self.resets.partition_point(|(place, _)| place < within.start());
-            let resets = self.resets[from..].iter().take_while(|(place, _)| within.contains(place));
-            difference = resets.fold(difference, |sum, (_, before)| sum + before);
+        if self.counter && !self.resets.all.is_empty() {
+            difference = self.resets.made_up(difference, window.skipped, window.skipped + intervals);
         }
         let observed = Observed {
             first_at: first.at,
@@ -83,42 +145,47 @@ impl Rate {
     }
 
     /// What a difference is multiplied with to be that of the whole window, or per second.
-    fn factor(&self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
-        let mut sampled = seconds(observed.first_at, observed.last_at);
-        let average = if observed.intervals == 0 { 0.0 } else { sampled / observed.intervals as f64 };
-        // Samples come at their own pace: a boundary within 1.1 intervals may well have been reached.
-        let threshold = average * 1.1;
-        let mut to_start = seconds(start, observed.first_at);
-        if to_start >= threshold {
-            to_start = average / 2.0;
+    #[inline]
+    fn factor(&mut self, start: TimestampMs, end: TimestampMs, observed: &Observed) -> f64 {
+        let Observed { first_at, last_at, intervals, started_at, first, difference } = *observed;
+        let pace = (first_at - start, last_at - first_at, end - last_at, intervals);
+        if pace != self.extension.pace {
+            self.extension = self.extended_at(pace);
         }
-        if let Some(started_at) = observed.started_at {
-            sampled = seconds(started_at, observed.last_at);
-            to_start = 0.0;
-        } else if self.counter {
-            // A counter is never negative: it cannot have begun before it was 0.
-            let mut to_zero = to_start;
-            if observed.difference > 0.0 && observed.first >= 0.0 {
-                to_zero = sampled * (observed.first / observed.difference);
-            }
+        let Extension { sampled, to_start, to_end, factor, .. } = self.extension;
+        if let Some(started_at) = started_at {
+            return self.scaled(seconds(started_at, last_at), 0.0, to_end);
+        }
+        // A counter is never negative: it cannot have begun before it was 0. Mostly that is far away.
+        let is_far = first * sampled > to_start * difference * 1.001;
+        if self.counter && difference > 0.0 && first >= 0.0 && !is_far {
+            let to_zero = sampled * (first / difference);
             if to_zero < to_start {
-                to_start = to_zero;
+                return self.scaled(sampled, to_zero, to_end);
             }
-        }
-        let mut to_end = seconds(observed.last_at, end);
-        if to_end >= threshold {
-            to_end = average / 2.0;
-        }
-        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-        if self.per_second {
-            factor /= self.range_seconds();
         }
         factor
     }
 
+    fn extended_at(&self, pace: (i64, i64, i64, usize)) -> Extension {
+        let (before, between, after, intervals) = pace;
+        let sampled = seconds(0, between);
+        let average = if intervals == 0 { 0.0 } else { sampled / intervals as f64 };
+        // Samples come at their own pace: a boundary within 1.1 intervals may well have been reached.
+        let threshold = average * 1.1;
+        let reached = |distance: f64| if distance >= threshold { average / 2.0 } else { distance };
+        let (to_start, to_end) = (reached(seconds(0, before)), reached(seconds(0, after)));
+        Extension { pace, sampled, to_start, to_end, factor: self.scaled(sampled, to_start, to_end) }
+    }
+
+    fn scaled(&self, sampled: f64, to_start: f64, to_end: f64) -> f64 {
+        let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        if self.per_second { factor / self.range_seconds() } else { factor }
+    }
+
     /// The difference between the values at both boundaries.
     /// Source: Prometheus `promql/functions.go`, `extendedRate`.
-    fn extended(&self, window: Window<'_>, smoothed: bool) -> Option<f64> {
+    fn extended(&mut self, window: Window<'_>, smoothed: bool) -> Option<f64> {
         let bounds = Extended::of(window.points, window.start, window.end, smoothed)?;
         if smoothed && bounds.is_later() {
             return None;
@@ -126,30 +193,29 @@ impl Rate {
         let (left, right) = (bounds.left(self.counter), bounds.right(self.counter));
         let mut difference = right - left;
         if self.counter {
-            let mut correction = 0.0;
-            let mut previous = left;
-            for value in bounds.inner().iter().map(|point| point.value).chain([right]) {
-                if value < previous {
-                    correction += previous;
-                }
-                previous = value;
-            }
-            difference += correction;
+            difference += self.hidden(window, &bounds, left, right);
         }
         Some(if self.per_second { difference / self.range_seconds() } else { difference })
+    }
+
+    /// What resets between the values at the boundaries and the points between them hide.
+    fn hidden(&mut self, window: Window<'_>, bounds: &Extended<'_>, left: f64, right: f64) -> f64 {
+        let before_reset = |before: f64, after: f64| if after < before { before } else { 0.0 };
+        let inner = bounds.inner();
+        let (Some(first), Some(last)) = (inner.first(), inner.last()) else {
+            return before_reset(left, right);
+        };
+        let places = bounds.inner_places();
+        let (first_place, last_place) = (window.skipped + places.start, window.skipped + places.end - 1);
+        let hidden = self.resets.made_up(before_reset(left, first.value), first_place, last_place);
+        hidden + before_reset(last.value, right)
     }
 }
 
 impl WindowFunction for Rate {
     fn series(&mut self, points: &[Point]) {
-        if self.counter && self.modifier.is_none() {
-            self.resets.clear();
-            let pairs = points.windows(2).enumerate();
-            self.resets.extend(
-                pairs
-                    .filter(|(_, pair)| pair[1].value < pair[0].value)
-                    .map(|(index, pair)| (index + 1, pair[0].value)),
-            );
+        if self.counter {
+            self.resets.series(points);
         }
     }
 
@@ -189,7 +255,7 @@ impl Rate {
     /// The increase of a counter that may say when its counting began: what it counted before the first
     /// sample belongs to the window if that was within it.
     /// Source: Prometheus `promql/functions.go`, `extrapolatedRate`.
-    fn counted(&self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<f64> {
+    fn counted(&mut self, window: MixedWindow<'_>, remarks: &mut Remarks<'_>) -> Option<f64> {
         let points = window.floats.points;
         let (first, last) = (window.floats.first(), window.floats.last());
         let times: Vec<TimestampMs> = points.iter().map(|point| point.at).collect();
@@ -217,7 +283,7 @@ impl Rate {
 
     /// The same of histograms, and what `delta` makes of them.
     fn extrapolated_histogram(
-        &self,
+        &mut self,
         window: MixedWindow<'_>,
         remarks: &mut Remarks<'_>,
     ) -> Option<FloatHistogram> {
@@ -339,51 +405,52 @@ fn in_order(window: MixedWindow<'_>) -> Vec<(TimestampMs, Sample<'_>)> {
 
 /// `changes` and `resets`: how many neighbouring values satisfy a condition.
 ///
-/// Where they do is found once for each series; a window then costs two searches among those places.
+/// They are counted once for each series; a window is then the difference of two counts.
 #[derive(Debug)]
-pub(super) struct PairCount {
-    condition: fn(f64, f64) -> bool,
+pub(super) struct PairCount<C> {
+    condition: C,
     /// The condition for histograms; between a float and a histogram it always holds.
     histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
     /// Whether the counting beginning anew is such a condition too.
     restarts: bool,
     anchored: bool,
-    /// The places of the later points of such pairs.
-    places: Vec<usize>,
+    /// For each point of the series how many pairs end at it or before.
+    counts: Vec<u32>,
 }
 
-impl PairCount {
-    /// How often the value changed. A NaN is no change from a NaN.
-    pub(super) fn changes(range: &Range<'_>) -> Self {
-        let differ = |before: f64, after: f64| before != after && !(before.is_nan() && after.is_nan());
-        Self::new(range, differ, |before, after| before != after, false)
-    }
+/// How often the value changed. A NaN is no change from a NaN.
+pub(super) fn changes(range: &Range<'_>) -> PairCount<impl Fn(f64, f64) -> bool + use<>> {
+    let differ = |before: f64, after: f64| before != after && !(before.is_nan() && after.is_nan());
+    PairCount::new(range, differ, |before, after| before != after, false)
+}
 
-    /// How often the value decreased.
-    pub(super) fn resets(range: &Range<'_>) -> Self {
-        Self::new(range, |before, after| after < before, |before, after| after.is_reset_after(before), true)
-    }
+/// How often the value decreased.
+pub(super) fn resets(range: &Range<'_>) -> PairCount<impl Fn(f64, f64) -> bool + use<>> {
+    let decreased = |before: f64, after: f64| after < before;
+    PairCount::new(range, decreased, |before, after| after.is_reset_after(before), true)
+}
 
+impl<C> PairCount<C> {
     fn new(
         range: &Range<'_>,
-        condition: fn(f64, f64) -> bool,
+        condition: C,
         histograms: fn(&FloatHistogram, &FloatHistogram) -> bool,
         restarts: bool,
     ) -> Self {
         let anchored = range.modifier() == Some(RangeModifier::Anchored);
-        Self { condition, histograms, restarts, anchored, places: Vec::new() }
+        Self { condition, histograms, restarts, anchored, counts: Vec::new() }
     }
 }
 
-impl WindowFunction for PairCount {
+impl<C: Fn(f64, f64) -> bool> WindowFunction for PairCount<C> {
     fn series(&mut self, points: &[Point]) {
-        self.places.clear();
-        let pairs = points.windows(2).enumerate();
-        self.places.extend(
-            pairs
-                .filter(|(_, pair)| (self.condition)(pair[0].value, pair[1].value))
-                .map(|(index, _)| index + 1),
-        );
+        self.counts.clear();
+        self.counts.push(0);
+        let mut count = 0;
+        self.counts.extend(points.windows(2).map(|pair| {
+            count += u32::from((self.condition)(pair[0].value, pair[1].value));
+            count
+        }));
     }
 
     fn window(&mut self, window: Window<'_>) -> Option<f64> {
@@ -396,9 +463,8 @@ impl WindowFunction for PairCount {
             }
             first += before.saturating_sub(1);
         }
-        let end = window.skipped + window.points.len();
-        let count = |place: usize| self.places.partition_point(|pair| *pair < place);
-        Some((count(end) - count(first + 1)) as f64)
+        let last = window.skipped + window.points.len() - 1;
+        Some(f64::from(self.counts[last] - self.counts[first]))
     }
 
     fn mixed(&mut self, window: MixedWindow<'_>, _: &mut Remarks<'_>) -> Option<Cell> {
@@ -420,5 +486,105 @@ impl WindowFunction for PairCount {
             holds || (self.restarts && window.is_restarted(pair[0].0, pair[1].0))
         };
         Some(Cell::Float(samples[first..].windows(2).filter(holds).count() as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::promql::eval::sliding::tests::{check_windows, values};
+
+    fn rate(modifier: Option<RangeModifier>) -> Rate {
+        Rate {
+            counter: true,
+            per_second: false,
+            range_ms: 60_000,
+            modifier,
+            resets: Resets::new(),
+            extension: Extension::default(),
+        }
+    }
+
+    /// What the values before resets add up to.
+    fn hidden(values: impl Iterator<Item = f64> + Clone) -> f64 {
+        let pairs = values.clone().zip(values.skip(1));
+        pairs.filter(|(before, after)| after < before).map(|(before, _)| before).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn increases_are_those_of_each_window(values in values(), width in 2_usize..80, stride in 1_usize..9) {
+            let plain = |points: &[Point]| {
+                let (first, last) = (points[0], points[points.len() - 1]);
+                let intervals = points.len() - 1;
+                let pairs = points.windows(2).filter(|pair| pair[1].value < pair[0].value);
+                let difference = pairs.fold(last.value - first.value, |sum, pair| sum + pair[0].value);
+                let observed = Observed {
+                    first_at: first.at,
+                    last_at: last.at,
+                    intervals,
+                    started_at: None,
+                    first: first.value,
+                    difference,
+                };
+                (intervals > 0).then(|| difference * rate(None).factor(first.at - 1, last.at, &observed))
+            };
+            check_windows(&values, width, stride, 1e-12, rate(None), plain)?;
+        }
+
+        #[test]
+        fn increases_between_boundaries_are_those_of_each_window(
+            values in values(),
+            width in 2_usize..80,
+            stride in 1_usize..9,
+            before in 0_usize..3,
+            smoothed in any::<bool>(),
+        ) {
+            let points: Vec<Point> = values
+                .iter()
+                .enumerate()
+                .map(|(place, value)| Point { at: place as i64 * 100, value: *value })
+                .collect();
+            let modifier = if smoothed { RangeModifier::Smoothed } else { RangeModifier::Anchored };
+            let mut function = rate(Some(modifier));
+            function.series(&points);
+            for (step, from) in (0..points.len().saturating_sub(width)).step_by(stride).enumerate() {
+                let within = &points[from..from + width];
+                let (start, end) = (within[0].at + before as i64 * 50, within[width - 1].at - 30);
+                let window = Window { points: within, skipped: from, start, end, at: end, step };
+                let found = function.window(window);
+                let expected = Extended::of(within, start, end, smoothed)
+                    .filter(|bounds| !(smoothed && bounds.is_later()))
+                    .map(|bounds| {
+                        let (left, right) = (bounds.left(true), bounds.right(true));
+                        let inner = bounds.inner().iter().map(|point| point.value);
+                        right - left + hidden([left].into_iter().chain(inner).chain([right]))
+                    });
+                prop_assert_eq!(found.is_some(), expected.is_some());
+                let (found, expected) = (found.unwrap_or_default(), expected.unwrap_or_default());
+                let same = found == expected || (found.is_nan() && expected.is_nan());
+                let sizes = within.iter().map(|point| point.value.abs());
+                let size: f64 = sizes.filter(|size| size.is_finite()).sum();
+                prop_assert!(same || (found - expected).abs() <= 1e-13 * size, "{found} instead of {expected}");
+            }
+        }
+
+        #[test]
+        fn changes_are_those_of_each_window(values in values(), width in 1_usize..80, stride in 1_usize..9) {
+            let differ = |before: f64, after: f64| before != after;
+            let counts = PairCount {
+                condition: differ,
+                histograms: |_, _| false,
+                restarts: false,
+                anchored: false,
+                counts: Vec::new(),
+            };
+            let plain = |points: &[Point]| {
+                Some(points.windows(2).filter(|pair| differ(pair[0].value, pair[1].value)).count() as f64)
+            };
+            check_windows(&values, width, stride, 0.0, counts, plain)?;
+        }
     }
 }

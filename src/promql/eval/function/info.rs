@@ -83,11 +83,12 @@ impl Evaluator<'_> {
     pub(super) fn info(&mut self, call: &Call<'_>, steps: Steps) -> Result<StepMatrix, EvalError> {
         let source = call.info.as_deref().ok_or_else(|| failure("info() was planned as another function"))?;
         let base = self.vector(arg(&call.args, 0)?, steps)?;
-        let series = self.data.series(source.fetch);
+        let fetched = self.data.fetched(source.fetch);
         // The cells hold the times of the samples: of several info series the newest one counts.
         let times = self.newest_of(
-            series,
-            |at| source.reference.at(at),
+            &fetched.rows,
+            fetched.samples.iter(),
+            source.reference,
             steps,
             false,
             |_, histogram| Cell::Histogram(Arc::clone(histogram)),

@@ -1,5 +1,7 @@
 //! Functions of single values.
 
+use std::f64::consts::LN_2;
+
 use crate::model::FloatHistogram;
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::matrix::{Cell, StepMatrix, absent};
@@ -27,9 +29,9 @@ pub(super) fn elementwise(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
         "acos" => f64::acos,
-        "acosh" => f64::acosh,
+        "acosh" => acosh,
         "asin" => f64::asin,
-        "asinh" => f64::asinh,
+        "asinh" => asinh,
         "atan" => f64::atan,
         "atanh" => f64::atanh,
         "ceil" => f64::ceil,
@@ -58,6 +60,17 @@ pub(super) fn elementwise(name: &str) -> Option<fn(f64) -> f64> {
         "tanh" => f64::tanh,
         _ => return None,
     })
+}
+
+/// From here on the square root of `x² ± 1` is `x`; a square, or the double, may be too large for a float.
+const LARGE: f64 = (1 << 28) as f64;
+
+fn asinh(value: f64) -> f64 {
+    if value.abs() < LARGE { value.asinh() } else { (value.abs().ln() + LN_2).copysign(value) }
+}
+
+fn acosh(value: f64) -> f64 {
+    if value < LARGE { value.acosh() } else { value.ln() + LN_2 }
 }
 
 impl Evaluator<'_> {

@@ -5,9 +5,12 @@ mod counter;
 mod info;
 mod label;
 mod math;
+mod order;
 mod over_time;
 mod regression;
+mod smoothing;
 mod sort;
+mod sums;
 mod time;
 
 use crate::model::{FloatHistogram, Labels, Span};
@@ -185,8 +188,8 @@ impl Evaluator<'_> {
                 let matrix = self.vector(arg(args, 0)?, steps)?;
                 // NaN unless there is exactly one value.
                 let mut numbers = vec![absent(); steps.count];
-                for (_, cells) in matrix.iter() {
-                    for (number, cell) in numbers.iter_mut().zip(cells) {
+                for cells in matrix.each_cells() {
+                    for (number, cell) in numbers.iter_mut().zip(cells.floats) {
                         if is_present(*cell) {
                             *number = if is_present(*number) { f64::NAN } else { *cell };
                         }
@@ -243,11 +246,15 @@ impl Evaluator<'_> {
             Function::InstantDelta => {
                 self.over_windows(range, steps, counter::InstantChange { rate: false })?
             }
-            Function::Changes => self.over_windows(range, steps, counter::PairCount::changes(range))?,
-            Function::Resets => self.over_windows(range, steps, counter::PairCount::resets(range))?,
+            Function::Changes => self.over_windows(range, steps, counter::changes(range))?,
+            Function::Resets => self.over_windows(range, steps, counter::resets(range))?,
             Function::QuantileOverTime => self.quantile_over_time(range, &scalars[0], args[0].span, steps)?,
-            Function::PredictLinear => {
+            Function::PredictLinear if steps.is_single() => {
                 self.over_windows(range, steps, regression::predict_linear(&scalars[0]))?
+            }
+            Function::PredictLinear => {
+                let asked = regression::Asked::Prediction(&scalars[0]);
+                self.over_windows(range, steps, regression::SlidingLine::new(asked))?
             }
             Function::DoubleExponentialSmoothing => self.smoothing(range, &scalars[0], &scalars[1], steps)?,
             _ => return Err(failure(format!("unexpected nil implementation for function {:?}", call.name))),
@@ -264,13 +271,10 @@ impl Evaluator<'_> {
     /// A rate of something that is not named like a counter is probably a mistake.
     fn remark_non_counters(&mut self, matrix: &StepMatrix, span: Span) {
         const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-        let mut previous = "";
-        for row in matrix.rows() {
-            let name = row.labels.metric_name();
-            if !name.is_empty() && name != previous && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        for name in matrix.metric_names() {
+            if !name.is_empty() && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
                 self.annotations.possible_non_counter(name, span);
             }
-            previous = name;
         }
     }
 }

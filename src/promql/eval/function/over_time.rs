@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::model::{HistogramPoint, Point, Span, TimestampMs};
+use crate::model::{HistogramPoint, Point, TimestampMs};
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::matrix::{Cell, StepMatrix};
 use crate::promql::eval::native::HistogramAggregate;
 use crate::promql::eval::window::{MixedWindow, Remarks, Window, WindowFunction, WithHistograms};
-use crate::promql::numeric::{KahanSum, Mean, quantile};
 use crate::promql::plan::Range;
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
+
+use super::regression::{self, Asked, SlidingLine};
+use super::sums::{SlidingSum, SlidingVariance, mean, sum, variance};
 
 /// Functions of the points alone; the names are the functions' own, mostly without `_over_time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,8 @@ impl Evaluator<'_> {
                 };
                 self.over_windows(range, steps, WithHistograms { floats, mixed })
             }
-            OverTime::Deriv => self.over_windows(range, steps, super::regression::deriv),
+            OverTime::Deriv if steps.is_single() => self.over_windows(range, steps, regression::deriv),
+            OverTime::Deriv => self.over_windows(range, steps, SlidingLine::new(Asked::Slope)),
             OverTime::First => {
                 let floats = |w: Window<'_>| Some(w.first().value);
                 let mixed = |w: MixedWindow<'_>, _: &mut Remarks<'_>| Some(first(w).1);
@@ -92,15 +95,18 @@ impl Evaluator<'_> {
                 let mixed = |w: MixedWindow<'_>, _: &mut Remarks<'_>| Some(last(w).1);
                 self.over_windows(range, steps, WithHistograms { floats, mixed })
             }
-            OverTime::Mad => {
-                let mut scratch = Vec::new();
-                self.over_windows(range, steps, |w: Window<'_>| Some(deviation(w, &mut scratch)))
-            }
+            OverTime::Mad => self.deviation_over_time(range, steps),
             OverTime::Max => self.extremes(range, steps, |new, best| new > best, |point| point.value),
             OverTime::Min => self.extremes(range, steps, |new, best| new < best, |point| point.value),
             OverTime::Present => self.presence(range, steps),
-            OverTime::Stddev => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w).sqrt())),
-            OverTime::Stdvar => self.over_windows(range, steps, |w: Window<'_>| Some(variance(w))),
+            OverTime::Stddev if steps.is_single() => {
+                self.over_windows(range, steps, |w: Window<'_>| Some(variance(w.points).sqrt()))
+            }
+            OverTime::Stddev => self.over_windows(range, steps, SlidingVariance::deviation()),
+            OverTime::Stdvar if steps.is_single() => {
+                self.over_windows(range, steps, |w: Window<'_>| Some(variance(w.points)))
+            }
+            OverTime::Stdvar => self.over_windows(range, steps, SlidingVariance::variance()),
             OverTime::Sum => self.aggregate_over_time(range, steps, false),
             OverTime::TimestampOfFirst => {
                 let floats = |w: Window<'_>| Some(seconds(w.first()));
@@ -135,20 +141,19 @@ impl Evaluator<'_> {
     ) -> Result<StepMatrix, EvalError> {
         let mixed = move |w: MixedWindow<'_>, remarks: &mut Remarks<'_>| match (w.floats.points, w.histograms)
         {
-            (_, []) => Some(Cell::Float(if is_mean { mean(w.floats) } else { sum(w.floats) })),
+            (points, []) => Some(Cell::Float(if is_mean { mean(points) } else { sum(points) })),
             ([], histograms) => aggregated(histograms, is_mean, remarks),
             _ => {
                 remarks.annotations.mixed_floats_and_histograms(remarks.metric, remarks.span);
                 None
             }
         };
-        if is_mean {
-            let floats = |w: Window<'_>| Some(mean(w));
-            self.over_windows(range, steps, WithHistograms { floats, mixed })
-        } else {
-            let floats = |w: Window<'_>| Some(sum(w));
-            self.over_windows(range, steps, WithHistograms { floats, mixed })
+        if steps.is_single() {
+            let floats = |w: Window<'_>| Some(if is_mean { mean(w.points) } else { sum(w.points) });
+            return self.over_windows(range, steps, WithHistograms { floats, mixed });
         }
+        let floats = if is_mean { SlidingSum::mean() } else { SlidingSum::sum() };
+        self.over_windows(range, steps, WithHistograms { floats, mixed })
     }
 
     /// What `read` finds in the point of each window whose value is `better` than all before it.
@@ -163,30 +168,6 @@ impl Evaluator<'_> {
             return self.over_windows(range, steps, |w: Window<'_>| Some(read(&extreme(w, &better))));
         }
         self.over_windows(range, steps, SlidingExtreme { better, read, candidates: VecDeque::new(), seen: 0 })
-    }
-
-    pub(super) fn quantile_over_time(
-        &mut self,
-        range: &Range<'_>,
-        quantiles: &[f64],
-        span: Span,
-        steps: Steps,
-    ) -> Result<StepMatrix, EvalError> {
-        let mut scratch = Vec::new();
-        let mut invalid = None;
-        let matrix = self.over_windows(range, steps, |w: Window<'_>| {
-            let q = quantiles[w.step];
-            if !(0.0..=1.0).contains(&q) {
-                invalid = Some(q);
-            }
-            scratch.clear();
-            scratch.extend(w.values());
-            Some(quantile(q, &mut scratch))
-        })?;
-        if let Some(q) = invalid {
-            self.annotations.invalid_quantile(q, span);
-        }
-        Ok(matrix)
     }
 }
 
@@ -230,18 +211,6 @@ fn sooner_by(
 
 fn histogram_cell(point: &HistogramPoint) -> (TimestampMs, Cell) {
     (point.at, Cell::Histogram(Arc::clone(&point.histogram)))
-}
-
-fn mean(window: Window<'_>) -> f64 {
-    let mut mean = Mean::starting_at(window.first().value);
-    window.values().skip(1).for_each(|value| mean.add(value));
-    mean.value()
-}
-
-fn sum(window: Window<'_>) -> f64 {
-    let mut sum = KahanSum::default();
-    window.values().for_each(|value| sum.add(value));
-    if sum.sum.is_infinite() { sum.sum } else { sum.total() }
 }
 
 /// The point whose value is `better` than all before it; a NaN is worse than anything.
@@ -290,33 +259,6 @@ impl<B: Fn(f64, f64) -> bool, R: Fn(&Point) -> f64> WindowFunction for SlidingEx
         let best = self.candidates.front().map_or(window.last(), |(_, point)| point);
         Some((self.read)(best))
     }
-}
-
-/// The variance, by Welford's method with compensated sums.
-fn variance(window: Window<'_>) -> f64 {
-    let (mut mean, mut squares) = (KahanSum::default(), KahanSum::default());
-    let mut count = 0.0;
-    for value in window.values() {
-        count += 1.0;
-        let delta = value - mean.total();
-        mean.add(delta / count);
-        squares.add(delta * (value - mean.total()));
-    }
-    squares.total() / count
-}
-
-/// The median of the absolute deviations from the median; NaN if any value is.
-fn deviation(window: Window<'_>, scratch: &mut Vec<f64>) -> f64 {
-    scratch.clear();
-    scratch.extend(window.values());
-    if scratch.iter().any(|value| value.is_nan()) {
-        return f64::NAN;
-    }
-    let median = quantile(0.5, scratch);
-    for value in scratch.iter_mut() {
-        *value = (*value - median).abs();
-    }
-    quantile(0.5, scratch)
 }
 
 #[cfg(test)]

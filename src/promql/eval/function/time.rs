@@ -73,28 +73,30 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
         let arg = arg(args, 0)?;
-        let mut result = StepMatrix::new(steps.count);
         let Kind::Instant(selector) = &arg.kind else {
             // Other results have no start; they are computed for their errors and remarks.
             self.vector(arg, steps)?;
-            return Ok(result);
+            return Ok(StepMatrix::new(steps.count));
         };
-        for series in self.data.series(selector.fetch) {
-            let starts = &series.start_timestamps;
+        let fetched = self.data.fetched(selector.fetch);
+        let mut result = StepMatrix::of(&fetched.rows, steps.count);
+        for series in fetched.samples.iter() {
+            let starts = series.start_timestamps;
             if starts.is_empty() {
                 continue;
             }
             let start = |at| StartTimestamp::of(starts, at).unwrap_or_default() as f64 / 1000.0;
             let found = self.newest_of(
-                std::slice::from_ref(series),
-                |at| selector.reference.at(at),
+                &fetched.rows,
+                std::iter::once(series),
+                selector.reference,
                 steps,
                 false,
                 |at, _| Cell::Float(start(at)),
                 |point| start(point.at),
             )?;
-            for (row, cells) in found.iter_cells() {
-                result.push_cells(row.clone(), cells);
+            for (index, cells) in found.each_cells().enumerate() {
+                result.push_cells(found.name(index), cells);
             }
         }
         self.nameless(result, steps)

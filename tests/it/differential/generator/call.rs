@@ -141,10 +141,10 @@ impl Generator {
         let text = self.random.pick(&[
             "absent_metric",
             r#"absent_metric{job="api",instance="a:9100"}"#,
-            r#"up{job="none"}"#,
-            r#"up{job="none",instance=~".+"}"#,
+            r#"target_up{job="none"}"#,
+            r#"target_up{job="none",instance=~".+"}"#,
             r#"{"no.metric",job="x",job="y",zone="z"}"#,
-            r#"up{job="none"}==1"#,
+            r#"target_up{job="none"}==1"#,
         ]);
         Vector::new(text.to_owned(), &[])
     }

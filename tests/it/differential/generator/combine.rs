@@ -103,7 +103,8 @@ impl Generator {
         let one = format!("max by ({}) ({})", label_list(&by), one.text);
         let side = if left { "group_left" } else { "group_right" };
         let include_text = match include.as_slice() {
-            [] if self.random.chance(50) => String::new(),
+            // A parenthesis behind it would be taken for its labels.
+            [] if left && self.random.chance(50) => String::new(),
             include => format!(" ({})", label_list(include)),
         };
         let labels = [&many.labels[..], &include].concat();
@@ -116,7 +117,7 @@ impl Generator {
     }
 
     pub(super) fn aggregation(&mut self, name: &'static str, depth: usize) -> Vector {
-        let inner = self.vector(depth - 1);
+        let mut inner = self.vector(depth - 1);
         let parameter = match name {
             "topk" | "bottomk" | "limitk" => Some(match self.random.below(10) {
                 0 => self.scalar(depth - 1),
@@ -130,6 +131,10 @@ impl Generator {
             "quantile" if self.random.chance(15) => Some(self.scalar(depth - 1)),
             "quantile" => Some(self.share()),
             "count_values" => {
+                // Labels tell values that differ in their last digit apart.
+                if !super::is_selector(&inner.text) {
+                    inner = inner.map(|text| format!("round({text}, 0.25)"));
+                }
                 Some(self.random.pick(&["\"value\"", "\"job\"", "'v'", "\"with.dot\""]).to_owned())
             }
             _ => None,

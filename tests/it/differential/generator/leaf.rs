@@ -10,7 +10,7 @@ const NUMBERS: &[&str] = &[
 ];
 
 /// Strings in all ways of writing them.
-const TEXTS: &[&str] = &[r#""a""#, "'b'", "`c\\d`", r#""\u00fc\t\x41""#, r#"'it\'s'"#, "\"東京\""];
+const TEXTS: &[&str] = &[r#""a""#, "'b'", "`c\\d`", r#""\u00fc\t\x41""#, r"'it\'s'", "\"東京\""];
 
 impl Generator {
     pub(super) fn number(&mut self) -> String {

@@ -6,7 +6,7 @@ mod combine;
 mod leaf;
 
 use valmis::model::TimestampMs;
-use valmis::promql::functions;
+use valmis::promql::{Expr, ExprKind, Features, ValueType, functions, parse_with};
 
 use super::data::SPAN_MS;
 use super::random::Random;
@@ -99,6 +99,38 @@ const FORMS: &[Form] = &[
     Form::SubqueryOver,
 ];
 
+/// What may stand where it does not belong.
+const STRAY: &[&str] = &[
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    " @ ",
+    " offset ",
+    " by ",
+    " on ",
+    " bool ",
+    " + ",
+    " == ",
+    "=~",
+    "!",
+    " 5m ",
+    " 0x ",
+    " \"text\" ",
+    " 'open",
+    " # rest",
+    " and ",
+    " sum ",
+    " rate ",
+    " metric ",
+    ";",
+    "é",
+];
+
 /// Writes queries.
 pub(super) struct Generator {
     random: Random,
@@ -135,7 +167,23 @@ impl Generator {
             Production::Form(Form::Text) => self.text(),
             other => self.root(other, depth),
         };
+        let text = if number % 16 == 15 { self.broken(&text) } else { text };
         Query { text, when: self.when(range) }
+    }
+
+    /// The query with a word or sign of it left out, doubled or replaced by another one. Most of the time it
+    /// is none any more, and the message is what is compared.
+    fn broken(&mut self, text: &str) -> String {
+        let words = words(text);
+        let place = self.random.below(words.len());
+        let mut broken = words.clone();
+        match self.random.below(4) {
+            0 => drop(broken.remove(place)),
+            1 => broken.insert(place, words[place]),
+            2 => broken[place] = self.random.pick(&words),
+            _ => broken.insert(place, self.random.pick(STRAY)),
+        }
+        broken.concat()
     }
 
     fn root(&mut self, production: Production, depth: usize) -> String {
@@ -237,7 +285,7 @@ impl Generator {
 }
 
 fn returns_vector(function: &str) -> bool {
-    functions::lookup(function).is_some_and(|function| function.returns == valmis::promql::ValueType::Vector)
+    functions::lookup(function).is_some_and(|function| function.returns == ValueType::Vector)
 }
 
 fn is_comparison(symbol: &str) -> bool {
@@ -246,11 +294,33 @@ fn is_comparison(symbol: &str) -> bool {
 
 /// Whether an operator beside it leaves it whole.
 fn is_primary(text: &str) -> bool {
-    use valmis::promql::{ExprKind, Features, parse_with};
-    parse_with(text, Features::ALL).is_ok_and(|expr| {
+    parsed(text).is_some_and(|expr| {
         matches!(
             expr.kind,
             ExprKind::Paren(_) | ExprKind::Call(_) | ExprKind::Aggregate(_) | ExprKind::Vector(_)
         )
     })
+}
+
+fn is_selector(text: &str) -> bool {
+    parsed(text).is_some_and(|expr| matches!(expr.kind, ExprKind::Vector(_)))
+}
+
+fn parsed(text: &str) -> Option<Expr> {
+    parse_with(text, Features::ALL).ok()
+}
+
+/// Words, and everything between them sign by sign.
+fn words(text: &str) -> Vec<&str> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut words = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end =
+            if is_word(first) { rest.find(|c| !is_word(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
+        let (word, tail) = rest.split_at(end);
+        words.push(word);
+        rest = tail;
+    }
+    words
 }

@@ -1,0 +1,145 @@
+//! From a selector to its series, and from series to their samples.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::model::{Labels, Matcher};
+use crate::storage::{Lifetime, Samples, SelectError, SelectHints, SeriesRef, SeriesSet};
+
+use super::head::{Head, with_slot_of};
+use super::index::{Index, SeriesKey};
+use super::memory::Balance;
+use super::select::{accepts, resolve};
+use super::series::Extract;
+
+/// What part of the memory ceiling the sets of series may take that are kept for queries to come.
+const KEPT_SHARE: u64 = 8;
+
+/// What the sets take that are kept for queries to come.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    bytes: Arc<AtomicU64>,
+    pub(super) resolved: AtomicU64,
+    pub(super) confirmed: AtomicU64,
+}
+
+impl Kept {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What a set takes, as long as it is there.
+struct Lease {
+    bytes: u64,
+    kept: Arc<AtomicU64>,
+    memory: Arc<AtomicI64>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.memory.fetch_sub(self.bytes as i64, Ordering::Relaxed);
+    }
+}
+
+impl Head {
+    /// The series that satisfy the matchers.
+    pub(super) fn resolve(&self, matchers: &[Matcher], lifetime: Lifetime) -> Arc<SeriesSet> {
+        let index = self.index();
+        match lifetime {
+            Lifetime::Once(start, end) => {
+                let mut keys = sorted(&index, matchers);
+                keys.retain(|key| self.reaches(*key, start, end));
+                let labels = keys.iter().map(|key| labels(&index, *key)).collect();
+                Arc::new(SeriesSet::new(labels, references(&keys)))
+            }
+            Lifetime::Lasting(Some(known)) if is_complete(&index, &known, matchers) => {
+                known.confirm(index.added());
+                self.kept.confirmed.fetch_add(1, Ordering::Relaxed);
+                known
+            }
+            Lifetime::Lasting(known) => self.resolve_lasting(&index, matchers, known.as_deref()),
+        }
+    }
+
+    fn resolve_lasting(
+        &self,
+        index: &Index,
+        matchers: &[Matcher],
+        known: Option<&SeriesSet>,
+    ) -> Arc<SeriesSet> {
+        self.kept.resolved.fetch_add(1, Ordering::Relaxed);
+        let keys = sorted(index, matchers);
+        // Most series were there before: their labels are shared with the set that is replaced.
+        let before: HashMap<SeriesRef, &Labels> =
+            known.into_iter().flat_map(|known| known.series().iter().copied().zip(known.labels())).collect();
+        let name = |key: &SeriesKey| match before.get(&SeriesRef::from(*key)) {
+            Some(labels) => Labels::clone(labels),
+            None => labels(index, *key),
+        };
+        let labels: Box<[Labels]> = keys.iter().map(name).collect();
+        let mut bytes = Balance::default();
+        for labels in &labels {
+            labels.heap_blocks().into_iter().for_each(|size| bytes.add(size));
+        }
+        bytes.add(keys.len() * (size_of::<Labels>() + size_of::<SeriesRef>()));
+        let set = SeriesSet::new(labels, references(&keys));
+        let bytes = bytes.bytes().unsigned_abs();
+        if self.kept.bytes() + bytes > self.limits.max_memory / KEPT_SHARE {
+            return Arc::new(set);
+        }
+        Arc::new(set.lasting(index.added(), self.lease(bytes)))
+    }
+
+    fn lease(&self, bytes: u64) -> Lease {
+        self.kept.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let memory = self.memory_counter();
+        memory.fetch_add(bytes as i64, Ordering::Relaxed);
+        Lease { bytes, kept: Arc::clone(&self.kept.bytes), memory }
+    }
+
+    /// The samples of the series within the hinted range.
+    pub(super) fn read(&self, set: &SeriesSet, hints: &SelectHints) -> Result<Samples, SelectError> {
+        let mut extract = Extract::default();
+        let mut samples = Samples::with_capacity(set.len());
+        let pages = self.pages();
+        for (place, reference) in set.series().iter().enumerate() {
+            let key = SeriesKey::from(*reference);
+            if with_slot_of(&pages, key, |slot| slot.data.extract(hints, &mut extract)).is_none() {
+                set.lose();
+                continue;
+            }
+            let decoded = samples.add(place, |into| extract.decode(hints, into.points, into.histograms));
+            decoded.map_err(|corrupt| SelectError::Corrupt {
+                series: set.labels()[place].to_string(),
+                what: format!("chunk from `{}` ends early", corrupt.start),
+            })?;
+            samples.check(hints)?;
+        }
+        Ok(samples)
+    }
+}
+
+/// Whether a set still is what the matchers find.
+fn is_complete(index: &Index, set: &SeriesSet, matchers: &[Matcher]) -> bool {
+    let Some(mut added) = index.added_since(set.confirmed()) else { return false };
+    let matches = |key| index.pairs_of(key).is_some_and(|pairs| accepts(index, matchers, pairs));
+    !set.has_lost() && !added.any(matches)
+}
+
+/// The series that satisfy the matchers, ordered by labels.
+fn sorted(index: &Index, matchers: &[Matcher]) -> Vec<SeriesKey> {
+    let mut ids = resolve(index, matchers);
+    ids.sort_unstable_by(|one, other| index.postings().compare(index.pairs(*one), index.pairs(*other)));
+    ids.into_iter().map(|id| index.key(id)).collect()
+}
+
+fn references(keys: &[SeriesKey]) -> Box<[SeriesRef]> {
+    keys.iter().map(|key| SeriesRef::from(*key)).collect()
+}
+
+fn labels(index: &Index, key: SeriesKey) -> Labels {
+    index.postings().labels(index.pairs(key.id))
+}
