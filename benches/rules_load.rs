@@ -103,7 +103,7 @@ async fn run(evaluations: usize) {
 
 /// A rule, its prepared condition and its alerts.
 struct Rule {
-    rule: AlertingRule,
+    definition: AlertingRule,
     query: Arc<dyn PreparedQuery>,
     active: ActiveAlerts,
 }
@@ -127,7 +127,7 @@ fn rules(source: &LocalSource) -> Vec<Rule> {
                 generator_url: String::new(),
             };
             let query = source.prepare(&Arc::new(rule.expr.clone()));
-            Rule { rule, query, active: ActiveAlerts::default() }
+            Rule { definition: rule, query, active: ActiveAlerts::default() }
         })
         .collect()
 }
@@ -136,17 +136,17 @@ fn rules(source: &LocalSource) -> Vec<Rule> {
 #[inline(never)]
 async fn evaluate_all(rules: &mut [Rule], at: i64) -> usize {
     let mut alerts = 0;
-    for Rule { rule, query, active } in rules {
+    for Rule { definition, query, active } in rules {
         let output = query.instant(at).await.expect("a result");
         let Value::Vector(vector) = output.value else { panic!("a condition yields a vector") };
         let candidates = vector.into_iter().map(|sample| Candidate {
-            labels: sample.labels.builder().set("alertname", &rule.name).remove("__name__").build(),
+            labels: sample.labels.builder().set("alertname", &definition.name).remove("__name__").build(),
             annotations: Labels::empty(),
             value: sample.value,
         });
         let candidates: Vec<_> = candidates.collect();
         alerts += candidates.len();
-        rule.step(active, at, &candidates);
+        definition.step(active, at, &candidates);
     }
     alerts
 }

@@ -60,7 +60,7 @@ impl Head {
                 self.kept.confirmed.fetch_add(1, Ordering::Relaxed);
                 known
             }
-            Lifetime::Lasting(known) => self.resolve_lasting(&index, matchers, known),
+            Lifetime::Lasting(known) => self.resolve_lasting(&index, matchers, known.as_ref()),
         }
     }
 
@@ -68,12 +68,12 @@ impl Head {
         &self,
         index: &Index,
         matchers: &[Matcher],
-        known: Option<Arc<SeriesSet>>,
+        known: Option<&Arc<SeriesSet>>,
     ) -> Arc<SeriesSet> {
         self.kept.resolved.fetch_add(1, Ordering::Relaxed);
         let keys = sorted(index, matchers);
         let series = references(&keys);
-        if let Some(same) = known.as_ref().filter(|known| known.series() == &*series) {
+        if let Some(same) = known.filter(|known| known.series() == &*series) {
             same.confirm(index.added());
             return Arc::clone(same);
         }

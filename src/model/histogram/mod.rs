@@ -202,7 +202,9 @@ impl FloatHistogram {
             *count = change(*count);
         }
         for buckets in [&mut self.positive, &mut self.negative] {
-            buckets.iter_mut().for_each(|(_, count)| *count = change(*count));
+            for (_, count) in buckets.iter_mut() {
+                *count = change(*count);
+            }
             buckets.retain(|(_, count)| *count != 0.0);
         }
         self

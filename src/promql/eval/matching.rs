@@ -57,9 +57,9 @@ struct Plain {
 
 impl Partners {
     /// Those of two vectors; they are found once for the sets of their rows.
-    fn of(way: Way, many: &mut StepMatrix, one: &mut StepMatrix) -> Arc<Self> {
+    fn of(way: &Way, many: &mut StepMatrix, one: &mut StepMatrix) -> Arc<Self> {
         let ((many, _), (one, _)) = (many.set(), one.set());
-        let is_it = |known: &Self| known.one_set.as_ptr() == Arc::as_ptr(one) && known.way == way;
+        let is_it = |known: &Self| known.one_set.as_ptr() == Arc::as_ptr(one) && known.way == *way;
         many.partners(is_it, || Self::find(way.clone(), many, one))
     }
 
@@ -207,7 +207,7 @@ impl Evaluator<'_> {
             drop_name: operation.drops_name() || (expr.return_bool && !self.options.delayed_name_removal),
             return_bool: expr.return_bool,
         };
-        let partners = Partners::of(way, &mut many, &mut one);
+        let partners = Partners::of(&way, &mut many, &mut one);
         let combining = Combining { op: expr.op, span, operation, return_bool: expr.return_bool, swapped };
         if let Some(plain) = &partners.plain {
             return self.plainly_matched(plain, &combining, &many, &mut one, steps);
@@ -259,7 +259,7 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<StepMatrix, EvalError> {
         let way = Way { matching: matching.clone(), drop_name: false, return_bool: false };
-        let partners = Partners::of(way, &mut left, &mut right);
+        let partners = Partners::of(&way, &mut left, &mut right);
         let sides = Sides::new(&partners, &mut left, &mut right);
         // `or` asks of the right rows what the others ask of the left ones.
         let (asked, groups, others, members) = match operation {

@@ -52,6 +52,7 @@ impl Evaluator<'_> {
         self.newest_of(&fetched.rows, series, selector.reference, steps, totals_only, read_histogram, read)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what is read, of what, when, and how")]
     pub(super) fn newest_of<'d>(
         &mut self,
         rows: &Arc<RowSet>,

@@ -250,7 +250,9 @@ pub(super) mod tests {
         ) {
             let long = values.iter().fold(LongSum::ZERO, |sum, value| sum.plus(LongSum::of(*value)));
             let mut kahan = KahanSum::default();
-            values.iter().for_each(|value| kahan.add(*value));
+            for value in values {
+                kahan.add(value);
+            }
             prop_assert_eq!((long.sum, long.lost), (kahan.sum, kahan.compensation));
         }
     }

@@ -66,7 +66,8 @@ async fn save_and_test_succeeds() {
     }
     // The editor unlocks what the version has.
     let version = said.body["data"]["version"].as_str().unwrap();
-    assert_eq!(version.split('.').map(|number| number.parse::<u32>().unwrap()).count(), 3, "{version}");
+    let numbers: Vec<u32> = version.split('.').map(|number| number.parse().unwrap()).collect();
+    assert_eq!(numbers.len(), 3, "{version}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ use crate::real::valmis::Valmis;
 use crate::real::{cache, http, missing, say, turn};
 
 /// A request, with `{start}`, `{end}` and `{t}` for times in seconds.
+#[derive(Clone, Copy)]
 struct Request {
     /// Whether the parameters are sent as a form.
     form: bool,

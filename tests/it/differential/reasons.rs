@@ -121,8 +121,7 @@ const REASONS: &[Reason] = &[
         source: "#17877: `start`, `end`, `step` and `range` are functions",
         explains: Outcomes(|prometheus, valmis| {
             let is_new = |name: &&str| valmis.contains(&format!("in call to \"{name}\""));
-            prometheus.contains("parse error")
-                && ["start", "end", "step", "range"].iter().any(|name| is_new(name))
+            prometheus.contains("parse error") && ["start", "end", "step", "range"].iter().any(is_new)
         }),
     },
     Reason {

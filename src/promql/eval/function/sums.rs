@@ -9,14 +9,18 @@ use crate::promql::numeric::Mean;
 pub(super) fn mean(points: &[Point]) -> f64 {
     let Some((first, rest)) = points.split_first() else { return f64::NAN };
     let mut mean = Mean::starting_at(first.value);
-    rest.iter().for_each(|point| mean.add(point.value));
+    for point in rest {
+        mean.add(point.value);
+    }
     mean.value()
 }
 
 /// The sum; an infinite one says nothing about what rounding took from it.
 pub(super) fn sum(points: &[Point]) -> f64 {
     let mut sum = KahanSum::default();
-    points.iter().for_each(|point| sum.add(point.value));
+    for point in points {
+        sum.add(point.value);
+    }
     if sum.sum.is_infinite() { sum.sum } else { sum.total() }
 }
 
