@@ -24,7 +24,7 @@ const SHOWN_BYTES: usize = 200;
 /// Asks a server for the value of expressions.
 ///
 /// Native histograms come as buckets with bounds, without their schema; how much of one can be told from
-/// them is said at [`WireHistogram::read`]. One whose buckets are those of no schema, nor custom ones, is
+/// them is said at `remote_histogram`. One whose buckets are those of no schema, nor custom ones, is
 /// left out of the result, with a warning that says so.
 #[derive(Debug, Clone)]
 pub struct RemoteSource(Arc<Remote>);
