@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Span, push_float, quote};
 use crate::promql::ast::{AggregateExpr, AggregateOp, Grouping};
-use crate::promql::numeric::{KahanSum, Mean, quantile};
+use crate::promql::numeric::{KahanSum, Mean, go_max, go_min, quantile};
 use crate::promql::plan::{Kind, Node};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
@@ -76,11 +76,12 @@ impl Evaluator<'_> {
         if quantiles.iter().any(|q| q.is_nan()) {
             self.annotations.invalid_quantile(f64::NAN, span);
         }
-        let max = quantiles.iter().copied().fold(f64::MIN, f64::max);
+        // With NaN among them neither is a number, unless it is infinite.
+        let max = quantiles.iter().copied().fold(f64::MIN, go_max);
         if max > 1.0 {
             self.annotations.invalid_quantile(max, span);
         }
-        let min = quantiles.iter().copied().fold(f64::MAX, f64::min);
+        let min = quantiles.iter().copied().fold(f64::MAX, go_min);
         if min < 0.0 {
             self.annotations.invalid_quantile(min, span);
         }

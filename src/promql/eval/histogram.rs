@@ -12,7 +12,7 @@ use super::Evaluator;
 use super::annotations::ForcedMonotonicity;
 use super::error::failure;
 use super::grouping::LabelKey;
-use super::matrix::{NewRow, Place, Positions, Row, StepMatrix, is_present};
+use super::matrix::{Cells, NewRow, Place, Positions, Row, StepMatrix, is_present};
 use super::rows::{Grouping, RowSet};
 use super::{Kind, without_metadata};
 
@@ -91,16 +91,38 @@ impl Classic {
         self.buckets(histogram).any(|(_, row)| is_present(vector.row(row)[step]))
     }
 
-    /// Reads the buckets at an instant.
-    fn read(&self, histogram: usize, vector: &StepMatrix, step: usize, buckets: &mut Vec<Bucket>) {
-        buckets.clear();
+    /// What the rows of a histogram hold.
+    fn columns<'v>(&self, histogram: usize, vector: &'v StepMatrix) -> Columns<'v> {
+        let buckets = self.buckets(histogram);
         let native = self.native.get(histogram).copied().flatten();
-        if native.is_some_and(|row| vector.cells_of(row).histogram(step).is_some()) {
+        Columns {
+            buckets: buckets.map(|(upper_bound, row)| (upper_bound, vector.row(row))).collect(),
+            native: native.map(|row| vector.cells_of(row)),
+        }
+    }
+}
+
+/// What the rows of a classic histogram hold.
+struct Columns<'v> {
+    /// The upper bounds of the buckets and their counts at each instant.
+    buckets: Vec<(f64, &'v [f64])>,
+    /// The native histograms with the same labels.
+    native: Option<Cells<'v>>,
+}
+
+impl Columns<'_> {
+    /// Reads the buckets at an instant.
+    fn read(&self, step: usize, buckets: &mut Vec<Bucket>) {
+        buckets.clear();
+        if self.native.is_some_and(|native| native.histogram(step).is_some()) {
             return;
         }
-        let all = self.buckets(histogram);
-        let all = all.map(|(upper_bound, row)| Bucket { upper_bound, count: vector.row(row)[step] });
-        buckets.extend(all.filter(|bucket| is_present(bucket.count)));
+        for (upper_bound, counts) in &self.buckets {
+            let count = counts[step];
+            if is_present(count) {
+                buckets.push(Bucket { upper_bound: *upper_bound, count });
+            }
+        }
     }
 }
 
@@ -228,11 +250,12 @@ impl Evaluator<'_> {
         for histogram in 0..classic.count() {
             self.tick(steps.count * classic.layout.buckets[histogram].len())?;
             let row = self.result_row(&classic.labels(histogram));
+            let columns = classic.columns(histogram, &vector);
             result.push(
                 || row,
                 |cells| {
                     for (step, cell) in cells.iter_mut().enumerate() {
-                        classic.read(histogram, &vector, step, &mut buckets);
+                        columns.read(step, &mut buckets);
                         if !buckets.is_empty() {
                             *cell = bucket_fraction(lower[step], upper[step], &mut buckets);
                         }
@@ -324,6 +347,7 @@ impl Evaluator<'_> {
         let size = classic.layout.buckets[histogram].len();
         self.tick(steps.count * size)?;
         self.check_growth(result)?;
+        let columns = classic.columns(histogram, vector);
         let mut buckets = Vec::with_capacity(size);
         let delayed = self.options.delayed_name_removal;
         let annotations = &mut self.annotations;
@@ -332,7 +356,7 @@ impl Evaluator<'_> {
                 if asked.only.is_some_and(|only| only.to_bits() != q.to_bits()) {
                     continue;
                 }
-                classic.read(histogram, vector, step, &mut buckets);
+                columns.read(step, &mut buckets);
                 if buckets.is_empty() {
                     continue;
                 }
@@ -539,6 +563,10 @@ fn is_noise(a: f64, b: f64) -> bool {
     let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
     if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
         return difference < NOISE * f64::MIN_POSITIVE;
+    }
+    if difference > 10.0 * NOISE * sum {
+        // Nearly always: no division is needed to tell.
+        return false;
     }
     difference / sum.min(f64::MAX) < NOISE
 }

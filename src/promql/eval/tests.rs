@@ -1,5 +1,8 @@
 //! What scripts cannot say: limits, interrupts, depth, and samples of another query.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::FutureExt;
 
 use crate::model::{Labels, Point};
@@ -170,4 +173,40 @@ fn results_have_an_order_of_their_own() {
     check("sum by (job) (m)", &["a", "b", "c"]);
     check("m{job=\"c\"} or m{job=\"a\"}", &["c", "a"]);
     check("m * on(job) (m + 1)", &["a", "b", "c"]);
+}
+
+#[test]
+fn a_computation_stops_within_a_single_series() {
+    // A question at the beginning of each part is answered with yes; the one amid the windows is not.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let interrupt = Interrupt::when(move || {
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        (before >= 100).then_some(EvalError::Timeout("expression evaluation"))
+    });
+    let options = EvalOptions { interrupt, ..EvalOptions::default() };
+    let range = EvalRange { start: 0, end: 11_000_000, step_ms: 1_000 };
+    let error = ask("max_over_time(vector(time())[3h:1s])", &range, &options).expect_err("no time");
+    assert_eq!(error, EvalError::Timeout("expression evaluation"));
+    // The windows have 10,800 points each: a thousand questions would be asked of all of them.
+    assert_eq!(asked.load(Ordering::Relaxed), 101);
+}
+
+#[test]
+fn samples_are_counted_by_the_instants_that_look_at_them() {
+    let check = |query: &str, expected: &[(u64, u64)]| {
+        let options = EvalOptions { count_samples: true, ..EvalOptions::default() };
+        let range = EvalRange { start: 120_000, end: 240_000, step_ms: 60_000 };
+        let samples = ask(query, &range, &options).expect("a result").samples.expect("they are counted");
+        let steps: Vec<(u64, u64)> = samples.steps.iter().map(|step| (step.total, step.read)).collect();
+        assert_eq!(steps, expected, "{query}");
+    };
+    let series = match ask("count(m)", &EvalRange::instant(120_000), &EvalOptions::default()) {
+        Ok(Output { value: Value::Vector(found), .. }) => found[0].value as u64,
+        other => panic!("{other:?}"),
+    };
+    check("m", &[(series, series); 3]);
+    check("m + m", &[(2 * series, 2 * series); 3]);
+    check("m @ 120", &[(series, series), (series, 0), (series, 0)]);
+    check("sum_over_time(m[2m])", &[(2 * series, 2 * series), (2 * series, series), (2 * series, series)]);
 }

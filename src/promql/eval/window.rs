@@ -361,12 +361,16 @@ impl<'o> Patience<'o> {
     }
 
     /// Whether to go on with a window of so many points.
+    #[inline]
     fn lasts(&mut self, points: usize) -> bool {
         self.points += points + 1;
-        if self.points >= Self::POINTS {
-            self.points = 0;
-            self.outcome = self.interrupt.check();
-        }
+        self.points < Self::POINTS || self.asks()
+    }
+
+    #[cold]
+    fn asks(&mut self) -> bool {
+        self.points = 0;
+        self.outcome = self.interrupt.check();
         self.outcome.is_ok()
     }
 }

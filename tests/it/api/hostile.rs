@@ -17,7 +17,7 @@ const TIMED_OUT: &str = "query timed out in expression evaluation";
 /// How long an answer may take that needs no computing, on a machine that has much else to do.
 const SOON: Duration = Duration::from_secs(10);
 /// How long `/health` may take in the meantime.
-const RESPONSIVE: Duration = Duration::from_secs(3);
+const RESPONSIVE: Duration = Duration::from_secs(5);
 /// How much memory all of this may take beside what the program has anyway.
 const MEMORY: u64 = 400 << 20;
 
@@ -231,7 +231,9 @@ async fn no_text_takes_all_the_memory() {
             let said = post(valmis.address, &format!("/api/v1/{path}"), &[("query", &query)]).await;
             let took = began.elapsed();
             say(&format!("{path} of a megabyte of {what}: {} after {took:?}", said.status));
-            assert!(said.status.is_success() || said.status.is_client_error(), "{what}: {}", said.status);
+            let timed_out = said.error().starts_with("query timed out in ");
+            let is_answer = said.status.is_success() || said.status.is_client_error() || timed_out;
+            assert!(is_answer, "{what}: {}", said.status);
             assert!(!said.error().contains("form values"), "{what}: {}", said.error());
             assert!(took < SOON, "{what}: {took:?}");
         }
@@ -243,22 +245,29 @@ async fn no_text_takes_all_the_memory() {
     assert!(memory < MEMORY, "{memory}");
 }
 
-/// Computes for minutes within a single series, unless it is stopped.
-const ENDLESS: &str = "quantile_over_time(0.5, vector(time())[11000s:1s])";
+/// Computes for a minute if it is not stopped.
+fn endless() -> String {
+    let term = "quantile_over_time(0.5, vector(time())[11000s:1s])";
+    vec![term; 250].join(" + ")
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queries_that_take_too_long_stop_and_make_room() {
     let _turn = turn().await;
     let valmis = limited("timeout: 2s, max_concurrency: 2").await;
     let watch = Watch::over(&valmis);
-    let began = Instant::now();
-    let answers = futures_util::future::join_all((0..12).map(|_| ask_range(&valmis, ENDLESS))).await;
-    let mut errors: Vec<&str> = answers.iter().map(Said::error).collect();
-    assert!(answers.iter().all(|said| said.status == StatusCode::SERVICE_UNAVAILABLE), "{answers:?}");
-    errors.sort_unstable();
-    errors.dedup();
-    assert!(errors.contains(&TIMED_OUT), "{errors:?}");
-    assert!(errors.contains(&"query timed out in query queue"), "{errors:?}");
+    let (began, query) = (Instant::now(), endless());
+    let endless = futures_util::future::join_all((0..2).map(|_| ask_range(&valmis, &query)));
+    let waits = eventually("both slots are taken", async || {
+        let said = post(valmis.address, "/api/v1/query", &[("query", "1"), ("timeout", "100ms")]).await;
+        let is_queued = said.error() == "query timed out in query queue";
+        if is_queued { Ok(said.status) } else { Err(format!("{said:?}")) }
+    });
+    let (answers, queued) = futures_util::future::join(endless, waits).await;
+    assert_eq!(queued, StatusCode::SERVICE_UNAVAILABLE);
+    for said in answers {
+        assert_eq!((said.status, said.error()), (StatusCode::SERVICE_UNAVAILABLE, TIMED_OUT));
+    }
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     // Both slots are free again as soon as their threads have noticed.
     eventually("a slot", async || {
@@ -266,7 +275,7 @@ async fn queries_that_take_too_long_stop_and_make_room() {
         if said.status == StatusCode::OK { Ok(()) } else { Err(said.error().to_owned()) }
     })
     .await;
-    let short = [("query", ENDLESS), ("start", "0"), ("end", "11000"), ("step", "1"), ("timeout", "100ms")];
+    let short = [("query", &*query), ("start", "0"), ("end", "11000"), ("step", "1"), ("timeout", "100ms")];
     let began = Instant::now();
     let said = post(valmis.address, "/api/v1/query_range", &short).await;
     assert_eq!(said.status, StatusCode::SERVICE_UNAVAILABLE, "{said:?}");
@@ -280,7 +289,8 @@ async fn queries_that_take_too_long_stop_and_make_room() {
 async fn a_query_whose_asker_has_gone_stops() {
     let _turn = turn().await;
     let valmis = limited("timeout: 10m, max_concurrency: 1").await;
-    let gone = tokio::time::timeout(Duration::from_millis(500), ask_range(&valmis, ENDLESS)).await;
+    let query = endless();
+    let gone = tokio::time::timeout(Duration::from_millis(500), ask_range(&valmis, &query)).await;
     assert!(gone.is_err(), "it was answered: {gone:?}");
     // The only slot is taken for ten minutes unless the query stops.
     let began = Instant::now();
@@ -296,8 +306,9 @@ async fn rules_do_not_wait_for_queries() {
     let limits = "query: {timeout: 1m, max_concurrency: 1}\nevaluation_interval: 1s\n";
     let files = [("rules.yaml".to_owned(), rules.to_owned())];
     let valmis = Valmis::start_with(&format!("{RECEIVER}{limits}"), &files).await;
+    let query = endless();
     tokio::select! {
-        said = ask_range(&valmis, ENDLESS) => panic!("it ended: {said:?}"),
+        said = ask_range(&valmis, &query) => panic!("it ended: {said:?}"),
         () = valmis.wait_two_evaluations() => {}
     }
 }

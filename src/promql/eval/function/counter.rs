@@ -125,6 +125,7 @@ impl Rate {
     /// The difference between the last and the first point, resets made up for, extended to the whole
     /// window if the points reach close to its boundaries.
     /// Source: Prometheus `promql/functions.go`, `extrapolatedRate`.
+    #[inline]
     fn extrapolated(&mut self, window: Window<'_>) -> Option<f64> {
         let intervals = window.points.len() - 1;
         if intervals == 0 {
@@ -169,6 +170,7 @@ impl Rate {
         factor
     }
 
+    #[cold]
     fn extended_at(&self, pace: (i64, i64, i64, usize)) -> Extension {
         let (before, between, after, intervals) = pace;
         let sampled = seconds(0, between);
