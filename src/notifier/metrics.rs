@@ -28,6 +28,7 @@ pub struct Metrics {
     lag: Family<Destination, Histogram, fn() -> Histogram>,
     /// Failed attempts to write an outbox to disk.
     pub(super) store_failures: Counter,
+    kept: Gauge,
 }
 
 impl Metrics {
@@ -43,6 +44,7 @@ impl Metrics {
             discovered: Gauge::default(),
             lag: Family::new_with_constructor(buckets),
             store_failures: Counter::default(),
+            kept: Gauge::default(),
         };
         let r = registry;
         r.register("prometheus_notifications_sent", "Total number of alerts sent", metrics.sent.clone());
@@ -76,6 +78,11 @@ impl Metrics {
             "Failed attempts to write the outbox to disk",
             metrics.store_failures.clone(),
         );
+        r.register(
+            "valmis_notifications_kept",
+            "Alerts that are kept for a while for Alertmanagers that are not found any more",
+            metrics.kept.clone(),
+        );
         metrics
     }
 
@@ -105,6 +112,10 @@ impl Metrics {
 
     pub(super) fn discovered(&self, count: usize) {
         self.discovered.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn kept(&self, alerts: usize) {
+        self.kept.set(i64::try_from(alerts).unwrap_or(i64::MAX));
     }
 
     pub(super) fn queued(&self, name: &str, dropped: bool) {

@@ -7,6 +7,7 @@ mod cli;
 mod conformance;
 mod corpora;
 mod dashboards;
+mod delivery;
 mod differential;
 mod every_alert;
 mod exposition;

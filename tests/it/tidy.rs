@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "ruletest",
         &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
     ),
-    ("notifier", &["model", "client", "clock", "relabel", "rules", "state"]),
+    ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];
