@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use url::Url;
 
+use super::sources::Sources;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     handles: Arc<Handles>,
     tsdb: Arc<Tsdb>,
     rules: Option<rules::Manager>,
+    sources: Sources,
     /// The loop of readiness itself: everything stops if it does.
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
@@ -101,6 +103,7 @@ impl Parts {
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
         rules.register(&mut registry);
+        let sources = Sources::new(tsdb.clone(), query_limits(config), &mut registry);
         let (reload_successful, reload_at) = register_reload(&mut registry);
 
         let stop_readiness = CancellationToken::new();
@@ -138,6 +141,7 @@ impl Parts {
             handles: Arc::new(handles),
             tsdb,
             rules: Some(rules),
+            sources,
             readiness_loop,
             stop_readiness,
             disks: None,
@@ -158,7 +162,9 @@ impl Parts {
     pub(super) async fn apply(&mut self, config: &Config) -> Result<()> {
         let handles = self.handles.clone();
         let components = components::configured(config, &handles.clock)?;
-        let rule_files = rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
+        let (rule_files, sources_of_groups) =
+            rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
+        let sources = self.sources.prepare(&config.sources)?;
         let notifications = notifier::Config {
             alertmanagers: config.alertmanagers.clone(),
             external_labels: Labels::from_pairs(&config.external_labels),
@@ -170,8 +176,9 @@ impl Parts {
         handles.readiness.apply(OWNER, components);
         self.watch_disks(config);
         let settings = rule_sources::settings(config, &self.external_url);
+        let origins = self.sources.apply(&config.sources, sources, &sources_of_groups, &rule_files);
         if let Some(rules) = &mut self.rules {
-            rules.apply(&rule_files, settings).await;
+            rules.apply(&rule_files, settings, &origins).await;
         }
         let receiver = config.storage.remote_write_receiver;
         handles.lifecycle.remote_write_receiver.store(receiver, Ordering::Release);
@@ -237,6 +244,7 @@ impl Parts {
             within(GRACE, "probes", async { drop((&mut self.readiness_loop).await) }).await;
         }
         within(GRACE, "scrapes", handles.scrapes.shutdown()).await;
+        self.sources.shutdown(DELIVERY_GRACE).await;
         within(DELIVERY_GRACE + GRACE, "delivery of alerts", handles.notifier.shutdown(DELIVERY_GRACE)).await;
         let tsdb = self.tsdb.clone();
         let closing = tokio::task::spawn_blocking(move || tsdb.close());

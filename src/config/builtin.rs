@@ -57,6 +57,7 @@ impl Default for RulesConfig {
         Self {
             builtin: true,
             files: Vec::new(),
+            sources: Vec::new(),
             resend_delay: Duration::from_mins(1),
             error_hold: Duration::from_hours(1),
         }
@@ -78,6 +79,7 @@ impl Default for Config {
             disks: Vec::new(),
             certificates: Vec::new(),
             scrapes: Vec::new(),
+            sources: Vec::new(),
             alertmanagers: Vec::new(),
             alert_relabel: Vec::new(),
             rules: RulesConfig::default(),

@@ -5,7 +5,7 @@ mod load;
 mod types;
 
 pub use decode::parse;
-pub use load::{Loaded, SourceText, load};
+pub use load::{Loaded, SourceText, load, matching};
 pub use types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ const GAP_INTERVALS: i64 = 2;
 
 const ALERTS: &str = "ALERTS";
 const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
+/// The names of the series that alerts are written as.
+pub const ALERT_SERIES: [&str; 2] = [ALERTS, ALERTS_FOR_STATE];
 const ALERT_STATE_LABEL: &str = "alertstate";
 
 /// The label of the one alert that stands for those beyond the limit.

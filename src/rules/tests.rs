@@ -194,7 +194,7 @@ impl Stage {
     }
 
     async fn apply(&mut self, rules: &str) {
-        self.manager.apply(&files(rules), Config::default()).await;
+        self.manager.apply(&files(rules), Config::default(), &Origins::new()).await;
     }
 
     /// Another process in the same world, which knows only what was stored.
@@ -647,7 +647,7 @@ async fn expanded(label: &str, annotation: &str) -> (String, String) {
         external_url: "http://v:9797".to_owned(),
         ..Config::default()
     };
-    stage.manager.apply(&files(&templated(label, annotation)), config).await;
+    stage.manager.apply(&files(&templated(label, annotation)), config, &Origins::new()).await;
     stage.until("an alert", |stage| stage.alert("T").is_some()).await;
     let alert = stage.alert("T").unwrap();
     assert!(alert.annotations.len() <= 1, "{}", alert.annotations);

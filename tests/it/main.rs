@@ -24,6 +24,7 @@ mod prepared;
 mod promqltest;
 mod readiness;
 mod real;
+mod remote;
 mod rule_tests;
 mod scraped;
 mod servers;
