@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::instructions::{Instructions, is_instruction};
 use super::types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 
 use crate::diag::{Diagnostic, closest};
@@ -264,6 +265,10 @@ impl Decoder<'_> {
             }
         }
 
+        let instructions = match alert {
+            Some(_) => self.instructions(&annotations, expr.as_ref(), &context),
+            None => Instructions::default(),
+        };
         let mut all_labels = group_labels.clone();
         all_labels.extend(owned(&labels));
         let kind = match (alert, record) {
@@ -280,6 +285,7 @@ impl Decoder<'_> {
             kind,
             expr: expr?,
             labels: all_labels,
+            instructions,
             place: self.source.place(node.at),
             places: RulePlaces {
                 name: self.source.place(alert.or(record).map_or(node.at, |(_, at)| at)),
@@ -288,6 +294,24 @@ impl Decoder<'_> {
                 annotations: self.placements(&annotations),
             },
         })
+    }
+
+    /// What the annotations tell the evaluator to do.
+    fn instructions(
+        &mut self,
+        annotations: &BTreeMap<&str, Text<'_>>,
+        expr: Option<&Expr>,
+        context: &Context<'_>,
+    ) -> Instructions {
+        let mut instructions = Instructions::default();
+        for (name, text) in annotations.iter().filter(|(name, _)| is_instruction(name)) {
+            if let Err(fault) = instructions.set(name, text.value, expr) {
+                let mut finding = Diagnostic::error("instruction", context.message(&fault.to_string()));
+                finding.hint = fault.hint();
+                self.report(finding, text.key_at);
+            }
+        }
+        instructions
     }
 
     fn placements(&self, texts: &BTreeMap<&str, Text<'_>>) -> BTreeMap<String, Placement> {

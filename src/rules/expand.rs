@@ -13,6 +13,7 @@ use super::error::RuleError;
 use crate::model::{ALERT_NAME, Labels, LabelsBuilder, METRIC_NAME, TimestampMs};
 use crate::promql::{self, EvalError, Features, InstantSample, Output, Value};
 use crate::query::QuerySource;
+use crate::rulefmt::is_instruction;
 use crate::template::{Context, QueryFn, Template, TemplateError};
 
 /// The labels and annotations that a rule gives its alerts.
@@ -39,11 +40,13 @@ impl Texts {
         annotations: &BTreeMap<String, String>,
     ) -> Self {
         let template_name = format!("__alert_{alert}");
-        let parse = |texts: &BTreeMap<String, String>| {
-            let parsed = texts.iter().map(|(name, text)| (name.clone(), Text::parse(&template_name, text)));
-            parsed.collect()
-        };
-        Self { alert: alert.to_owned(), labels: parse(labels), annotations: parse(annotations) }
+        let parse = |(name, text): (&String, &String)| (name.clone(), Text::parse(&template_name, text));
+        let sent = annotations.iter().filter(|(name, _)| !is_instruction(name));
+        Self {
+            alert: alert.to_owned(),
+            labels: labels.iter().map(parse).collect(),
+            annotations: sent.map(parse).collect(),
+        }
     }
 
     /// Whether expanding them may ask queries, and so may take long.

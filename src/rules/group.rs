@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,8 @@ use super::rule::{Definition, GroupSettings, RunningRule};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
 use crate::model::{Labels, Sample, TimestampMs, stale_nan};
-use crate::promql::{EvalError, InstantSample};
-use crate::query::{PreparedQuery, QuerySource};
+use crate::promql::{EvalError, InstantSample, Output};
+use crate::query::QuerySource;
 use crate::rulefmt::RuleGroup;
 use crate::schedule::{Schedule, Ticker};
 use crate::state::{Changes, RuleKey, StateError, StateStore};
@@ -157,6 +158,16 @@ impl Group {
         &*self.services.state
     }
 
+    /// What answers the rules' expressions.
+    pub(super) fn source(&self) -> Arc<dyn QuerySource> {
+        self.services.source.clone()
+    }
+
+    /// How far in the past queries look, in milliseconds.
+    pub(super) fn query_offset_ms(&self) -> i64 {
+        self.query_offset_ms
+    }
+
     /// The rules in order.
     pub(super) fn rules(&self) -> &[RunningRule] {
         &self.rules
@@ -230,21 +241,29 @@ impl Group {
         let now = self.services.clock.now();
         let definition = self.rules[index].definition.clone();
         let query = self.rules[index].query.clone();
-        let result = self.query(&*query, at, token).await?;
+        let result = self.query(query.instant(at - self.query_offset_ms), token).await?;
         add(&self.counters.evaluations, 1);
         let evaluated = match (&*definition, result) {
             (Definition::Recording(rule), result) => {
                 result.and_then(|result| rule.samples(at, &result)).map(|samples| (samples, None))
             }
-            (Definition::Alerting(rule, texts), result) => {
+            (Definition::Alerting(rule, texts, questions), result) => {
                 let candidates = match result {
                     Ok(result) => self.expand(texts, result, at).await,
                     Err(error) => Err(error),
                 };
-                let active = &mut self.rules[index].active;
-                match candidates {
+                let known = match candidates {
                     Ok(candidates) => {
-                        let step = rule.step(active, at, &candidates);
+                        let ending = rule.ending(&self.rules[index].active, at, &candidates);
+                        let evidence = self.evidence(questions, &ending, at, token).await?;
+                        evidence.map(|evidence| (candidates, evidence))
+                    }
+                    Err(error) => Err(error),
+                };
+                let active = &mut self.rules[index].active;
+                match known {
+                    Ok((candidates, evidence)) => {
+                        let step = rule.step(active, at, &candidates, &evidence);
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }
@@ -282,16 +301,15 @@ impl Group {
 
     /// The value of an expression as a vector; `None` if cancelled. Alerts of the rules before do not
     /// wait for a slow query.
-    async fn query(
+    pub(super) async fn query(
         &mut self,
-        query: &dyn PreparedQuery,
-        at: TimestampMs,
+        query: BoxFuture<'_, Result<Output, EvalError>>,
         token: &CancellationToken,
     ) -> Option<Result<Vec<InstantSample>, RuleError>> {
         if token.is_cancelled() {
             return None;
         }
-        let query = timeout(self.config.query_timeout, query.instant(at - self.query_offset_ms));
+        let query = timeout(self.config.query_timeout, query);
         tokio::pin!(query);
         let answer = loop {
             tokio::select! {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::active::ActiveAlerts;
 use super::alerting::{AlertingRule, generator_url};
 use super::config::Config;
+use super::evidence::Questions;
 use super::expand::Texts;
 use super::recording::RecordingRule;
 use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapshot};
@@ -19,7 +20,7 @@ use crate::state::{AlertState, RuleChanges, RuleKey};
 #[derive(Debug)]
 pub(super) enum Definition {
     Recording(RecordingRule),
-    Alerting(Box<AlertingRule>, Arc<Texts>),
+    Alerting(Box<AlertingRule>, Arc<Texts>, Questions),
 }
 
 /// The group's part in its rules.
@@ -91,8 +92,10 @@ impl RunningRule {
                     error_hold_ms: config.error_hold_ms,
                     common_labels: common_labels(alert, &rule.labels),
                     generator_url: generator_url(&config.external_url, &query),
+                    instructions: rule.instructions.clone(),
                 }),
                 Arc::new(Texts::new(alert, &rule.labels, annotations)),
+                Questions::new(rule),
             ),
         };
         let key = RuleKey {
@@ -119,7 +122,7 @@ impl RunningRule {
     /// Goes on with alerts from before the start. Their series are those of the last evaluation, so
     /// that what is no longer active is marked stale.
     pub(super) fn restore(&mut self, active: ActiveAlerts) {
-        if let Definition::Alerting(rule, _) = &*self.definition {
+        if let Definition::Alerting(rule, ..) = &*self.definition {
             let alerts = active.iter().map(|alert| &alert.record);
             let alerts = alerts.filter(|alert| alert.state != AlertState::Inactive);
             self.previous = alerts.flat_map(|alert| rule.samples(alert, 0)).map(|s| s.labels).collect();
@@ -144,8 +147,7 @@ impl RunningRule {
     }
 
     pub(super) fn snapshot(&self) -> RuleSnapshot {
-        let records = self.active.iter().map(|alert| &alert.record);
-        let alerts = records.filter(|record| record.state != AlertState::Inactive);
+        let alerts = self.active.iter().filter(|alert| alert.is_active());
         RuleSnapshot {
             info: self.info.clone(),
             health: self.health,
@@ -153,13 +155,13 @@ impl RunningRule {
             evaluation_time: self.evaluation_time,
             last_evaluation: self.last_evaluation,
             alerts: alerts
-                .map(|record| AlertSnapshot {
-                    labels: record.labels.clone(),
-                    annotations: record.annotations.clone(),
-                    state: record.state,
-                    active_at: record.active_at,
-                    keep_firing_since: record.keep_firing_since,
-                    value: record.value,
+                .map(|alert| AlertSnapshot {
+                    labels: alert.record.labels.clone(),
+                    annotations: alert.marked_annotations(),
+                    state: alert.record.state,
+                    active_at: alert.record.active_at,
+                    keep_firing_since: alert.record.keep_firing_since,
+                    value: alert.record.value,
                 })
                 .collect(),
         }
