@@ -11,15 +11,18 @@ use crate::promql::Expr;
 const PREFIX: &str = "valmis_";
 
 const ON_MISSING: &str = "valmis_on_missing";
+const RESOLVED_VALUE: &str = "valmis_resolved_value";
 
 /// All instructions there are.
-const NAMES: [&str; 1] = [ON_MISSING];
+const NAMES: [&str; 2] = [ON_MISSING, RESOLVED_VALUE];
 
 /// What a rule's annotations tell the evaluator to do otherwise than Prometheus does it.
 #[derive(Debug, Clone, Default)]
 pub struct Instructions {
     /// What becomes of a firing alert when the series that it came from are gone.
     pub on_missing: Option<OnMissing>,
+    /// The annotation in which the news of an alert's end has the value with which its condition ended.
+    pub resolved_value: Option<String>,
 }
 
 /// What becomes of a firing alert when the series that it came from are gone.
@@ -80,10 +83,22 @@ impl Instructions {
                     return Err(Fault::NoSelector);
                 }
             }
+            RESOLVED_VALUE => self.resolved_value = Some(annotation_name(text)?),
             _ => return Err(Fault::Unknown(name.to_owned())),
         }
         Ok(())
     }
+}
+
+fn annotation_name(text: &str) -> Result<String, Fault> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name =
+        !text.is_empty() && text.chars().all(is_word) && !text.starts_with(|c: char| c.is_ascii_digit());
+    if !is_name || is_instruction(text) {
+        let expected = "the name of an annotation, of letters, digits and underscores";
+        return Err(Fault::Value { instruction: RESOLVED_VALUE, expected, found: text.to_owned() });
+    }
+    Ok(text.to_owned())
 }
 
 fn on_missing(text: &str) -> Result<OnMissing, Fault> {
@@ -108,6 +123,19 @@ fn on_missing(text: &str) -> Result<OnMissing, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_resolved_value_goes_into_an_annotation() {
+        let check =
+            |text: &str, expected: bool| assert_eq!(annotation_name(text).is_ok(), expected, "{text}");
+        check("resolved_value", true);
+        check("now2", true);
+        check("", false);
+        check("2now", false);
+        check("resolved value", false);
+        check("{{ $resolvedValue }}", false);
+        check("valmis_resolved_value", false);
+    }
 
     #[test]
     fn policies_for_missing_data_may_have_a_limit() {

@@ -320,10 +320,32 @@ fn instructions_are_checked_when_a_file_is_read() {
         ],
     );
     check(
+        "up == 0",
+        "valmis_resolved_value: a b",
+        &[
+            "2:42: group \"g\", rule 1, \"A\": `valmis_resolved_value` is the name of an annotation, of letters, digits and underscores, but found `a b`",
+        ],
+    );
+    check(
         "vector(1)",
         "valmis_on_missing: hold",
         &[
             "2:44: group \"g\", rule 1, \"A\": `valmis_on_missing` has no effect: the expression selects no series",
+        ],
+    );
+}
+
+#[test]
+fn templates_of_labels_cannot_use_what_depends_on_the_labels() {
+    let check = |labels: &str, expected: &[&str]| {
+        let rule = format!("alert: A, expr: up == 0, labels: {{{labels}}}");
+        check(&format!("groups: [{{name: g, rules: [{{\n{rule}}}]}}]"), expected);
+    };
+    check("a: '{{ $for }} {{ $expr }} {{ $interval }}'", &[]);
+    check(
+        "a: 'x {{ .Status }}'",
+        &[
+            r#"2:39: group "g", rule 1, "A": label "a": `$status` is known only when all labels of the alert are"#,
         ],
     );
 }

@@ -5,7 +5,7 @@
 //! Source of the behaviour: Prometheus 3.14 `rules/alerting.go`; where it differs, the comments say so
 //! and docs/differences.md lists it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::active::{ActiveAlert, ActiveAlerts};
 use super::alert::Alert;
@@ -106,6 +106,20 @@ pub struct Step {
 }
 
 impl AlertingRule {
+    /// The alerts that there are, with the instant since which each is active, as of an evaluation at `at`.
+    pub(super) fn active_since(
+        &self,
+        active: &ActiveAlerts,
+        at: TimestampMs,
+    ) -> HashMap<Labels, TimestampMs> {
+        let missed = self.missed(active, at);
+        let since = active.iter().filter(|alert| alert.is_active()).map(|alert| {
+            let waits = alert.record.state == AlertState::Pending || missed < 0;
+            (alert.record.labels.clone(), alert.record.active_at + if waits { missed } else { 0 })
+        });
+        since.collect()
+    }
+
     /// The alerts that will end now unless there is evidence to the contrary.
     pub(super) fn ending(&self, active: &ActiveAlerts, at: TimestampMs, result: &[Candidate]) -> Vec<Ending> {
         let Some(evaluated_at) = active.evaluated_at else { return Vec::new() };
@@ -281,13 +295,11 @@ impl AlertingRule {
     /// duration nor towards `keep_firing_for`. After a gap an alert needs as many evaluations as
     /// without it. A clock that was set back is treated alike; it must not undo what fires.
     fn discount_gap(&self, active: &mut ActiveAlerts, at: TimestampMs) {
-        let Some(evaluated_at) = active.evaluated_at else { return };
-        let elapsed = at - evaluated_at;
-        let backwards = elapsed < 0;
-        if !backwards && elapsed <= GAP_INTERVALS * self.interval_ms {
+        let missed = self.missed(active, at);
+        if missed == 0 {
             return;
         }
-        let missed = elapsed - self.interval_ms;
+        let backwards = missed < 0;
         for alert in active.alerts.values_mut() {
             let pending = alert.record.state == AlertState::Pending;
             if pending || backwards {
@@ -307,6 +319,14 @@ impl AlertingRule {
                 alert.last_sent_at = None;
             }
         }
+    }
+
+    /// How much of the time since the last evaluation does not count, in milliseconds; negative if the clock
+    /// was set back.
+    fn missed(&self, active: &ActiveAlerts, at: TimestampMs) -> i64 {
+        let elapsed = active.evaluated_at.map_or(0, |evaluated_at| at - evaluated_at);
+        let regular = (0..=GAP_INTERVALS * self.interval_ms).contains(&elapsed);
+        if regular { 0 } else { elapsed - self.interval_ms }
     }
 
     /// The condition of a pending or firing alert still holds.
@@ -345,6 +365,9 @@ impl AlertingRule {
             self.fire_or_wait(alert, at);
             return;
         }
+        if let Some(annotations) = evidence.farewells.get(&alert.record.labels) {
+            alert.record.annotations = annotations.clone();
+        }
         alert.record.state = AlertState::Inactive;
         alert.record.resolved_at = Some(at);
         alert.record.keep_firing_since = None;
@@ -355,7 +378,7 @@ impl AlertingRule {
 
     /// Whether an alert that is not in the result goes on firing because the series are gone that it came
     /// from.
-    fn is_held(&self, alert: &ActiveAlert, at: TimestampMs, evidence: &Evidence) -> bool {
+    pub(super) fn is_held(&self, alert: &ActiveAlert, at: TimestampMs, evidence: &Evidence) -> bool {
         let Some(OnMissing::Hold { for_ms, .. }) = self.instructions.on_missing else { return false };
         let record = &alert.record;
         let since = record.absence.and_then(|absence| absence.missing_since).unwrap_or(at);

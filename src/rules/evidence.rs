@@ -1,7 +1,7 @@
 //! What is asked beside a rule's expression before its alerts go on.
 //!
-//! A rule without instructions asks nothing. The others ask only when an alert is about to end, or, with
-//! `valmis_on_missing: alert`, at every evaluation.
+//! A rule that asks for nothing beyond Prometheus asks nothing. The others ask only when an alert is about
+//! to end, or, with `valmis_on_missing: alert`, at every evaluation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::alerting::Ending;
+use super::alerting::{AlertingRule, Candidate, Ending};
 use super::error::RuleError;
+use super::expand::{Farewell, Texts};
 use super::group::Group;
-use super::inputs::{Input, Inputs};
+use super::inputs::{Input, Inputs, ResultValue};
 use crate::model::{ALERT_NAME, Labels, TimestampMs};
 use crate::promql::{Expr, InstantSample};
 use crate::rulefmt::{OnMissing, Rule};
@@ -24,6 +25,8 @@ pub struct Evidence {
     pub missing: BTreeMap<Labels, String>,
     /// What has no series at all, so that the expression says nothing.
     pub silent: Vec<String>,
+    /// The annotations that alerts get by their end; without an entry an alert keeps those that it has.
+    pub farewells: BTreeMap<Labels, Labels>,
 }
 
 /// What a rule asks beside its expression.
@@ -33,29 +36,48 @@ pub(super) struct Questions {
     inputs: Option<Inputs>,
     /// Whether it matters also while no alert fires.
     tells_silence: bool,
+    /// What its value is whether or not its condition holds.
+    value: ResultValue,
+}
+
+/// A rule that asks.
+pub(super) struct Asked<'r> {
+    pub(super) index: usize,
+    pub(super) rule: &'r AlertingRule,
+    pub(super) texts: &'r Arc<Texts>,
+    pub(super) questions: &'r Questions,
 }
 
 impl Questions {
-    pub(super) fn new(rule: &Rule) -> Self {
+    pub(super) fn new(rule: &Rule, texts: &Texts) -> Self {
         let on_missing = rule.instructions.on_missing;
-        let own = rule.labels.keys().map(String::as_str);
-        let inputs = || Inputs::of(&rule.expr, own.chain([ALERT_NAME]));
+        let own = || rule.labels.keys().map(String::as_str).chain([ALERT_NAME]);
+        let inputs = || Inputs::of(&rule.expr, own());
         Self {
             inputs: matches!(on_missing, Some(OnMissing::Hold { .. })).then(inputs),
             tells_silence: matches!(on_missing, Some(OnMissing::Hold { alert: true, .. })),
+            value: if texts.tell_resolved_value() {
+                ResultValue::of(&rule.expr, own())
+            } else {
+                ResultValue::default()
+            },
         }
     }
 }
+
+type Known<T> = Option<Result<T, RuleError>>;
 
 impl Group {
     /// Finds out what a rule has to know beside its result; `None` if cancelled.
     pub(super) async fn evidence(
         &mut self,
-        questions: &Questions,
-        ending: &[Ending],
+        asked: &Asked<'_>,
+        candidates: &[Candidate],
         at: TimestampMs,
         token: &CancellationToken,
-    ) -> Option<Result<Evidence, RuleError>> {
+    ) -> Known<Evidence> {
+        let Asked { index, rule, texts, questions } = asked;
+        let ending = rule.ending(self.active(*index), at, candidates);
         let mut evidence = Evidence::default();
         if let Some(inputs) = &questions.inputs
             && (!ending.is_empty() || questions.tells_silence)
@@ -67,7 +89,7 @@ impl Group {
                     Err(error) => return Some(Err(error)),
                 };
                 found.push(!fresh.is_empty());
-                let gone = match self.gone(input, &fresh, ending, token).await? {
+                let gone = match self.gone(input, &fresh, &ending, token).await? {
                     Ok(gone) => gone,
                     Err(error) => return Some(Err(error)),
                 };
@@ -80,6 +102,12 @@ impl Group {
                 evidence.silent = silent.map(|input| input.text.clone()).collect();
             }
         }
+        if texts.tell_end() && !ending.is_empty() {
+            match self.farewells(asked, &ending, &evidence, at, token).await? {
+                Ok(farewells) => evidence.farewells = farewells,
+                Err(error) => return Some(Err(error)),
+            }
+        }
         Some(Ok(evidence))
     }
 
@@ -90,7 +118,7 @@ impl Group {
         fresh: &[InstantSample],
         ending: &[Ending],
         token: &CancellationToken,
-    ) -> Option<Result<Vec<Labels>, RuleError>> {
+    ) -> Known<Vec<Labels>> {
         let mut seen: BTreeMap<TimestampMs, Vec<InstantSample>> = BTreeMap::new();
         let mut gone = Vec::new();
         for Ending { labels, seen_at } in ending {
@@ -111,13 +139,57 @@ impl Group {
         Some(Ok(gone))
     }
 
+    /// The annotations with which the end of alerts is told, of those that do end.
+    async fn farewells(
+        &mut self,
+        asked: &Asked<'_>,
+        ending: &[Ending],
+        evidence: &Evidence,
+        at: TimestampMs,
+        token: &CancellationToken,
+    ) -> Known<BTreeMap<Labels, Labels>> {
+        let Asked { index, rule, texts, questions } = asked;
+        let active = self.active(*index);
+        let alerts = ending.iter().filter_map(|ending| active.alerts.get(&ending.labels));
+        let alerts = alerts.filter(|alert| !rule.is_held(alert, at, evidence));
+        let mut farewells: Vec<Farewell> =
+            alerts.map(|alert| Farewell { record: alert.record.clone(), resolved_value: None }).collect();
+        if farewells.is_empty() {
+            return Some(Ok(BTreeMap::new()));
+        }
+        let mut branches = Vec::new();
+        for branch in &questions.value.branches {
+            match self.ask(&branch.expr, at, token).await? {
+                Ok(result) => branches.push((branch, result)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        for farewell in &mut farewells {
+            // If several could be meant, none is.
+            let mut values = branches.iter().flat_map(|(branch, result)| {
+                let of_alert = |found: &&InstantSample| {
+                    found.histogram.is_none() && branch.kept.agree(&farewell.record.labels, &found.labels)
+                };
+                result.iter().filter(of_alert).map(|found| found.value)
+            });
+            farewell.resolved_value = values.next().filter(|_| values.next().is_none());
+        }
+        let expand = move |texts: &Texts, config: &_, queries: &_| {
+            let expanded = farewells.iter().map(|farewell| {
+                (farewell.record.labels.clone(), texts.farewell(farewell, at, config, queries))
+            });
+            expanded.collect()
+        };
+        Some(self.expanded(texts, expand).await)
+    }
+
     /// The value of an expression that is asked for now and then.
     async fn ask(
         &mut self,
         expr: &Arc<Expr>,
         at: TimestampMs,
         token: &CancellationToken,
-    ) -> Option<Result<Vec<InstantSample>, RuleError>> {
+    ) -> Known<Vec<InstantSample>> {
         let (source, expr) = (self.source(), Arc::clone(expr));
         let at = at - self.query_offset_ms();
         let query = async move { source.instant(&expr, at).await };

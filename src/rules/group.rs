@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveAlerts;
 use super::alert::{Alert, AlertSink};
-use super::alerting::Candidate;
+use super::alerting::{AlertingRule, Candidate};
 use super::config::Config;
 use super::error::RuleError;
+use super::evidence::Asked;
 use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
 use super::recording::Recorded;
@@ -92,6 +93,7 @@ impl Group {
         let settings = GroupSettings {
             file,
             group: &group.name,
+            id: identity(file, &group.name),
             interval_ms: group.interval_ms.unwrap_or(config.evaluation_interval_ms).max(1),
             query_offset_ms: group.query_offset_ms.unwrap_or(config.query_offset_ms),
             limit: group.limit,
@@ -161,6 +163,11 @@ impl Group {
     /// What answers the rules' expressions.
     pub(super) fn source(&self) -> Arc<dyn QuerySource> {
         self.services.source.clone()
+    }
+
+    /// The alerts of a rule.
+    pub(super) fn active(&self, index: usize) -> &ActiveAlerts {
+        &self.rules[index].active
     }
 
     /// How far in the past queries look, in milliseconds.
@@ -249,13 +256,13 @@ impl Group {
             }
             (Definition::Alerting(rule, texts, questions), result) => {
                 let candidates = match result {
-                    Ok(result) => self.expand(texts, result, at).await,
+                    Ok(result) => self.expand(index, rule, texts, result, at).await,
                     Err(error) => Err(error),
                 };
                 let known = match candidates {
                     Ok(candidates) => {
-                        let ending = rule.ending(&self.rules[index].active, at, &candidates);
-                        let evidence = self.evidence(questions, &ending, at, token).await?;
+                        let asked = Asked { index, rule, texts, questions };
+                        let evidence = self.evidence(&asked, &candidates, at, token).await?;
                         evidence.map(|evidence| (candidates, evidence))
                     }
                     Err(error) => Err(error),
@@ -326,19 +333,34 @@ impl Group {
     /// stand; those that ask any are expanded on a thread where waiting is allowed.
     async fn expand(
         &self,
+        index: usize,
+        rule: &AlertingRule,
         texts: &Arc<Texts>,
         result: Vec<InstantSample>,
         at: TimestampMs,
     ) -> Result<Vec<Candidate>, RuleError> {
-        let config = &self.config;
+        let active = &self.rules[index].active;
+        let active = if texts.tell_standing() { rule.active_since(active, at) } else { HashMap::new() };
+        let expand = move |texts: &Texts, config: &Config, queries: &Queries| {
+            texts.candidates(&result, &active, at, config, queries)
+        };
+        self.expanded(texts, expand).await?
+    }
+
+    /// Lets templates be expanded where they may wait for the answers to their queries.
+    pub(super) async fn expanded<T: Send + 'static>(
+        &self,
+        texts: &Arc<Texts>,
+        expand: impl FnOnce(&Texts, &Config, &Queries) -> T + Send + 'static,
+    ) -> Result<T, RuleError> {
+        let (config, texts) = (self.config.clone(), texts.clone());
         let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
-            return texts.candidates(&result, at, &self.config, &queries);
+            return Ok(expand(&texts, &config, &queries));
         }
-        let (config, texts) = (self.config.clone(), texts.clone());
-        let expanding = spawn_blocking(move || texts.candidates(&result, at, &config, &queries));
+        let expanding = spawn_blocking(move || expand(&texts, &config, &queries));
         // A panic has been reported when it happened.
-        expanding.await.unwrap_or_else(|_| Err(EvalError::Canceled("template expansion").into()))
+        expanding.await.map_err(|_| EvalError::Canceled("template expansion").into())
     }
 
     /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not

@@ -35,6 +35,22 @@ pub(super) struct Input {
     kept: Kept,
 }
 
+/// What an expression's result is made of, whether or not its condition holds: the expression without its
+/// outermost comparison.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ResultValue {
+    /// More than one if the result comes from the one or the other.
+    pub(super) branches: Vec<Branch>,
+}
+
+/// An expression whose value a result has.
+#[derive(Debug, Clone)]
+pub(super) struct Branch {
+    pub(super) expr: Arc<Expr>,
+    /// The labels that an alert has from it.
+    pub(super) kept: Kept,
+}
+
 /// In which labels an alert and the series behind it agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kept {
@@ -112,6 +128,47 @@ impl Inputs {
             return Vec::new();
         }
         self.all.iter().zip(found).filter(|(_, found)| !**found).map(|(input, _)| input).collect()
+    }
+}
+
+impl ResultValue {
+    /// That of an expression whose result gets the labels `overridden` from elsewhere. It is empty if nothing
+    /// can be taken away from the expression: then it has no value where it has no result.
+    pub(super) fn of<'n>(expr: &Expr, overridden: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut branches = Vec::new();
+        strip(expr, Kept::all().without(overridden), false, &mut branches);
+        Self { branches }
+    }
+}
+
+/// `stripped`: whether a condition was taken away on the way.
+fn strip(expr: &Expr, kept: Kept, stripped: bool, branches: &mut Vec<Branch>) {
+    let mut found = |expr: &Expr, kept| branches.push(Branch { expr: Arc::new(expr.clone()), kept });
+    match &expr.kind {
+        ExprKind::Paren(inner) => strip(inner, kept, stripped, branches),
+        ExprKind::Binary(binary) => match (binary.op, &binary.matching) {
+            (BinaryOp::And | BinaryOp::Unless, _) => strip(&binary.left, kept, true, branches),
+            (BinaryOp::Or, _) => {
+                strip(&binary.left, kept.clone(), stripped, branches);
+                strip(&binary.right, kept, stripped, branches);
+            }
+            (op, matching) if op.is_comparison() && !binary.return_bool => match matching {
+                None if binary.left.value_type() == ValueType::Scalar => found(&binary.right, kept),
+                None => found(&binary.left, kept),
+                Some(matching) => found(
+                    &binary.left,
+                    match matching.cardinality {
+                        MatchCardinality::ManyToOne => many(kept, matching),
+                        MatchCardinality::OneToMany => one(kept, matching),
+                        _ => matched(kept, matching),
+                    },
+                ),
+            },
+            _ if stripped => found(expr, kept),
+            _ => {}
+        },
+        _ if stripped => found(expr, kept),
+        _ => {}
     }
 }
 
@@ -374,6 +431,28 @@ mod tests {
             "a job only present_over_time(a[5m])",
         );
         check("info(a, {b=\"c\"})", "a");
+    }
+
+    #[test]
+    fn the_value_of_a_result_is_its_expression_without_the_outermost_comparison() {
+        let check = |query: &str, expected: &[&str]| {
+            let expr = parse_with(query, Features::ALL).expect(query);
+            let branches = ResultValue::of(&expr, []).branches;
+            let found: Vec<_> = branches.iter().map(|branch| branch.expr.to_string()).collect();
+            assert_eq!(found, expected, "{query}");
+        };
+        check("a > 5", &["a"]);
+        check("(5 < rate(a[5m]))", &["rate(a[5m])"]);
+        check("a / b > 0.5 and on (x) c > 1", &["a / b"]);
+        check("a unless b", &["a"]);
+        check("a > on (x) b", &["a"]);
+        check("count(up == 0) > 2", &["count(up == 0)"]);
+        check("a > 5 or b > 3", &["a", "b"]);
+        check("a", &[]);
+        check("absent(a)", &[]);
+        check("a > bool 5", &[]);
+        check("sum(a > 5)", &[]);
+        check("1 < bool 2", &[]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::active::ActiveAlerts;
 use super::alerting::{AlertingRule, generator_url};
 use super::config::Config;
 use super::evidence::Questions;
-use super::expand::Texts;
+use super::expand::{RuleFacts, Texts};
 use super::recording::RecordingRule;
 use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapshot};
 use crate::model::{ALERT_NAME, Labels, TimestampMs};
@@ -27,6 +27,8 @@ pub(super) enum Definition {
 pub(super) struct GroupSettings<'a> {
     pub(super) file: &'a str,
     pub(super) group: &'a str,
+    /// What identifies the group in templates.
+    pub(super) id: u64,
     pub(super) interval_ms: i64,
     pub(super) query_offset_ms: i64,
     pub(super) limit: usize,
@@ -79,8 +81,18 @@ impl RunningRule {
                 query_offset_ms: group.query_offset_ms,
                 limit: group.limit,
             }),
-            RuleKind::Alerting { alert, hold_ms, keep_firing_ms, annotations } => Definition::Alerting(
-                Box::new(AlertingRule {
+            RuleKind::Alerting { alert, hold_ms, keep_firing_ms, .. } => {
+                let texts = Texts::new(
+                    rule,
+                    RuleFacts {
+                        expr: query.clone(),
+                        hold_ms: *hold_ms,
+                        interval_ms: group.interval_ms,
+                        group_id: group.id,
+                    },
+                );
+                let questions = Questions::new(rule, &texts);
+                let rule = AlertingRule {
                     name: alert.clone(),
                     expr: rule.expr.clone(),
                     hold_ms: *hold_ms,
@@ -93,10 +105,9 @@ impl RunningRule {
                     common_labels: common_labels(alert, &rule.labels),
                     generator_url: generator_url(&config.external_url, &query),
                     instructions: rule.instructions.clone(),
-                }),
-                Arc::new(Texts::new(alert, &rule.labels, annotations)),
-                Questions::new(rule),
-            ),
+                };
+                Definition::Alerting(Box::new(rule), Arc::new(texts), questions)
+            }
         };
         let key = RuleKey {
             file: group.file.to_owned(),

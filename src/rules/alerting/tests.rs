@@ -460,3 +460,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_end_of_an_alert_is_told_with_the_annotations_that_it_gets_by_then() {
+    let rule = rule(0, 0);
+    let mut active = ActiveAlerts::default();
+    rule.step(&mut active, MINUTE, &result("a b"), &Evidence::default());
+    let over = Labels::from_pairs([("summary", "over")]);
+    let farewells = result("a b").into_iter().map(|found| (found.labels, over.clone())).collect();
+    let evidence = Evidence { farewells, ..Evidence::default() };
+    let step = rule.step(&mut active, 2 * MINUTE, &result("b"), &evidence);
+    assert_eq!((step.alerts.len(), &step.alerts[0].annotations), (1, &over));
+    assert!(step.alerts[0].resolved);
+    let going_on = active.iter().find(|alert| alert.is_active()).expect("b fires");
+    assert_eq!(going_on.record.annotations.get("summary"), "b is 0");
+}

@@ -189,3 +189,62 @@ fn one_alert_tells_that_a_rule_has_no_data() {
     let text = r#"{summary="A cannot be judged: there are no samples of m"}"#;
     assert!(sent.contains(&format!("1 {no_data} firing {text}")), "{sent:#?}");
 }
+
+#[test]
+fn the_end_of_an_alert_is_told_with_the_value_that_it_ended_with() {
+    let text = |state: &str, value: &str, resolved: &str| format!(r#"{state} {value} -> {resolved}"#);
+    let sent = |expr: &str, lines: &[&str]| {
+        let rule = format!(
+            "expr: '{expr}', labels: {{severity: page}}, annotations: {{x: '{{{{ $status }}}} {{{{ $value }}}} -> {{{{ $resolvedValue }}}}'}}"
+        );
+        let sent = course(&rule, &series(lines)).sent;
+        let words = sent.iter().map(|line| {
+            let (_, text) = line.split_once("x=\"").expect("the annotation");
+            text.split('"').next().expect("its text").to_owned()
+        });
+        words.collect::<Vec<_>>()
+    };
+    let recovers = ["m{a=\"1\"} 9 2", "n{a=\"1\"} 1 1"];
+    let told = |resolved: &str| vec![text("firing", "9", "NaN"), text("resolved", "9", resolved)];
+    assert_eq!(sent("m > 5", &recovers), told("2"));
+    assert_eq!(sent("5 < m", &recovers), told("2"));
+    assert_eq!(sent("m * 1 > 5 and on (a) n", &recovers), told("2"));
+    assert_eq!(sent("m > on (a) n * 3", &recovers), told("2"));
+    assert_eq!(sent("sum by (a) (m) > 5", &recovers), told("2"));
+    assert_eq!(sent("m > 5 or n > 5", &recovers), told("NaN"), "either could be meant");
+    assert_eq!(sent("m > 5 or n{a=\"2\"} > 5", &recovers), told("2"));
+    assert_eq!(sent("m > 5", &["m{a=\"1\"} 9 stale"]), told("NaN"), "there is none");
+    assert_eq!(sent("m == 9", &["m{a=\"1\"} 9 0"]), told("0"));
+    assert_eq!(sent("n > 5 or m * 9 == 9", &["m{a=\"1\"} 1 3", "n{a=\"2\"} 1 1"]), told("27"));
+}
+
+#[test]
+fn a_rule_can_ask_for_the_value_in_an_annotation_of_its_own() {
+    let rule = "expr: m > 5, annotations: {summary: '{{ $value }}', valmis_resolved_value: now}";
+    let sent = |values: &str| course(rule, &series(&[&format!("m {values}")])).sent;
+    assert_eq!(
+        sent("9 2 9"),
+        [
+            r#"0 {} firing {summary="9"}"#,
+            r#"1 {} resolved {now="2", summary="9"}"#,
+            r#"2 {} firing {summary="9"}"#,
+        ]
+    );
+    assert_eq!(
+        sent("9 stale"),
+        [r#"0 {} firing {summary="9"}"#, r#"1 {} resolved {now="unknown", summary="9"}"#]
+    );
+}
+
+#[test]
+fn annotations_know_where_their_alert_stands() {
+    let rule = "expr: m > 5, for: 2m, annotations: {x: '{{ $status }} {{ $activeAt.Unix }} {{ $for }} {{ $expr }} {{ $interval }} {{ $type }}'}";
+    let test = format!("start_timestamp: 600, {}", series(&["m 9x3 1"]));
+    assert_eq!(
+        course(rule, &test).sent,
+        [
+            r#"2 {} firing {x="firing 600 2m0s m > 5 1m0s prometheus"}"#,
+            r#"4 {} resolved {x="resolved 600 2m0s m > 5 1m0s prometheus"}"#,
+        ]
+    );
+}
