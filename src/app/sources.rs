@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
 
 use crate::config::{SourceConfig, SourcesOfGroups, WriteBackConfig};
-use crate::query::{LocalConfig, OverlaySource, RemoteConfig, RemoteMetrics, RemoteSource};
+use crate::query::{
+    LocalConfig, LocalSource, OverlaySource, QuerySource, RemoteConfig, RemoteMetrics, RemoteSource,
+};
 use crate::rulefmt::{RuleFile, RuleKind};
 use crate::rules::{ALERT_SERIES, Origin, Origins};
 use crate::storage::Appender;
@@ -111,7 +113,12 @@ impl Sources {
                 Some(write_back) => write_back.appender(store),
                 None => store,
             };
-            let origin = Arc::new(Origin { source: Arc::new(overlay.clone()), appender });
+            // Also the store: a state that was lost may have been one of this source's rules.
+            let memories: Vec<Arc<dyn QuerySource>> = vec![
+                Arc::new(overlay.remote()),
+                Arc::new(LocalSource::new(self.store.clone(), self.limits.clone())),
+            ];
+            let origin = Arc::new(Origin { source: Arc::new(overlay.clone()), appender, memories });
             self.running.insert(config.name.clone(), Running { config, overlay, origin, write_back });
         }
         self.origins(groups, files)

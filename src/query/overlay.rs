@@ -39,6 +39,11 @@ impl OverlaySource {
         Self(Arc::new(Inner { remote, store, limits, own: ArcSwap::default() }))
     }
 
+    /// The server alone, for all names.
+    pub fn remote(&self) -> RemoteSource {
+        self.0.remote.clone()
+    }
+
     /// From now on series of these names are those of the store.
     pub fn own_names(&self, names: BTreeSet<String>) {
         self.0.own.store(Arc::new(names));

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::instructions::{Instructions, is_instruction};
 use super::types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 
 use crate::diag::{Diagnostic, closest};
@@ -18,6 +19,8 @@ const FILE_FIELDS: [&str; 1] = ["groups"];
 const GROUP_FIELDS: [&str; 6] = ["name", "interval", "query_offset", "limit", "labels", "rules"];
 /// A field of a group that is Thanos', and that PrometheusRule objects may have.
 const THANOS_FIELD: &str = "partial_response_strategy";
+/// What templates of labels cannot use: it depends on what they yield.
+const UNKNOWN_IN_LABELS: [&str; 4] = ["$activeAt", "$alertID", "$resolvedValue", "$status"];
 const RULE_FIELDS: [&str; 7] = ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
 
 /// Reads rule files: plain ones, and manifests with PrometheusRule objects, alone or in a list. Of a
@@ -264,6 +267,10 @@ impl Decoder<'_> {
             }
         }
 
+        let instructions = match alert {
+            Some(_) => self.instructions(&annotations, expr.as_ref(), &context),
+            None => Instructions::default(),
+        };
         let mut all_labels = group_labels.clone();
         all_labels.extend(owned(&labels));
         let kind = match (alert, record) {
@@ -280,6 +287,7 @@ impl Decoder<'_> {
             kind,
             expr: expr?,
             labels: all_labels,
+            instructions,
             place: self.source.place(node.at),
             places: RulePlaces {
                 name: self.source.place(alert.or(record).map_or(node.at, |(_, at)| at)),
@@ -288,6 +296,24 @@ impl Decoder<'_> {
                 annotations: self.placements(&annotations),
             },
         })
+    }
+
+    /// What the annotations tell the evaluator to do.
+    fn instructions(
+        &mut self,
+        annotations: &BTreeMap<&str, Text<'_>>,
+        expr: Option<&Expr>,
+        context: &Context<'_>,
+    ) -> Instructions {
+        let mut instructions = Instructions::default();
+        for (name, text) in annotations.iter().filter(|(name, _)| is_instruction(name)) {
+            if let Err(fault) = instructions.set(name, text.value, expr) {
+                let mut finding = Diagnostic::error("instruction", context.message(&fault.to_string()));
+                finding.hint = fault.hint();
+                self.report(finding, text.key_at);
+            }
+        }
+        instructions
     }
 
     fn placements(&self, texts: &BTreeMap<&str, Text<'_>>) -> BTreeMap<String, Placement> {
@@ -336,13 +362,24 @@ impl Decoder<'_> {
 
     /// Parses a text as the template that it is; only whether it is one matters here.
     fn template(&mut self, kind: &str, name: &str, text: &Text<'_>, context: &Context<'_>) {
-        if let Err(error) = Template::parse(&format!("__alert_{}", context.rule), text.value) {
-            let lines = text.value.split_inclusive('\n').take(error.line - 1);
-            let offset = lines.map(str::len).sum::<usize>() + error.column - 1;
-            let message = context.message(&format!("{kind} {name:?}: {error}"));
-            let place = self.source.placement(text.scalar).place(offset);
-            self.report_at(Diagnostic::error("template", message), place);
-        }
+        let placement = self.source.placement(text.scalar);
+        let (place, message) = match Template::parse(&format!("__alert_{}", context.rule), text.value) {
+            Err(error) => {
+                let lines = text.value.split_inclusive('\n').take(error.line - 1);
+                let offset = lines.map(str::len).sum::<usize>() + error.column - 1;
+                (placement.place(offset), error.to_string())
+            }
+            Ok(_) if kind != "label" => return,
+            Ok(template) => {
+                let facts = template.references().facts;
+                let Some(fact) = UNKNOWN_IN_LABELS.into_iter().find(|fact| facts.contains(fact)) else {
+                    return;
+                };
+                (placement.start(), format!("`{fact}` is known only when all labels of the alert are"))
+            }
+        };
+        let message = context.message(&format!("{kind} {name:?}: {message}"));
+        self.report_at(Diagnostic::error("template", message), place);
     }
 
     /// The fields of a mapping; reports those that are not known.

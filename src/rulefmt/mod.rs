@@ -1,10 +1,12 @@
 //! Rule files and PrometheusRule manifests as typed groups.
 
 mod decode;
+mod instructions;
 mod load;
 mod types;
 
 pub use decode::parse;
+pub use instructions::{Instructions, OnMissing, is_instruction};
 pub use load::{Loaded, SourceText, load, matching};
 pub use types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 

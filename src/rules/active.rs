@@ -8,6 +8,9 @@ use crate::state::{AlertRecord, AlertState, StoredRule};
 /// How long the last evaluation of a rule with active alerts may go unstored, in milliseconds.
 const REFRESH_MS: i64 = 3_600_000;
 
+/// The annotation of an alert that fires although the series that it came from are gone.
+const MISSING_ANNOTATION: &str = "missing_data";
+
 /// An alert instance: one label set for which a rule's condition holds or recently held.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActiveAlert {
@@ -16,6 +19,9 @@ pub struct ActiveAlert {
     /// When it was last handed over for delivery. Not durable: after a restart everything that is not
     /// pending is handed over again, since what was in flight may be lost.
     pub last_sent_at: Option<TimestampMs>,
+    /// The input that it lacks while it fires only because series are gone. Not durable: every evaluation
+    /// finds it out anew.
+    pub(super) missing: Option<String>,
     /// Whether the record differs from what is stored in more than value and annotations.
     dirty: bool,
     /// Whether value or annotations differ from what is stored. That alone is worth a write only when
@@ -26,7 +32,7 @@ pub struct ActiveAlert {
 impl ActiveAlert {
     /// An alert that was not stored yet.
     pub(super) fn new(record: AlertRecord) -> Self {
-        Self { record, last_sent_at: None, dirty: true, reworded: false }
+        Self { record, last_sent_at: None, missing: None, dirty: true, reworded: false }
     }
 
     /// Notes that the record is to be stored.
@@ -43,6 +49,14 @@ impl ActiveAlert {
         }
     }
 
+    /// Notes which input it lacks, or that it lacks none. A change of that is news for whoever gets it.
+    pub(super) fn lacks(&mut self, input: Option<String>) {
+        if self.missing.is_some() != input.is_some() {
+            self.last_sent_at = None;
+        }
+        self.missing = input;
+    }
+
     /// Notes that it is handed over for delivery.
     pub(super) fn sent(&mut self, at: TimestampMs) {
         self.last_sent_at = Some(at);
@@ -54,9 +68,22 @@ impl ActiveAlert {
         self.record.state != AlertState::Inactive
     }
 
-    /// Whether time counts for it: it waits for its hold duration or for the end of `keep_firing_for`.
+    /// Whether time counts for it: it waits for its hold duration, for the end of `keep_firing_for` or for
+    /// series to come back.
     pub(super) fn is_timed(&self) -> bool {
-        self.record.state == AlertState::Pending || self.record.keep_firing_since.is_some()
+        let missing = self.record.absence.is_some_and(|absence| absence.missing_since.is_some());
+        self.record.state == AlertState::Pending || self.record.keep_firing_since.is_some() || missing
+    }
+
+    /// Its annotations, with a mark if it fires only because series are gone.
+    pub(super) fn marked_annotations(&self) -> Labels {
+        match &self.missing {
+            Some(input) => {
+                let text = format!("there are no samples of {input} any more");
+                self.record.annotations.with(MISSING_ANNOTATION, &text)
+            }
+            None => self.record.annotations.clone(),
+        }
     }
 }
 
@@ -88,7 +115,7 @@ impl ActiveAlerts {
     pub(super) fn restore(stored: &StoredRule) -> Self {
         let alerts = stored.alerts.iter().map(|record| {
             let record = record.clone();
-            let alert = ActiveAlert { record, last_sent_at: None, dirty: false, reworded: false };
+            let alert = ActiveAlert { dirty: false, ..ActiveAlert::new(record) };
             (alert.record.labels.clone(), alert)
         });
         let evaluated_at = Some(stored.evaluated_at);

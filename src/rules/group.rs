@@ -5,24 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveAlerts;
 use super::alert::{Alert, AlertSink};
-use super::alerting::Candidate;
+use super::alerting::{AlertingRule, Candidate};
 use super::config::Config;
 use super::error::RuleError;
+use super::evidence::Asked;
 use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
 use super::recording::Recorded;
+use super::remember::{Sources, remember};
 use super::rule::{Definition, GroupSettings, RunningRule};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
 use crate::model::{Labels, Sample, TimestampMs, stale_nan};
-use crate::promql::{EvalError, InstantSample};
-use crate::query::{PreparedQuery, QuerySource};
+use crate::promql::{EvalError, InstantSample, Output};
+use crate::query::QuerySource;
 use crate::rulefmt::RuleGroup;
 use crate::schedule::{Schedule, Ticker};
 use crate::state::{Changes, RuleKey, StateError, StateStore};
@@ -67,6 +70,8 @@ pub(super) struct Group {
     rules: Vec<RunningRule>,
     /// Series of rules that are gone, to be marked stale.
     orphans: Vec<Labels>,
+    /// Who may remember alerts of which there is no state.
+    memories: Sources,
     /// Alerts that wait for their state to be stored.
     outgoing: Vec<Alert>,
     evaluation_time: Duration,
@@ -91,6 +96,7 @@ impl Group {
         let settings = GroupSettings {
             file,
             group: &group.name,
+            id: identity(file, &group.name),
             interval_ms: group.interval_ms.unwrap_or(config.evaluation_interval_ms).max(1),
             query_offset_ms: group.query_offset_ms.unwrap_or(config.query_offset_ms),
             limit: group.limit,
@@ -110,6 +116,7 @@ impl Group {
             limit: settings.limit,
             rules: rules.collect(),
             orphans: Vec::new(),
+            memories: Sources::new(),
             outgoing: Vec::new(),
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
@@ -119,6 +126,11 @@ impl Group {
             durations,
             counters,
         }
+    }
+
+    /// Alerts without state go on with what these remember of them.
+    pub(super) fn remember_from(&mut self, memories: Sources) {
+        self.memories = memories;
     }
 
     /// Goes on with what was stored before the start.
@@ -155,6 +167,21 @@ impl Group {
     /// Where the alerts' states are kept.
     pub(super) fn state(&self) -> &dyn StateStore {
         &*self.services.state
+    }
+
+    /// What answers the rules' expressions.
+    pub(super) fn source(&self) -> Arc<dyn QuerySource> {
+        self.services.source.clone()
+    }
+
+    /// The alerts of a rule.
+    pub(super) fn active(&self, index: usize) -> &ActiveAlerts {
+        &self.rules[index].active
+    }
+
+    /// How far in the past queries look, in milliseconds.
+    pub(super) fn query_offset_ms(&self) -> i64 {
+        self.query_offset_ms
     }
 
     /// The rules in order.
@@ -230,21 +257,30 @@ impl Group {
         let now = self.services.clock.now();
         let definition = self.rules[index].definition.clone();
         let query = self.rules[index].query.clone();
-        let result = self.query(&*query, at, token).await?;
+        let result = self.query(query.instant(at - self.query_offset_ms), token).await?;
         add(&self.counters.evaluations, 1);
         let evaluated = match (&*definition, result) {
             (Definition::Recording(rule), result) => {
                 result.and_then(|result| rule.samples(at, &result)).map(|samples| (samples, None))
             }
-            (Definition::Alerting(rule, texts), result) => {
+            (Definition::Alerting(rule, texts, questions), result) => {
                 let candidates = match result {
-                    Ok(result) => self.expand(texts, result, at).await,
+                    Ok(result) => self.expand(index, rule, texts, result, at).await,
+                    Err(error) => Err(error),
+                };
+                let known = match candidates {
+                    Ok(candidates) => {
+                        self.go_on_from_memories(index, rule, at, &candidates).await;
+                        let asked = Asked { index, rule, texts, questions };
+                        let evidence = self.evidence(&asked, &candidates, at, token).await?;
+                        evidence.map(|evidence| (candidates, evidence))
+                    }
                     Err(error) => Err(error),
                 };
                 let active = &mut self.rules[index].active;
-                match candidates {
-                    Ok(candidates) => {
-                        let step = rule.step(active, at, &candidates);
+                match known {
+                    Ok((candidates, evidence)) => {
+                        let step = rule.step(active, at, &candidates, &evidence);
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }
@@ -280,18 +316,34 @@ impl Group {
         Some(written)
     }
 
+    /// Before the first evaluation of a rule without state: asks what is remembered of its alerts.
+    async fn go_on_from_memories(
+        &mut self,
+        index: usize,
+        rule: &AlertingRule,
+        at: TimestampMs,
+        candidates: &[Candidate],
+    ) {
+        let is_new = std::mem::take(&mut self.rules[index].is_new);
+        if !is_new || candidates.is_empty() || !rule.may_remember() || self.memories.is_empty() {
+            return;
+        }
+        let (memories, took) = remember(&self.memories, rule, at).await;
+        self.counters.restored(took);
+        rule.go_on_from(&mut self.rules[index].active, at, candidates, &memories);
+    }
+
     /// The value of an expression as a vector; `None` if cancelled. Alerts of the rules before do not
     /// wait for a slow query.
-    async fn query(
+    pub(super) async fn query(
         &mut self,
-        query: &dyn PreparedQuery,
-        at: TimestampMs,
+        query: BoxFuture<'_, Result<Output, EvalError>>,
         token: &CancellationToken,
     ) -> Option<Result<Vec<InstantSample>, RuleError>> {
         if token.is_cancelled() {
             return None;
         }
-        let query = timeout(self.config.query_timeout, query.instant(at - self.query_offset_ms));
+        let query = timeout(self.config.query_timeout, query);
         tokio::pin!(query);
         let answer = loop {
             tokio::select! {
@@ -308,19 +360,34 @@ impl Group {
     /// stand; those that ask any are expanded on a thread where waiting is allowed.
     async fn expand(
         &self,
+        index: usize,
+        rule: &AlertingRule,
         texts: &Arc<Texts>,
         result: Vec<InstantSample>,
         at: TimestampMs,
     ) -> Result<Vec<Candidate>, RuleError> {
-        let config = &self.config;
+        let active = &self.rules[index].active;
+        let active = if texts.tell_standing() { rule.active_since(active, at) } else { HashMap::new() };
+        let expand = move |texts: &Texts, config: &Config, queries: &Queries| {
+            texts.candidates(&result, &active, at, config, queries)
+        };
+        self.expanded(texts, expand).await?
+    }
+
+    /// Lets templates be expanded where they may wait for the answers to their queries.
+    pub(super) async fn expanded<T: Send + 'static>(
+        &self,
+        texts: &Arc<Texts>,
+        expand: impl FnOnce(&Texts, &Config, &Queries) -> T + Send + 'static,
+    ) -> Result<T, RuleError> {
+        let (config, texts) = (self.config.clone(), texts.clone());
         let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
-            return texts.candidates(&result, at, &self.config, &queries);
+            return Ok(expand(&texts, &config, &queries));
         }
-        let (config, texts) = (self.config.clone(), texts.clone());
-        let expanding = spawn_blocking(move || texts.candidates(&result, at, &config, &queries));
+        let expanding = spawn_blocking(move || expand(&texts, &config, &queries));
         // A panic has been reported when it happened.
-        expanding.await.unwrap_or_else(|_| Err(EvalError::Canceled("template expansion").into()))
+        expanding.await.map_err(|_| EvalError::Canceled("template expansion").into())
     }
 
     /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not

@@ -160,6 +160,10 @@ impl Manager {
             self.durations.clone(),
             counters.clone(),
         );
+        group.remember_from(match origin {
+            None => vec![self.services.source.clone()],
+            Some(origin) => origin.memories.clone(),
+        });
         group.restore(|key| self.stored.remove(key).map(|stored| ActiveAlerts::restore(&stored)));
         if let Some(previous) = previous
             && let Some(previous) = stop(previous).await

@@ -37,6 +37,15 @@ pub(super) struct GroupCounters {
     pub(super) missed: AtomicU64,
     pub(super) evaluations: AtomicU64,
     pub(super) failures: AtomicU64,
+    /// How long it took to find out what is remembered of alerts, in nanoseconds.
+    restored_nanos: AtomicU64,
+}
+
+impl GroupCounters {
+    /// Notes how long it took to find out what is remembered of a rule's alerts.
+    pub(super) fn restored(&self, took: Duration) {
+        add(&self.restored_nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
 }
 
 /// Adds to a counter.
@@ -177,6 +186,15 @@ impl Collector for RulesCollector {
             "The number of samples returned during the last rule group evaluation.",
             |group| group.last_samples as f64,
         )?;
+
+        let name = "prometheus_rule_group_last_restore_duration_seconds";
+        let help =
+            "The duration of the last alert rules alerts restoration using the `ALERTS_FOR_STATE` series.";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (snapshot, counters) in &groups {
+            let took = Duration::from_nanos(counters.restored_nanos.load(Ordering::Relaxed));
+            ConstGauge::new(took.as_secs_f64()).encode(family.encode_family(&label(snapshot))?)?;
+        }
 
         // The library has no summaries; these are a summary's series without its type.
         let (count, sum, quantiles) = self.durations.summary();

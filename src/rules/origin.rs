@@ -14,6 +14,8 @@ pub struct Origin {
     pub source: Arc<dyn QuerySource>,
     /// Takes the rules' samples.
     pub appender: Arc<dyn Appender>,
+    /// Those that may have `ALERTS_FOR_STATE` of alerts of which no state is stored.
+    pub memories: Vec<Arc<dyn QuerySource>>,
 }
 
 /// The origins of groups, by file and name; a group that is not there has what the manager was given.
@@ -27,7 +29,7 @@ impl Services {
         match origin {
             None => services,
             Some(origin) => {
-                let Origin { source, appender } = Origin::clone(origin);
+                let Origin { source, appender, .. } = Origin::clone(origin);
                 Self { source, appender, ..services }
             }
         }

@@ -9,6 +9,7 @@ use super::histogram::format_histogram;
 use super::simulate::Payload;
 use crate::model::{ALERT_NAME, Labels, TimestampMs, format_duration_ms, format_float, quote};
 use crate::promql::{InstantSample, Value};
+use crate::rulefmt::is_instruction;
 use crate::rules::Alert;
 use crate::state::{AlertRecord, AlertState};
 
@@ -228,9 +229,11 @@ fn same_pairs(expected: &BTreeMap<String, String>, got: &Labels) -> bool {
     expected.iter().map(as_strs).eq(got.iter())
 }
 
-/// As [`same_pairs`], for texts: an empty one is none.
+/// As [`same_pairs`], for texts: an empty one is none, and instructions, which promtool takes for texts, are
+/// not looked at.
 fn same_annotations(expected: &BTreeMap<String, String>, got: &Labels) -> bool {
-    expected.iter().map(as_strs).filter(|(_, text)| !text.is_empty()).eq(got.iter())
+    let sent = |(name, text): &(&str, &str)| !text.is_empty() && !is_instruction(name);
+    expected.iter().map(as_strs).filter(sent).eq(got.iter())
 }
 
 /// `name{label="value"}`

@@ -99,6 +99,17 @@ pub struct AlertRecord {
     pub resolved_at: Option<TimestampMs>,
     /// Since when it fires only because of `keep_firing_for`.
     pub keep_firing_since: Option<TimestampMs>,
+    /// Set while it fires although it is not in its rule's result.
+    pub absence: Option<Absence>,
+}
+
+/// Why an alert fires that is not in its rule's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// The last evaluation in whose result it was.
+    pub seen_at: TimestampMs,
+    /// Since when it fires only because the series that it came from are gone.
+    pub missing_since: Option<TimestampMs>,
 }
 
 /// What is known about a rule.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertRecord, AlertState};
+use super::{Absence, AlertRecord, AlertState};
 use crate::model::{Labels, TimestampMs};
 
 #[derive(Serialize, Deserialize)]
@@ -24,6 +24,10 @@ struct Wire<'a> {
     resolved_at: Option<TimestampMs>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keep_firing_since: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_at: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing_since: Option<TimestampMs>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -48,6 +52,8 @@ pub(super) fn encode(alert: &AlertRecord) -> Vec<u8> {
         fired_at: alert.fired_at,
         resolved_at: alert.resolved_at,
         keep_firing_since: alert.keep_firing_since,
+        seen_at: alert.absence.map(|absence| absence.seen_at),
+        missing_since: alert.absence.and_then(|absence| absence.missing_since),
     };
     serde_json::to_vec(&wire).expect("text and whole numbers can be written as JSON")
 }
@@ -67,6 +73,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<AlertRecord, serde_json::Error> {
         fired_at: wire.fired_at,
         resolved_at: wire.resolved_at,
         keep_firing_since: wire.keep_firing_since,
+        absence: wire.seen_at.map(|seen_at| Absence { seen_at, missing_since: wire.missing_since }),
     })
 }
 

@@ -24,6 +24,7 @@ fn alert(instance: &str, value: f64) -> AlertRecord {
         fired_at: Some(61_000),
         resolved_at: None,
         keep_firing_since: Some(121_000),
+        absence: Some(Absence { seen_at: 61_000, missing_since: Some(121_000) }),
     }
 }
 

@@ -2,6 +2,7 @@
 //! of them does not answer as it should.
 
 mod broken;
+mod restore;
 mod servers;
 
 use std::net::SocketAddr;
