@@ -7,6 +7,7 @@
 mod active;
 mod alert;
 mod alerting;
+mod catch_up;
 mod config;
 mod error;
 mod evidence;
@@ -15,6 +16,7 @@ mod group;
 mod inputs;
 mod manager;
 mod metrics;
+mod pulse;
 mod recording;
 mod rule;
 mod snapshot;
