@@ -87,6 +87,10 @@ impl QuerySource for OverlaySource {
         self.0.query(expr, range, options).boxed()
     }
 
+    fn goes_on_alone(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
         Arc::new(OverlayQuery { source: Arc::clone(&self.0), expr: Arc::clone(expr) })
     }

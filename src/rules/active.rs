@@ -142,6 +142,12 @@ impl ActiveAlerts {
         }
     }
 
+    /// Takes back that alerts were handed over at `at`.
+    pub(super) fn unsent(&mut self, at: TimestampMs) {
+        let handed_over = |alert: &&mut ActiveAlert| alert.last_sent_at == Some(at);
+        self.alerts.values_mut().filter(handed_over).for_each(|alert| alert.last_sent_at = None);
+    }
+
     /// Notes that an evaluation had no result; returns which was the first of those.
     pub(super) fn failing_since(&mut self, at: TimestampMs) -> TimestampMs {
         *self.failing_since.get_or_insert(at)

@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::active::ActiveAlerts;
 use super::alert::{Alert, AlertSink};
 use super::alerting::{AlertingRule, Candidate};
+use super::catch_up::{Backlog, Pace};
 use super::config::Config;
 use super::error::RuleError;
 use super::evidence::Asked;
 use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
+use super::pulse::Pulse;
 use super::recording::Recorded;
 use super::remember::{Sources, remember};
 use super::rule::{Definition, GroupSettings, RunningRule};
@@ -76,7 +78,10 @@ pub(super) struct Group {
     outgoing: Vec<Alert>,
     evaluation_time: Duration,
     last_evaluation: Option<TimestampMs>,
+    /// The last slot that was evaluated, if slots since then can be made up for.
+    last_slot: Option<TimestampMs>,
     last_samples: usize,
+    pace: Pace,
     config: Arc<Config>,
     services: Services,
     durations: Arc<Durations>,
@@ -120,7 +125,9 @@ impl Group {
             outgoing: Vec::new(),
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
+            last_slot: None,
             last_samples: 0,
+            pace: Pace::default(),
             config,
             services,
             durations,
@@ -137,6 +144,10 @@ impl Group {
     pub(super) fn restore(&mut self, mut stored: impl FnMut(&RuleKey) -> Option<ActiveAlerts>) {
         for rule in &mut self.rules {
             if let Some(active) = stored(&rule.key) {
+                // Where samples came in meanwhile, what was missed can be made up for.
+                if self.services.source.goes_on_alone() {
+                    self.last_slot = self.last_slot.max(active.evaluated_at);
+                }
                 rule.restore(active);
             }
         }
@@ -147,6 +158,8 @@ impl Group {
     pub(super) fn take_over(&mut self, old: Self) -> Vec<Arc<RuleKey>> {
         self.evaluation_time = old.evaluation_time;
         self.last_evaluation = old.last_evaluation;
+        self.last_slot = old.last_slot;
+        self.pace = old.pace;
         self.orphans = old.orphans;
         let kind = |rule: &RunningRule| (rule.info.alerting.is_some(), rule.key.clone());
         let mut olds: HashMap<_, VecDeque<RunningRule>> = HashMap::new();
@@ -210,11 +223,17 @@ impl Group {
 
     /// Evaluates slot after slot, from the next one on, until cancelled; returns the group with its
     /// state.
-    pub(super) async fn run(mut self, shown: Arc<Shown>, token: CancellationToken) -> Self {
+    pub(super) async fn run(
+        mut self,
+        shown: Arc<Shown>,
+        pulse: Arc<Pulse>,
+        token: CancellationToken,
+    ) -> Self {
         let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
         let schedule = Schedule::spread(interval, identity(&self.file, &self.name));
         let mut ticker = Ticker::new(schedule, self.services.clock.clone());
         while let Some(slot) = ticker.tick(&token).await {
+            pulse.beat();
             if slot.missed > 0 {
                 tracing::warn!(
                     group = %self.name, file = %self.file, missed = slot.missed,
@@ -223,10 +242,73 @@ impl Group {
             }
             add(&self.counters.iterations, slot.missed + 1);
             add(&self.counters.missed, slot.missed);
-            self.evaluate(slot.at, &token).await;
+            self.slot(slot.at, &pulse, &token).await;
             shown.snapshot.store(Arc::new(self.snapshot()));
         }
         self
+    }
+
+    /// Evaluates a slot that is due, after those before it that went by and about which something is
+    /// known. If nothing is known about the slot itself, whatever fires goes on firing.
+    async fn slot(&mut self, at: TimestampMs, pulse: &Pulse, token: &CancellationToken) {
+        let alone = self.services.source.goes_on_alone();
+        let settle_ms = self.config.settle_ms;
+        let blind = |at: TimestampMs| !alone && pulse.blind(at - self.query_offset_ms, settle_ms);
+        let backlog = Backlog {
+            at,
+            last: self.last_slot,
+            interval_ms: self.interval_ms,
+            window_ms: self.config.catch_up_ms,
+            takes: self.pace.usual(),
+        };
+        let missed: Vec<_> = backlog.slots().into_iter().filter(|slot| !blind(*slot)).collect();
+        let unknown = if blind(at) {
+            Some(RuleError::Paused)
+        } else if !alone
+            && self.last_slot.is_some_and(|last| at <= last && last - at < self.config.error_hold_ms)
+        {
+            // The store takes nothing that is older than what it has.
+            Some(RuleError::ClockSetBack)
+        } else {
+            None
+        };
+        let began = Instant::now();
+        let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
+        for missed in missed {
+            if token.is_cancelled() || began.elapsed() > interval {
+                break;
+            }
+            self.make_up_for(missed, token).await;
+        }
+        match unknown {
+            Some(error) => self.hold(at, &error).await,
+            None => self.evaluate(at, token).await,
+        }
+    }
+
+    /// Evaluates a slot that went by. Nobody is told what it has led to before the present is known: it may
+    /// be over by now.
+    async fn make_up_for(&mut self, at: TimestampMs, token: &CancellationToken) {
+        for index in 0..self.rules.len() {
+            if self.evaluate_rule(index, at, token).await.is_none() {
+                return;
+            }
+            self.outgoing.clear();
+            self.rules[index].active.unsent(at);
+        }
+        self.last_slot = Some(at);
+        add(&self.counters.caught_up, 1);
+    }
+
+    /// Goes on sending what fires, without an evaluation.
+    async fn hold(&mut self, at: TimestampMs, error: &RuleError) {
+        tracing::info!(group = %self.name, file = %self.file, %error, "Rule group `{}` waits", self.name);
+        for rule in &mut self.rules {
+            if let Definition::Alerting(definition, ..) = &*rule.definition {
+                self.outgoing.extend(definition.hold(&mut rule.active, at, error));
+            }
+        }
+        self.flush().await;
     }
 
     /// Evaluates all rules at `at`. When cancelled it stops before the next rule, and what the rules
@@ -242,7 +324,9 @@ impl Group {
         self.flush().await;
         self.mark_orphans(at);
         self.evaluation_time = began.elapsed();
+        self.pace.note(self.evaluation_time);
         self.last_evaluation = Some(now);
+        self.last_slot = Some(at);
         self.last_samples = samples;
     }
 

@@ -7,6 +7,7 @@
 mod active;
 mod alert;
 mod alerting;
+mod catch_up;
 mod config;
 mod error;
 mod evidence;
@@ -16,6 +17,7 @@ mod inputs;
 mod manager;
 mod metrics;
 mod origin;
+mod pulse;
 mod recording;
 mod remember;
 mod rule;

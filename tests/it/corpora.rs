@@ -125,6 +125,7 @@ fn every_template_of_published_rule_files_is_expanded() {
         external_url: "http://localhost:9090",
         value: 12.5,
         at: 1_700_000_000_000,
+        facts: Facts::default(),
         query: &OneSample,
         facts: Facts::default(),
     };
