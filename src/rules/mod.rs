@@ -5,6 +5,7 @@
 //! new state durable and only then hands the alerts to an [`AlertSink`].
 
 mod active;
+mod ahead;
 mod alert;
 mod alerting;
 mod catch_up;

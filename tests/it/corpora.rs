@@ -127,7 +127,6 @@ fn every_template_of_published_rule_files_is_expanded() {
         at: 1_700_000_000_000,
         facts: Facts::default(),
         query: &OneSample,
-        facts: Facts::default(),
     };
     let mut actions = 0;
     let mut faults = Vec::new();
