@@ -22,7 +22,7 @@ use crate::relabel;
 
 /// The most alerts that wait for one Alertmanager. Source: Prometheus' `--alertmanager.notification-
 /// queue-capacity`, 10,000; here each waiting alert counts once however often it is sent.
-const CAPACITY: usize = 10_000;
+pub(super) const CAPACITY: usize = 10_000;
 
 /// The most Alertmanagers that are not found any more and kept all the same. Where addresses come and go,
 /// those that went first are given up first.

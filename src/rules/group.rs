@@ -331,6 +331,7 @@ impl Group {
         self.mark_orphans(at);
         self.evaluation_time = began.elapsed();
         self.pace.note(self.evaluation_time);
+        self.durations.observe_group(self.evaluation_time);
         self.last_evaluation = Some(now);
         self.last_slot = Some(at);
         self.last_samples = samples;

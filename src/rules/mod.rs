@@ -24,6 +24,7 @@ mod remember;
 mod rule;
 mod snapshot;
 mod stepped;
+mod summary;
 
 pub use active::{ActiveAlert, ActiveAlerts};
 pub use alert::{Alert, AlertSink};

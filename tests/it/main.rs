@@ -1,5 +1,6 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod alert_generator;
 mod api;
 mod artifacts;
 mod certificate_files;
@@ -17,6 +18,7 @@ mod http_probe;
 mod isolation;
 mod lifecycle;
 mod lints;
+mod mixin;
 mod native_histograms;
 mod paging;
 mod postgres;
