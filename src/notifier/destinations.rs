@@ -20,9 +20,10 @@ use crate::discovery::Discovery;
 use crate::model::Labels;
 use crate::relabel;
 
-/// The most alerts that wait for one Alertmanager. Source: Prometheus' `--alertmanager.notification-
-/// queue-capacity`, 10,000; here each waiting alert counts once however often it is sent.
-const CAPACITY: usize = 10_000;
+/// The most alerts that wait for one Alertmanager. Prometheus' `--alertmanager.notification-queue-capacity`
+/// is 10,000; so many at once have to fit in beside those that wait already. Each waiting alert counts once
+/// however often it is sent, and takes about a kilobyte.
+pub(super) const CAPACITY: usize = 20_000;
 
 /// The most Alertmanagers that are not found any more and kept all the same. Where addresses come and go,
 /// those that went first are given up first.
@@ -93,6 +94,10 @@ impl Destination {
         self.set.as_ref().map(|set| set.alert_relabel.as_slice())
     }
 
+    pub(super) fn is_found(&self) -> bool {
+        self.sending().is_some()
+    }
+
     /// Its send loop, if it is found.
     fn sending(&self) -> Option<&Sending> {
         match &self.state {
@@ -133,7 +138,7 @@ impl Destinations {
 
     /// How many alerts wait for Alertmanagers that are found.
     pub(super) fn waiting(&self) -> usize {
-        let found = self.by_name.values().filter(|one| one.sending().is_some());
+        let found = self.by_name.values().filter(|one| one.is_found());
         found.map(|one| lock(&one.outbox).len()).sum()
     }
 
@@ -154,7 +159,7 @@ impl Destinations {
         metrics.discovered(wanted.len());
         for (name, destination) in &mut self.by_name {
             let Some(set) = wanted.remove(name.as_str()) else {
-                if destination.sending().is_some() {
+                if destination.is_found() {
                     destination.stop();
                     destination.state = State::Lost { since: Instant::now() };
                     metrics.forget(name);
@@ -162,7 +167,7 @@ impl Destinations {
                 continue;
             };
             let unchanged = destination.set.as_ref().is_some_and(|known| Arc::ptr_eq(known, &set.config));
-            if destination.sending().is_none() || !unchanged {
+            if !destination.is_found() || !unchanged {
                 destination.stop();
                 destination.set = Some(set.config.clone());
                 destination.state = State::Found(start(name, set, &destination.outbox));

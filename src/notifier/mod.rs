@@ -42,6 +42,9 @@ use send::Sender;
 /// is older ends in Alertmanager by itself.
 pub const KEEP_LOST: Duration = Duration::from_mins(15);
 
+/// So many changes take about a millisecond to be encoded.
+const MANY: usize = 1_000;
+
 /// What a notifier works with.
 pub struct Services {
     /// Where outboxes are written down.
@@ -177,9 +180,13 @@ impl AlertSink for Notifier {
                         Some(labels) => wire::encode(&alert, &labels).into(),
                     },
                 };
-                let dropped = lock(&destination.outbox).put(fingerprint, body, now);
-                metrics.queued(name, dropped);
+                if lock(&destination.outbox).put(fingerprint, body, now) {
+                    metrics.dropped(name);
+                }
             }
+        }
+        for (name, destination) in destinations.iter().filter(|(_, one)| one.is_found()) {
+            metrics.waiting(name, lock(&destination.outbox).len());
         }
         drop(destinations);
         self.0.unsaved.notify_one();
@@ -245,7 +252,13 @@ async fn save_changes(shared: Arc<Shared>) {
             destinations.give_up(*keep_lost);
             destinations.take_unsaved(metrics)
         };
-        let changes = changes(unsaved);
+        let alerts: usize = unsaved.iter().map(|(_, changes)| changes.len()).sum();
+        let changes = if alerts < MANY {
+            changes(unsaved)
+        } else {
+            let encoding = tokio::task::spawn_blocking(move || changes(unsaved));
+            encoding.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        };
         if !changes.is_empty() {
             // A disk that cannot be written must not keep a page from going out: it is sent all the
             // same, and only a crash could lose it.

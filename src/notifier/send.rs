@@ -19,7 +19,7 @@ const BATCH: usize = 256;
 /// The wait after a first failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// The longest wait: an Alertmanager that comes back is found within this time.
-const LONGEST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_millis(500);
 
 /// Delivers to one Alertmanager.
 pub(super) struct Sender {
@@ -122,7 +122,7 @@ impl Sender {
                             let alert = String::from_utf8_lossy(&one.1.body);
                             error!(%answer, %alert, "Alertmanager refuses an alert for good; dropped");
                             lock(&self.outbox).settle(one.0, one.1.sequence);
-                            self.metrics.refused(&self.name);
+                            self.metrics.dropped(&self.name);
                         }
                     }
                 }
