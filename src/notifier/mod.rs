@@ -13,6 +13,7 @@ mod targets;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tracing::{Instrument, error, info_span};
 use crate::client::ClientError;
 use crate::clock::SharedClock;
 use crate::discovery::{self, Discovery, Resolver};
+use crate::model::TimestampMs;
 use crate::relabel::relabel;
 use crate::rules::{Alert, AlertSink};
 use crate::state::{Changes, OutboxEntry, OutboxKey, StateError, StateStore};
@@ -69,6 +71,10 @@ struct Shared {
     destinations: Mutex<Destinations>,
     /// Wakes the task that writes outboxes down.
     unsaved: Notify,
+    /// How often each Alertmanager has to acknowledge something.
+    proof_interval: watch::Sender<Option<Duration>>,
+    /// When one of them last did; the smallest number for never.
+    acknowledged: AtomicI64,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -87,6 +93,8 @@ impl Notifier {
             services,
             destinations: Mutex::new(Destinations::restored(restored)),
             unsaved: Notify::new(),
+            proof_interval: watch::Sender::new(None),
+            acknowledged: AtomicI64::new(TimestampMs::MIN),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
@@ -121,6 +129,7 @@ impl Notifier {
             sets.push(set);
         }
         destinations.sets = sets;
+        self.0.proof_interval.send_replace(config.proof_interval);
         self.0.sync(&mut destinations);
         Ok(())
     }
@@ -136,6 +145,17 @@ impl Notifier {
     pub fn dropped_alertmanagers(&self) -> Vec<String> {
         let destinations = lock(&self.0.destinations);
         destinations.sets.iter().flat_map(|set| &set.targets.dropped).cloned().collect()
+    }
+
+    /// Whether there is anybody to tell, found or not.
+    pub fn is_configured(&self) -> bool {
+        !lock(&self.0.destinations).sets.is_empty()
+    }
+
+    /// When an Alertmanager last acknowledged something.
+    pub fn last_acknowledged(&self) -> Option<TimestampMs> {
+        let at = self.0.acknowledged.load(Ordering::Acquire);
+        (at != TimestampMs::MIN).then_some(at)
     }
 
     /// How many alerts still have to be delivered, over all Alertmanagers.
@@ -221,10 +241,16 @@ impl Shared {
                 outbox: outbox.clone(),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
+                proof_interval: self.proof_interval.subscribe(),
             };
             let (ready, woken) = watch::channel(());
             let (stop, shared) = (self.stop.child_token(), self.clone());
-            let run = sender.run(woken, stop.clone(), move || shared.unsaved.notify_one());
+            let run = sender.run(woken, stop.clone(), move |acknowledged| {
+                if let Some(at) = acknowledged {
+                    shared.acknowledged.store(at, Ordering::Release);
+                }
+                shared.unsaved.notify_one();
+            });
             self.tracker.spawn(run.instrument(info_span!("alertmanager", alertmanager = name)));
             Sending { ready, stop }
         };

@@ -36,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
     ),
     ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
+    ("heartbeat", &["model", "client", "clock", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];
