@@ -64,12 +64,12 @@ impl Incoming {
             let mut jobs = self.jobs();
             let mut before = std::mem::take(&mut *jobs);
             for expected in all {
-                let job = before.remove(&expected.name);
-                let record = job.map(|job| job.record).unwrap_or_else(|| {
-                    let record = HeartbeatRecord::declared(&expected.name, now);
+                let record = before.remove(&expected.name).map(|job| job.record);
+                let is_new = record.is_none();
+                let record = record.unwrap_or_else(|| HeartbeatRecord::declared(&expected.name, now));
+                if is_new {
                     changes.heartbeats.push(record.clone());
-                    record
-                });
+                }
                 jobs.insert(expected.name.clone(), Job { expected: Some(expected.clone()), record });
             }
             changes.removed_heartbeats = before.into_keys().collect();

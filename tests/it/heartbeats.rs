@@ -120,10 +120,7 @@ async fn what_jobs_tell_survives_a_crash_and_strangers_leave_no_trace() {
     }
     assert_eq!(valmis.post("/ping/backup").await, (StatusCode::OK, "OK\n".to_owned()));
     let before = told(&valmis).await;
-    assert!(
-        has(&before, "valmis_heartbeat_last_success_timestamp_seconds{name=\"backup\"} 1"),
-        "{before:?}"
-    );
+    assert!(has(&before, "valmis_heartbeat_last_success_timestamp_seconds{name=\"backup\"} 1"), "{before:?}");
     assert!(has(&before, "valmis_heartbeat_last_failure_timestamp_seconds{name=\"sync\"} 1"), "{before:?}");
     assert!(has(&before, "valmis_heartbeat_failed{name=\"sync\"} 1"), "{before:?}");
     assert!(has(&before, "valmis_heartbeat_failed{name=\"backup\"} 0"), "{before:?}");
