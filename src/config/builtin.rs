@@ -82,6 +82,8 @@ impl Default for Config {
             scrapes: Vec::new(),
             sources: Vec::new(),
             alertmanagers: Vec::new(),
+            heartbeat: Vec::new(),
+            pings: Vec::new(),
             alert_relabel: Vec::new(),
             rules: RulesConfig::default(),
         }

@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::client::{HttpAuth, HttpConfig, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
+use crate::heartbeat::{Expected, Told};
 use crate::model::Secret;
 use crate::notifier::AlertmanagerSet;
 use crate::probe::certificate::Glob;
@@ -60,6 +61,10 @@ pub struct Config {
     pub alertmanagers: Vec<AlertmanagerSet>,
     /// What is done to the labels of every alert before it is sent.
     pub alert_relabel: Vec<relabel::Rule>,
+    /// Who is told that all works.
+    pub heartbeat: Vec<Told>,
+    /// Who tells that it has run.
+    pub pings: Vec<Expected>,
     /// Which rules are evaluated.
     pub rules: RulesConfig,
 }

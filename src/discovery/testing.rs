@@ -39,9 +39,8 @@ const MOST_OVER_UDP: usize = 1024;
 impl NameServer {
     pub(crate) async fn start() -> Self {
         let zone = Arc::new(Mutex::new(Zone::default()));
-        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
-        let address = udp.local_addr().expect("bound");
-        let tcp = TcpListener::bind(address).await.expect("the same port");
+        let (udp, tcp) = both().await;
+        let address = tcp.local_addr().expect("bound");
         let over_udp = zone.clone();
         tokio::spawn(async move {
             let mut buffer = [0; 512];
@@ -96,6 +95,16 @@ impl NameServer {
 
     pub(crate) fn asked_over_tcp(&self) -> usize {
         lock(&self.zone).over_tcp
+    }
+}
+
+/// The same port twice. One that is free for TCP need not be for UDP.
+async fn both() -> (UdpSocket, TcpListener) {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("bound")).await {
+            return (udp, tcp);
+        }
     }
 }
 

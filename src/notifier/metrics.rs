@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::destinations::CAPACITY;
 use crate::model::TimestampMs;
 
 /// The Alertmanager that a figure is about.
@@ -64,6 +65,13 @@ impl Metrics {
             "prometheus_notifications_queue_length",
             "The number of alerts that wait for delivery",
             metrics.queue_length.clone(),
+        );
+        let capacity = Gauge::<i64>::default();
+        capacity.set(i64::try_from(CAPACITY).expect("a small number"));
+        r.register(
+            "prometheus_notifications_queue_capacity",
+            "The number of alerts that can wait for one Alertmanager",
+            capacity,
         );
         r.register(
             "prometheus_notifications_queue_capacity",
@@ -128,10 +136,9 @@ impl Metrics {
         self.kept.set(i64::try_from(alerts).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn queued(&self, name: &str, dropped: bool) {
-        if dropped {
-            self.dropped.get_or_create(&Self::destination(name)).inc();
-        }
+    /// An alert was dropped: for another one, or because it was refused for good.
+    pub(super) fn dropped(&self, name: &str) {
+        self.dropped.get_or_create(&Self::destination(name)).inc();
     }
 
     pub(super) fn waiting(&self, name: &str, count: usize) {
@@ -148,9 +155,5 @@ impl Metrics {
 
     pub(super) fn failed(&self, name: &str, alerts: usize) {
         self.errors.get_or_create(&Self::destination(name)).inc_by(alerts as u64);
-    }
-
-    pub(super) fn refused(&self, name: &str) {
-        self.dropped.get_or_create(&Self::destination(name)).inc();
     }
 }

@@ -13,6 +13,7 @@ mod differential;
 mod every_alert;
 mod exposition;
 mod first_steps;
+mod heartbeats;
 mod helm;
 mod http_probe;
 mod isolation;

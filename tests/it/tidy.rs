@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
     ("write_back", &["model", "client", "storage", "exposition"]),
+    ("heartbeat", &["model", "client", "clock", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];

@@ -3,6 +3,7 @@
 mod alertmanagers;
 mod apps;
 mod connections;
+mod heartbeats;
 mod probes;
 mod queries;
 mod relabel;
@@ -62,6 +63,8 @@ impl Context<'_> {
         let sources = self.unique("sources", sources, |source| source.name.clone());
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
         let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
+        let heartbeat = self.list(fields.take("heartbeat"), "heartbeat", Self::heartbeat);
+        let pings = self.list(fields.take("pings"), "pings", Self::ping);
         let resend_delay = fields
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
@@ -94,6 +97,8 @@ impl Context<'_> {
             sources,
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
             alert_relabel,
+            heartbeat: self.unique("heartbeat", heartbeat, |heartbeat| heartbeat.name.clone()),
+            pings: self.unique("pings", pings, |ping| ping.name.clone()),
             rules,
         }
     }
