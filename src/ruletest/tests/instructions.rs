@@ -42,7 +42,7 @@ fn course(rule: &str, test: &str) -> Course {
         assert_eq!(faults, [], "minute {minute}");
         let rules = simulation.groups().flat_map(|(_, group)| group.rules());
         for record in rules.flat_map(|rule| rule.alerts()) {
-            let states = states.entry(shown(&record.labels)).or_default();
+            let states = states.entry(shown(&record.shown_labels())).or_default();
             while states.len() < minute as usize {
                 states.push('.');
             }
@@ -247,4 +247,97 @@ fn annotations_know_where_their_alert_stands() {
             r#"4 {} resolved {x="resolved 600 2m0s m > 5 1m0s prometheus"}"#,
         ]
     );
+}
+
+#[test]
+fn an_alert_with_a_resolve_expression_fires_until_that_has_a_result() {
+    let rule = |resolve: &str, more: &str| {
+        format!(
+            "expr: m > 90, labels: {{severity: page}}, annotations: {{valmis_resolve_expr: '{resolve}'{more}}}"
+        )
+    };
+    let page = r#"{a="1", severity="page"}"#;
+    let swings = series(&["m{a=\"1\"} 80 95 85 95 85 75 85", "m{a=\"2\"} 70x6"]);
+    check(&rule("m < 80", ""), &swings, &[&format!("{page} .FFFFrr")]);
+    // A result without a label is about alerts with any value of it.
+    check(&rule("min(m) < 80", ""), &swings, &[&format!("{page} .FrFrrr")]);
+    check(&rule("sum by (a) (m) < 80", ""), &swings, &[&format!("{page} .FFFFrr")]);
+    check(&rule("m{a=\"2\"} < 80", ""), &swings, &[&format!("{page} .FFFFFF")]);
+    // While the condition holds nothing else matters.
+    check(&rule("m > 0", ""), &swings, &[&format!("{page} .FrFrrr")]);
+    // What was pending is not held.
+    let pending = rule("m < 80", "").replace("labels:", "for: 2m, labels:");
+    check(&pending, &series(&["m{a=\"1\"} 95 85 95 95 95 85 75"]), &[&format!("{page} p.ppFFr")]);
+    // Without series there is no result; what that means is said by the policy for them.
+    let gone = series(&["m{a=\"1\"} 95 stale _x5"]);
+    check(&rule("m < 80", ""), &gone, &[&format!("{page} FFFFFFF")]);
+    check(&rule("m < 80", ", valmis_on_missing: resolve"), &gone, &[&format!("{page} Frrrrrr")]);
+    check(&rule("m < 80", ", valmis_on_missing: hold 2m"), &gone, &[&format!("{page} FFFrrrr")]);
+    // `keep_firing_for` has to pass too.
+    let kept = rule("m < 80", "").replace("labels:", "keep_firing_for: 3m, labels:");
+    check(&kept, &series(&["m{a=\"1\"} 95 75 75 75 75 75"]), &[&format!("{page} FFFFrr")]);
+    check(&kept, &series(&["m{a=\"1\"} 95 85 85 85 85 75"]), &[&format!("{page} FFFFFr")]);
+}
+
+#[test]
+fn a_restart_does_not_forget_what_an_alert_waits_for() {
+    let rule = "expr: m > 90, annotations: {valmis_resolve_expr: m < 80}";
+    let test = format!("{}, events: [{{restart_at: 2m, down_for: 2m}}]", series(&["m 95 85x7 75"]));
+    check(rule, &test, &["{} FFFFFFFFFr"]);
+}
+
+const LADDER: &str =
+    "expr: m > 70, labels: {severity: info}, annotations: {valmis_severities: 'warning > 80, critical > 95'}";
+
+#[test]
+fn an_alert_has_the_severity_that_its_value_calls_for() {
+    let [info, warning, critical] =
+        ["info", "warning", "critical"].map(|severity| format!(r#"{{severity="{severity}"}}"#));
+    check(
+        LADDER,
+        &series(&["m 75 85 99 99 85 60"]),
+        &[&format!("{critical} ..FF"), &format!("{info} F"), &format!("{warning} .F..Fr")],
+    );
+    let sent = course(LADDER, &series(&["m 75 75 99 99 60"])).sent;
+    let over = r#"{severity_changed="the severity is critical now"}"#;
+    assert_eq!(
+        sent,
+        [
+            format!("0 {info} firing {{}}"),
+            format!("2 {critical} firing {{}}"),
+            format!("2 {info} resolved {over}"),
+            format!("4 {critical} resolved {{}}"),
+            format!("4 {info} resolved {over}"),
+        ],
+        "the two that belong together are sent at once"
+    );
+}
+
+#[test]
+fn a_severity_that_changes_leaves_the_alert_what_it_is() {
+    // It is not pending again, and began when it began.
+    let rule = LADDER.replace("labels:", "for: 2m, labels:");
+    let [warning, critical] = ["warning", "critical"].map(|severity| format!(r#"{{severity="{severity}"}}"#));
+    check(&rule, &series(&["m 85 99 85 99"]), &[&format!("{critical} .p.F"), &format!("{warning} p.F")]);
+    // A lower one waits for `keep_firing_for`, a higher one for nothing.
+    let rule = LADDER.replace("labels:", "keep_firing_for: 2m, labels:");
+    check(
+        &rule,
+        &series(&["m 85 99 85 99 85 85 85 85 60 60 60"]),
+        &[&format!("{critical} .FFFFF"), &format!("{warning} F.....FFFFr")],
+    );
+}
+
+#[test]
+fn a_restart_forgets_no_severity() {
+    let test = |events: &str| format!("{}, events: [{events}]", series(&["m 85 99 85x4 60"]));
+    let rule = LADDER.replace("labels:", "keep_firing_for: 2m, labels:");
+    let steady = course(&rule, &test(""));
+    let killed = course(&rule, &test("{restart_at: 2m}, {restart_at: 3m}, {restart_at: 4m}"));
+    assert_eq!(killed.states, steady.states);
+    let over: Vec<_> = killed.sent.iter().filter(|sent| sent.starts_with("2 ")).collect();
+    let critical = r#"{severity="critical"}"#;
+    let warning = r#"{severity="warning"}"#;
+    let changed = r#"{severity_changed="the severity is critical now"}"#;
+    assert_eq!(over, [&format!("2 {critical} firing {{}}"), &format!("2 {warning} resolved {changed}")]);
 }
