@@ -192,7 +192,7 @@ fn one_alert_tells_that_a_rule_has_no_data() {
 
 #[test]
 fn the_end_of_an_alert_is_told_with_the_value_that_it_ended_with() {
-    let text = |state: &str, value: &str, resolved: &str| format!(r#"{state} {value} -> {resolved}"#);
+    let text = |state: &str, value: &str, resolved: &str| format!("{state} {value} -> {resolved}");
     let sent = |expr: &str, lines: &[&str]| {
         let rule = format!(
             "expr: '{expr}', labels: {{severity: page}}, annotations: {{x: '{{{{ $status }}}} {{{{ $value }}}} -> {{{{ $resolvedValue }}}}'}}"
