@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::simulate::Simulation;
 use super::*;
 use crate::model::{ALERT_NAME, Labels};
+use crate::rules::Alert;
 use crate::state::AlertState;
 
 /// What a simulation has shown.
@@ -13,6 +14,8 @@ struct Course {
     states: BTreeMap<String, String>,
     /// `minute labels firing|resolved {annotations}` of each alert that was sent.
     sent: Vec<String>,
+    /// The same as it was sent, each with its minute.
+    payloads: Vec<(i64, Alert)>,
 }
 
 /// Labels for people: without the alert's name, `{}` if there are no others.
@@ -53,13 +56,19 @@ fn course(rule: &str, test: &str) -> Course {
             });
         }
     }
-    let alert = |at: i64, alert: &crate::rules::Alert| {
+    let alert = |at: i64, alert: &Alert| {
         let state = if alert.resolved { "resolved" } else { "firing" };
         format!("{} {} {state} {}", (at - test.start) / 60_000, shown(&alert.labels), alert.annotations)
     };
     let payloads = simulation.payloads();
     let sent = payloads.iter().flat_map(|payload| payload.alerts.iter().map(|sent| alert(payload.at, sent)));
-    Course { states, sent: sent.collect() }
+    let sent = sent.collect();
+    let minute = |at: i64| (at - test.start) / 60_000;
+    let payloads = payloads
+        .into_iter()
+        .flat_map(|payload| payload.alerts.into_iter().map(move |alert| (minute(payload.at), alert)))
+        .collect();
+    Course { states, sent, payloads }
 }
 
 /// What the alerts of a rule do, one `labels course` for each; the ends of courses at which nothing is known
@@ -340,4 +349,34 @@ fn a_restart_forgets_no_severity() {
     let warning = r#"{severity="warning"}"#;
     let changed = r#"{severity_changed="the severity is critical now"}"#;
     assert_eq!(over, [&format!("2 {critical} firing {{}}"), &format!("2 {warning} resolved {changed}")]);
+}
+
+/// Rules of every kind, the series that make them fire from the start on, and the minute in which the first
+/// of them may end.
+const OUTAGES: [(&str, &str, i64); 7] = [
+    ("expr: m > 5", "m 9x60", 61),
+    ("expr: m > 5, for: 3m", "m 9x60", 61),
+    ("expr: m > 5, keep_firing_for: 10m", "m 9x3 1x60", 43),
+    ("expr: m > 5, annotations: {valmis_on_missing: hold 10m}", "m 9x3 stale _x57", 43),
+    ("expr: m > 5, annotations: {valmis_on_missing: alert 10m}", "m 9x3 stale _x57", 43),
+    ("expr: m > 5, annotations: {valmis_resolve_expr: m < 1}", "m 9x3 2x57", 61),
+    ("expr: m > 5, annotations: {valmis_severities: high > 8}", "m 9x60", 61),
+];
+
+#[test]
+fn no_page_is_closed_while_the_source_is_down() {
+    for (rule, values, may_end) in OUTAGES {
+        let test = format!("{}, events: [{{source_error: {{from: 6m, to: 36m}}}}]", series(&[values]));
+        let payloads = course(rule, &test).payloads;
+        let ends: Vec<_> = payloads.iter().filter(|(_, alert)| alert.resolved).map(|(at, _)| *at).collect();
+        assert!(ends.iter().all(|at| *at >= may_end), "{rule}: {ends:?}");
+        // Alertmanager takes an alert for resolved that is not sent again in time.
+        let mut valid_until: BTreeMap<String, i64> = BTreeMap::new();
+        for (at, alert) in payloads.iter().filter(|(at, _)| *at < may_end) {
+            let known = valid_until.insert(alert.labels.to_string(), alert.ends_at / 60_000);
+            assert!(known.is_none_or(|until| *at <= until), "{rule}: sent too late in minute {at}");
+        }
+        assert!(!valid_until.is_empty(), "{rule}: it fires");
+        assert!(valid_until.values().all(|until| *until >= may_end.min(60)), "{rule}: {valid_until:?}");
+    }
 }
