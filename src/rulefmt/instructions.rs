@@ -3,6 +3,9 @@
 //! They are annotations so that the same file still loads in Prometheus, for which they are texts like
 //! any other. Here they are never sent.
 
+use std::sync::Arc;
+
+use super::severities::{NoSeverities, Severities};
 use crate::diag::closest;
 use crate::model::parse_duration_ms;
 use crate::promql::Expr;
@@ -12,9 +15,11 @@ const PREFIX: &str = "valmis_";
 
 const ON_MISSING: &str = "valmis_on_missing";
 const RESOLVED_VALUE: &str = "valmis_resolved_value";
+pub(super) const RESOLVE_EXPR: &str = "valmis_resolve_expr";
+const SEVERITIES: &str = "valmis_severities";
 
 /// All instructions there are.
-const NAMES: [&str; 2] = [ON_MISSING, RESOLVED_VALUE];
+const NAMES: [&str; 4] = [ON_MISSING, RESOLVED_VALUE, RESOLVE_EXPR, SEVERITIES];
 
 /// What a rule's annotations tell the evaluator to do otherwise than Prometheus does it.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +28,10 @@ pub struct Instructions {
     pub on_missing: Option<OnMissing>,
     /// The annotation in which the news of an alert's end has the value with which its condition ended.
     pub resolved_value: Option<String>,
+    /// What must have a result before an alert ends.
+    pub resolve_expr: Option<Arc<Expr>>,
+    /// Which severity an alert has at which value.
+    pub severities: Option<Severities>,
 }
 
 /// What becomes of a firing alert when the series that it came from are gone.
@@ -55,6 +64,9 @@ pub(super) enum Fault {
         /// What it is.
         found: String,
     },
+    /// It is no list of severities.
+    #[error("`{SEVERITIES}` is {NoSeverities}, but found `{0}`")]
+    Severities(String),
     /// There is no series that could be missing.
     #[error("`{ON_MISSING}` has no effect: the expression selects no series")]
     NoSelector,
@@ -84,6 +96,12 @@ impl Instructions {
                 }
             }
             RESOLVED_VALUE => self.resolved_value = Some(annotation_name(text)?),
+            SEVERITIES => {
+                let fault = |_| Fault::Severities(text.to_owned());
+                self.severities = Some(Severities::parse(text).map_err(fault)?);
+            }
+            // An expression is parsed where its place in the file is known.
+            RESOLVE_EXPR => {}
             _ => return Err(Fault::Unknown(name.to_owned())),
         }
         Ok(())

@@ -326,6 +326,30 @@ fn instructions_are_checked_when_a_file_is_read() {
             "2:42: group \"g\", rule 1, \"A\": `valmis_resolved_value` is the name of an annotation, of letters, digits and underscores, but found `a b`",
         ],
     );
+    let files = check("up == 0", "valmis_resolve_expr: up == 1", &[]);
+    let resolve = files[0].groups[0].rules[0].instructions.resolve_expr.as_ref();
+    assert_eq!(resolve.map(ToString::to_string).as_deref(), Some("up == 1"));
+    check(
+        "up == 0",
+        "valmis_resolve_expr: up ==",
+        &[
+            r#"2:68: group "g", rule 1, "A": annotation "valmis_resolve_expr": could not parse expression: parse error: unexpected end of input"#,
+        ],
+    );
+    check(
+        "up == 0",
+        "valmis_resolve_expr: 1 + 1",
+        &[
+            r#"2:42: group "g", rule 1, "A": annotation "valmis_resolve_expr": the expression must be an instant vector"#,
+        ],
+    );
+    check(
+        "up > 0",
+        "valmis_severities: 'critical > 95, warning > 80'",
+        &[
+            "2:41: group \"g\", rule 1, \"A\": `valmis_severities` is a list of severities, each worse than the one before, such as `warning > 80, critical > 95`, but found `critical > 95, warning > 80`",
+        ],
+    );
     check(
         "vector(1)",
         "valmis_on_missing: hold",
@@ -346,6 +370,17 @@ fn templates_of_labels_cannot_use_what_depends_on_the_labels() {
         "a: 'x {{ .Status }}'",
         &[
             r#"2:39: group "g", rule 1, "A": label "a": `$status` is known only when all labels of the alert are"#,
+        ],
+    );
+}
+
+#[test]
+fn a_severity_is_decided_about_once() {
+    check(
+        "groups: [{name: g, rules: [{
+alert: A, expr: up > 0, labels: {severity: '{{ $value }}'}, annotations: {valmis_severities: page > 1}}]}]",
+        &[
+            r#"2:34: group "g", rule 1, "A": label "severity" is a template; `valmis_severities` decides about it already"#,
         ],
     );
 }

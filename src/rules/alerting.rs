@@ -14,7 +14,7 @@ use super::evidence::Evidence;
 use crate::model::{ALERT_NAME, Labels, METRIC_NAME, Sample, TimestampMs};
 use crate::promql::Expr;
 use crate::rulefmt::{Instructions, OnMissing};
-use crate::state::{Absence, AlertRecord, AlertState};
+use crate::state::{Absence, AlertRecord, AlertState, Severity};
 
 /// How long a resolved alert keeps being sent, in milliseconds. It lets the news of its end survive an
 /// outage of Alertmanager. Source: Prometheus 3.14 `rules/alerting.go`, `resolvedRetention`.
@@ -43,6 +43,12 @@ const NO_DATA_LABEL: &str = "no_data";
 /// How long series must be missing before that is told, unless an alert is held because of it: right
 /// after a start nothing has been scraped yet. It is as long as a sample counts as the newest.
 const NO_DATA_HOLD_MS: i64 = 5 * 60_000;
+
+/// The label that severities are found in.
+const SEVERITY_LABEL: &str = "severity";
+
+/// The annotation of an alert that is over only under this severity.
+const SEVERITY_ANNOTATION: &str = "severity_changed";
 
 /// The annotation of an alert that is sent although its rule could not be evaluated.
 const ERROR_ANNOTATION: &str = "evaluation_error";
@@ -234,9 +240,8 @@ impl AlertingRule {
         let before = result.len();
         let goes_on = |alert: &&ActiveAlert| {
             // What is said about the rule itself is beside the limit.
-            let has_reason = result.contains_key(&alert.record.labels)
-                || self.is_kept(alert, at)
-                || self.is_held(alert, at, evidence);
+            let has_reason =
+                result.contains_key(&alert.record.labels) || self.goes_on_without_result(alert, at, evidence);
             alert.is_active() && has_reason && !self.is_about_rule(&alert.record.labels)
         };
         let mut count = active.iter().filter(goes_on).count();
@@ -341,6 +346,7 @@ impl AlertingRule {
             alert.touch();
         }
         alert.lacks(None);
+        self.judge(alert, at, found.value);
         self.fire_or_wait(alert, at);
     }
 
@@ -351,7 +357,7 @@ impl AlertingRule {
             return;
         }
         let held = self.is_held(alert, at, evidence);
-        if held || self.is_kept(alert, at) {
+        if self.goes_on_without_result(alert, at, evidence) {
             let absence = alert.record.absence;
             let Absence { seen_at, missing_since } =
                 absence.unwrap_or(Absence { seen_at: before, missing_since: None });
@@ -378,9 +384,21 @@ impl AlertingRule {
         alert.touch();
     }
 
+    /// Whether an alert that is not in the result goes on firing.
+    pub(super) fn goes_on_without_result(
+        &self,
+        alert: &ActiveAlert,
+        at: TimestampMs,
+        evidence: &Evidence,
+    ) -> bool {
+        let record = &alert.record;
+        let unrecovered = record.state == AlertState::Firing && evidence.unrecovered.contains(&record.labels);
+        self.is_kept(alert, at) || self.is_held(alert, at, evidence) || unrecovered
+    }
+
     /// Whether an alert that is not in the result goes on firing because the series are gone that it came
     /// from.
-    pub(super) fn is_held(&self, alert: &ActiveAlert, at: TimestampMs, evidence: &Evidence) -> bool {
+    fn is_held(&self, alert: &ActiveAlert, at: TimestampMs, evidence: &Evidence) -> bool {
         let Some(OnMissing::Hold { for_ms, .. }) = self.instructions.on_missing else { return false };
         let record = &alert.record;
         let since = record.absence.and_then(|absence| absence.missing_since).unwrap_or(at);
@@ -415,9 +433,47 @@ impl AlertingRule {
         }
     }
 
+    /// Finds the severity of an alert by its value. A worse one holds at once, a lower one when the value has
+    /// called for it for as long as alerts go on firing without their condition.
+    fn judge(&self, alert: &mut ActiveAlert, at: TimestampMs, value: f64) {
+        let record = &mut alert.record;
+        let Some(severities) =
+            self.instructions.severities.as_ref().filter(|_| !self.is_about_rule(&record.labels))
+        else {
+            record.severity = None;
+            return;
+        };
+        let wanted = severities.at(value).unwrap_or_else(|| record.labels.get(SEVERITY_LABEL)).to_owned();
+        let fires = record.state == AlertState::Firing;
+        let before = record.severity.clone();
+        let severity = record.severity.get_or_insert_with(|| Severity {
+            current: wanted.clone(),
+            lower_since: None,
+            former: Vec::new(),
+        });
+        severity.former.retain(|(_, ended_at)| at - ended_at <= RESOLVED_RETENTION_MS);
+        let lower = severities.rank(&wanted) < severities.rank(&severity.current);
+        let lower_since = lower.then(|| severity.lower_since.unwrap_or(at));
+        severity.lower_since = lower_since;
+        let waits = lower_since.is_some_and(|since| fires && at - since < self.keep_firing_ms);
+        if wanted != severity.current && !waits {
+            let former = std::mem::replace(&mut severity.current, wanted);
+            severity.lower_since = None;
+            severity.former.retain(|(before, _)| *before != severity.current);
+            if fires {
+                severity.former.push((former, at));
+                alert.last_sent_at = None;
+            }
+        }
+        if alert.record.severity != before {
+            alert.touch();
+        }
+    }
+
     /// Begins an alert for an element that has none.
     fn begin(&self, active: &mut ActiveAlerts, at: TimestampMs, found: &Candidate) {
         let mut alert = ActiveAlert::new(Self::new_record(at, found));
+        self.judge(&mut alert, at, found.value);
         self.fire_or_wait(&mut alert, at);
         active.insert(alert);
     }
@@ -434,6 +490,7 @@ impl AlertingRule {
             resolved_at: None,
             keep_firing_since: None,
             absence: None,
+            severity: None,
         }
     }
 
@@ -445,7 +502,7 @@ impl AlertingRule {
             AlertState::Pending => "pending",
             AlertState::Firing => "firing",
         };
-        let mut labels = alert.labels.builder();
+        let mut labels = alert.shown_labels().builder();
         labels.set(METRIC_NAME, ALERTS_FOR_STATE).set(ALERT_NAME, &self.name);
         let since = Sample::new(labels.build(), at, alert.active_at.div_euclid(1_000) as f64);
         labels.set(METRIC_NAME, ALERTS).set(ALERT_STATE_LABEL, state);
@@ -468,17 +525,36 @@ impl AlertingRule {
             }
             alert.sent(at);
             let valid_until = at + VALID_INTERVALS * self.interval_ms.max(self.resend_delay_ms);
+            let new = due.len();
             due.push(Alert {
-                labels: alert.record.labels.clone(),
+                labels: alert.record.shown_labels(),
                 annotations: alert.marked_annotations(),
                 starts_at: fired_at,
                 ends_at: resolved_at.unwrap_or(valid_until),
                 resolved: resolved_at.is_some(),
                 generator_url: self.generator_url.clone(),
             });
+            let former = due[new].clone();
+            due.extend(superseded(&alert.record, &former, at));
         }
         due
     }
+}
+
+/// The alert under the severities that it had before, as Alertmanager is to know it: over. For it labels are
+/// identity, and of two severities only one is to be paged about.
+fn superseded(record: &AlertRecord, alert: &Alert, at: TimestampMs) -> Vec<Alert> {
+    let Some(severity) = &record.severity else { return Vec::new() };
+    let text = format!("the severity is {} now", severity.current);
+    let recent = severity.former.iter().filter(|(_, ended_at)| at - ended_at <= RESOLVED_RETENTION_MS);
+    let former = recent.map(|(former, ended_at)| Alert {
+        labels: record.labels_at(former),
+        annotations: alert.annotations.with(SEVERITY_ANNOTATION, &text),
+        ends_at: *ended_at,
+        resolved: true,
+        ..alert.clone()
+    });
+    former.collect()
 }
 
 /// The address at which a query can be looked at, as Prometheus makes it; empty without an external

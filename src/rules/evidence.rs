@@ -3,7 +3,7 @@
 //! A rule that asks for nothing beyond Prometheus asks nothing. The others ask only when an alert is about
 //! to end, or, with `valmis_on_missing: alert`, at every evaluation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -14,7 +14,7 @@ use super::error::RuleError;
 use super::expand::{Farewell, Texts};
 use super::group::Group;
 use super::inputs::{Input, Inputs, ResultValue};
-use crate::model::{ALERT_NAME, Labels, TimestampMs};
+use crate::model::{ALERT_NAME, Labels, METRIC_NAME, TimestampMs};
 use crate::promql::{Expr, InstantSample};
 use crate::rulefmt::{OnMissing, Rule};
 
@@ -25,6 +25,9 @@ pub struct Evidence {
     pub missing: BTreeMap<Labels, String>,
     /// What has no series at all, so that the expression says nothing.
     pub silent: Vec<String>,
+    /// Alerts that have not recovered, though they are not in the result: what their rule wants to see
+    /// before they end has no result for them.
+    pub unrecovered: BTreeSet<Labels>,
     /// The annotations that alerts get by their end; without an entry an alert keeps those that it has.
     pub farewells: BTreeMap<Labels, Labels>,
 }
@@ -36,8 +39,26 @@ pub(super) struct Questions {
     inputs: Option<Inputs>,
     /// Whether it matters also while no alert fires.
     tells_silence: bool,
+    /// What must have a result before an alert ends.
+    resolve: Option<Resolve>,
     /// What its value is whether or not its condition holds.
     value: ResultValue,
+}
+
+/// What must have a result before an alert ends.
+#[derive(Debug, Clone)]
+struct Resolve {
+    expr: Arc<Expr>,
+    /// The labels that alerts have from elsewhere.
+    overridden: BTreeSet<String>,
+}
+
+impl Resolve {
+    /// Whether a result is about an alert: the alert has all of its labels.
+    fn is_about(&self, alert: &Labels, found: &Labels) -> bool {
+        let counts = |name: &str| name != METRIC_NAME && !self.overridden.contains(name);
+        found.iter().filter(|(name, _)| counts(name)).all(|(name, value)| alert.get(name) == value)
+    }
 }
 
 /// A rule that asks.
@@ -53,8 +74,16 @@ impl Questions {
         let on_missing = rule.instructions.on_missing;
         let own = || rule.labels.keys().map(String::as_str).chain([ALERT_NAME]);
         let inputs = || Inputs::of(&rule.expr, own());
+        let resolve = rule.instructions.resolve_expr.clone();
+        let asks_inputs = match on_missing {
+            Some(OnMissing::Hold { .. }) => true,
+            // Missing series end an alert that would have to wait for its resolve expression.
+            Some(OnMissing::Resolve) => resolve.is_some(),
+            None => false,
+        };
         Self {
-            inputs: matches!(on_missing, Some(OnMissing::Hold { .. })).then(inputs),
+            inputs: asks_inputs.then(inputs),
+            resolve: resolve.map(|expr| Resolve { expr, overridden: own().map(str::to_owned).collect() }),
             tells_silence: matches!(on_missing, Some(OnMissing::Hold { alert: true, .. })),
             value: if texts.tell_resolved_value() {
                 ResultValue::of(&rule.expr, own())
@@ -101,6 +130,20 @@ impl Group {
                 let silent = inputs.silent(&found).into_iter();
                 evidence.silent = silent.map(|input| input.text.clone()).collect();
             }
+        }
+        if let Some(resolve) = &questions.resolve
+            && !ending.is_empty()
+        {
+            let found = match self.ask(&resolve.expr, at, token).await? {
+                Ok(found) => found,
+                Err(error) => return Some(Err(error)),
+            };
+            let waits = |labels: &&Labels| {
+                !evidence.missing.contains_key(*labels)
+                    && !found.iter().any(|found| resolve.is_about(labels, &found.labels))
+            };
+            let unrecovered = ending.iter().map(|ending| &ending.labels).filter(waits).cloned();
+            evidence.unrecovered = unrecovered.collect();
         }
         if texts.tell_end() && !ending.is_empty() {
             match self.farewells(asked, &ending, &evidence, at, token).await? {
@@ -151,7 +194,7 @@ impl Group {
         let Asked { index, rule, texts, questions } = asked;
         let active = self.active(*index);
         let alerts = ending.iter().filter_map(|ending| active.alerts.get(&ending.labels));
-        let alerts = alerts.filter(|alert| !rule.is_held(alert, at, evidence));
+        let alerts = alerts.filter(|alert| !rule.goes_on_without_result(alert, at, evidence));
         let mut farewells: Vec<Farewell> =
             alerts.map(|alert| Farewell { record: alert.record.clone(), resolved_value: None }).collect();
         if farewells.is_empty() {

@@ -24,6 +24,7 @@ pub(super) struct Texts {
     labels: Vec<(String, Text)>,
     annotations: Vec<(String, Text)>,
     rule: RuleFacts,
+    may_query: bool,
     uses: Uses,
     /// The annotation that has the value with which the condition of an alert ended.
     resolved_value: Option<String>,
@@ -41,7 +42,6 @@ pub(super) struct RuleFacts {
 /// What the texts of a rule use; found out once.
 #[derive(Debug, Clone, Copy)]
 struct Uses {
-    queries: bool,
     standing: bool,
     end: bool,
     resolved_value: bool,
@@ -80,17 +80,17 @@ impl Texts {
         let any =
             |uses: &dyn Fn(&Text) -> bool| labels.iter().chain(&annotations).any(|(_, text)| uses(text));
         let uses = Uses {
-            queries: any(&Text::queries),
             standing: any(&|text| text.uses(&["$status", "$activeAt"])),
             end: resolved_value.is_some() || any(&Text::tells_end),
             resolved_value: resolved_value.is_some() || any(&|text| text.uses(&["$resolvedValue"])),
         };
-        Self { alert: alert.to_owned(), labels, annotations, rule: facts, uses, resolved_value }
+        let may_query = any(&Text::queries);
+        Self { alert: alert.to_owned(), labels, annotations, rule: facts, may_query, uses, resolved_value }
     }
 
     /// Whether expanding them may ask queries, and so may take long.
     pub(super) fn may_query(&self) -> bool {
-        self.uses.queries
+        self.may_query
     }
 
     /// Whether it matters since when alerts are active.

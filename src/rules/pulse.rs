@@ -208,7 +208,7 @@ mod tests {
     async fn nothing_is_known_about_a_pause_and_until_everything_was_scraped_again() {
         let clock = Arc::new(FixedClock::at(1_000_000));
         let pulse = Pulse::new(clock.clone());
-        tokio::time::advance(Duration::from_secs(120)).await;
+        tokio::time::advance(Duration::from_mins(2)).await;
         clock.set(1_120_000);
         pulse.beat();
         let check = |at: TimestampMs, settle_ms: i64, expected: bool| {

@@ -172,7 +172,7 @@ impl RunningRule {
             last_evaluation: self.last_evaluation,
             alerts: alerts
                 .map(|alert| AlertSnapshot {
-                    labels: alert.record.labels.clone(),
+                    labels: alert.record.shown_labels(),
                     annotations: alert.marked_annotations(),
                     state: alert.record.state,
                     active_at: alert.record.active_at,

@@ -48,7 +48,7 @@ fn state(record: &AlertRecord) -> State {
 /// Compares the alerts of a name with the expected ones; `start` is that of the test.
 pub(super) fn alerts(
     test: &AlertTest,
-    found: &[&AlertRecord],
+    found: &[AlertRecord],
     start: TimestampMs,
     floats: Floats,
 ) -> Option<Difference> {
@@ -60,11 +60,11 @@ pub(super) fn alerts(
         test.expected.iter().partition(|alert| alert.state == State::Inactive);
     let inactive = absent.iter().all(|alert| !active(&alert.labels));
     expected.sort_by(|a, b| (&a.labels, &a.annotations).cmp(&(&b.labels, &b.annotations)));
-    let asked = |record: &&&AlertRecord| {
+    let asked = |record: &&AlertRecord| {
         let of_state = test.states.contains(&state(record));
         of_state || absent.iter().any(|alert| same_pairs(&alert.labels, &record.labels))
     };
-    let mut got: Vec<&AlertRecord> = found.iter().filter(asked).copied().collect();
+    let mut got: Vec<&AlertRecord> = found.iter().filter(asked).collect();
     got.sort_by(|a, b| (&a.labels, &a.annotations).cmp(&(&b.labels, &b.annotations)));
 
     let same = |(expected, got): (&&ExpectedAlert, &&AlertRecord)| {

@@ -25,6 +25,11 @@ fn alert(instance: &str, value: f64) -> AlertRecord {
         resolved_at: None,
         keep_firing_since: Some(121_000),
         absence: Some(Absence { seen_at: 61_000, missing_since: Some(121_000) }),
+        severity: Some(Severity {
+            current: "critical".to_owned(),
+            lower_since: Some(3),
+            former: vec![("warning".to_owned(), 2)],
+        }),
     }
 }
 

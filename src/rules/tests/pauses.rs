@@ -169,7 +169,7 @@ async fn after_a_restart_a_source_that_went_on_is_asked_what_was_missed() {
     let since = stage.alert("Down").unwrap().active_at;
     let Stage { world, began, manager } = stage;
     manager.shutdown().await;
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     let mut stage = Stage::with(world, began).await;
     stage.manager.apply(&files(RULES), config(), &Origins::new()).await;
     stage.until("it fires", |stage| !stage.world.sent().is_empty()).await;

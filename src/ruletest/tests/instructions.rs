@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::simulate::Simulation;
 use super::*;
 use crate::model::{ALERT_NAME, Labels};
+use crate::rules::Alert;
 use crate::state::AlertState;
 
 /// What a simulation has shown.
@@ -13,6 +14,8 @@ struct Course {
     states: BTreeMap<String, String>,
     /// `minute labels firing|resolved {annotations}` of each alert that was sent.
     sent: Vec<String>,
+    /// The same as it was sent, each with its minute.
+    payloads: Vec<(i64, Alert)>,
 }
 
 /// Labels for people: without the alert's name, `{}` if there are no others.
@@ -42,7 +45,7 @@ fn course(rule: &str, test: &str) -> Course {
         assert_eq!(faults, [], "minute {minute}");
         let rules = simulation.groups().flat_map(|(_, group)| group.rules());
         for record in rules.flat_map(|rule| rule.alerts()) {
-            let states = states.entry(shown(&record.labels)).or_default();
+            let states = states.entry(shown(&record.shown_labels())).or_default();
             while states.len() < minute as usize {
                 states.push('.');
             }
@@ -53,13 +56,19 @@ fn course(rule: &str, test: &str) -> Course {
             });
         }
     }
-    let alert = |at: i64, alert: &crate::rules::Alert| {
+    let alert = |at: i64, alert: &Alert| {
         let state = if alert.resolved { "resolved" } else { "firing" };
         format!("{} {} {state} {}", (at - test.start) / 60_000, shown(&alert.labels), alert.annotations)
     };
     let payloads = simulation.payloads();
     let sent = payloads.iter().flat_map(|payload| payload.alerts.iter().map(|sent| alert(payload.at, sent)));
-    Course { states, sent: sent.collect() }
+    let sent = sent.collect();
+    let minute = |at: i64| (at - test.start) / 60_000;
+    let payloads = payloads
+        .into_iter()
+        .flat_map(|payload| payload.alerts.into_iter().map(move |alert| (minute(payload.at), alert)))
+        .collect();
+    Course { states, sent, payloads }
 }
 
 /// What the alerts of a rule do, one `labels course` for each; the ends of courses at which nothing is known
@@ -192,7 +201,7 @@ fn one_alert_tells_that_a_rule_has_no_data() {
 
 #[test]
 fn the_end_of_an_alert_is_told_with_the_value_that_it_ended_with() {
-    let text = |state: &str, value: &str, resolved: &str| format!(r#"{state} {value} -> {resolved}"#);
+    let text = |state: &str, value: &str, resolved: &str| format!("{state} {value} -> {resolved}");
     let sent = |expr: &str, lines: &[&str]| {
         let rule = format!(
             "expr: '{expr}', labels: {{severity: page}}, annotations: {{x: '{{{{ $status }}}} {{{{ $value }}}} -> {{{{ $resolvedValue }}}}'}}"
@@ -247,4 +256,127 @@ fn annotations_know_where_their_alert_stands() {
             r#"4 {} resolved {x="resolved 600 2m0s m > 5 1m0s prometheus"}"#,
         ]
     );
+}
+
+#[test]
+fn an_alert_with_a_resolve_expression_fires_until_that_has_a_result() {
+    let rule = |resolve: &str, more: &str| {
+        format!(
+            "expr: m > 90, labels: {{severity: page}}, annotations: {{valmis_resolve_expr: '{resolve}'{more}}}"
+        )
+    };
+    let page = r#"{a="1", severity="page"}"#;
+    let swings = series(&["m{a=\"1\"} 80 95 85 95 85 75 85", "m{a=\"2\"} 70x6"]);
+    check(&rule("m < 80", ""), &swings, &[&format!("{page} .FFFFrr")]);
+    // A result without a label is about alerts with any value of it.
+    check(&rule("min(m) < 80", ""), &swings, &[&format!("{page} .FrFrrr")]);
+    check(&rule("sum by (a) (m) < 80", ""), &swings, &[&format!("{page} .FFFFrr")]);
+    check(&rule("m{a=\"2\"} < 80", ""), &swings, &[&format!("{page} .FFFFFF")]);
+    // While the condition holds nothing else matters.
+    check(&rule("m > 0", ""), &swings, &[&format!("{page} .FrFrrr")]);
+    // What was pending is not held.
+    let pending = rule("m < 80", "").replace("labels:", "for: 2m, labels:");
+    check(&pending, &series(&["m{a=\"1\"} 95 85 95 95 95 85 75"]), &[&format!("{page} p.ppFFr")]);
+    // Without series there is no result; what that means is said by the policy for them.
+    let gone = series(&["m{a=\"1\"} 95 stale _x5"]);
+    check(&rule("m < 80", ""), &gone, &[&format!("{page} FFFFFFF")]);
+    check(&rule("m < 80", ", valmis_on_missing: resolve"), &gone, &[&format!("{page} Frrrrrr")]);
+    check(&rule("m < 80", ", valmis_on_missing: hold 2m"), &gone, &[&format!("{page} FFFrrrr")]);
+    // `keep_firing_for` has to pass too.
+    let kept = rule("m < 80", "").replace("labels:", "keep_firing_for: 3m, labels:");
+    check(&kept, &series(&["m{a=\"1\"} 95 75 75 75 75 75"]), &[&format!("{page} FFFFrr")]);
+    check(&kept, &series(&["m{a=\"1\"} 95 85 85 85 85 75"]), &[&format!("{page} FFFFFr")]);
+}
+
+#[test]
+fn a_restart_does_not_forget_what_an_alert_waits_for() {
+    let rule = "expr: m > 90, annotations: {valmis_resolve_expr: m < 80}";
+    let test = format!("{}, events: [{{restart_at: 2m, down_for: 2m}}]", series(&["m 95 85x7 75"]));
+    check(rule, &test, &["{} FFFFFFFFFr"]);
+}
+
+const LADDER: &str =
+    "expr: m > 70, labels: {severity: info}, annotations: {valmis_severities: 'warning > 80, critical > 95'}";
+
+#[test]
+fn an_alert_has_the_severity_that_its_value_calls_for() {
+    let [info, warning, critical] =
+        ["info", "warning", "critical"].map(|severity| format!(r#"{{severity="{severity}"}}"#));
+    check(
+        LADDER,
+        &series(&["m 75 85 99 99 85 60"]),
+        &[&format!("{critical} ..FF"), &format!("{info} F"), &format!("{warning} .F..Fr")],
+    );
+    let sent = course(LADDER, &series(&["m 75 75 99 99 60"])).sent;
+    let over = r#"{severity_changed="the severity is critical now"}"#;
+    assert_eq!(
+        sent,
+        [
+            format!("0 {info} firing {{}}"),
+            format!("2 {critical} firing {{}}"),
+            format!("2 {info} resolved {over}"),
+            format!("4 {critical} resolved {{}}"),
+            format!("4 {info} resolved {over}"),
+        ],
+        "the two that belong together are sent at once"
+    );
+}
+
+#[test]
+fn a_severity_that_changes_leaves_the_alert_what_it_is() {
+    // It is not pending again, and began when it began.
+    let rule = LADDER.replace("labels:", "for: 2m, labels:");
+    let [warning, critical] = ["warning", "critical"].map(|severity| format!(r#"{{severity="{severity}"}}"#));
+    check(&rule, &series(&["m 85 99 85 99"]), &[&format!("{critical} .p.F"), &format!("{warning} p.F")]);
+    // A lower one waits for `keep_firing_for`, a higher one for nothing.
+    let rule = LADDER.replace("labels:", "keep_firing_for: 2m, labels:");
+    check(
+        &rule,
+        &series(&["m 85 99 85 99 85 85 85 85 60 60 60"]),
+        &[&format!("{critical} .FFFFF"), &format!("{warning} F.....FFFFr")],
+    );
+}
+
+#[test]
+fn a_restart_forgets_no_severity() {
+    let test = |events: &str| format!("{}, events: [{events}]", series(&["m 85 99 85x4 60"]));
+    let rule = LADDER.replace("labels:", "keep_firing_for: 2m, labels:");
+    let steady = course(&rule, &test(""));
+    let killed = course(&rule, &test("{restart_at: 2m}, {restart_at: 3m}, {restart_at: 4m}"));
+    assert_eq!(killed.states, steady.states);
+    let over: Vec<_> = killed.sent.iter().filter(|sent| sent.starts_with("2 ")).collect();
+    let critical = r#"{severity="critical"}"#;
+    let warning = r#"{severity="warning"}"#;
+    let changed = r#"{severity_changed="the severity is critical now"}"#;
+    assert_eq!(over, [&format!("2 {critical} firing {{}}"), &format!("2 {warning} resolved {changed}")]);
+}
+
+/// Rules of every kind, the series that make them fire from the start on, and the minute in which the first
+/// of them may end.
+const OUTAGES: [(&str, &str, i64); 7] = [
+    ("expr: m > 5", "m 9x60", 61),
+    ("expr: m > 5, for: 3m", "m 9x60", 61),
+    ("expr: m > 5, keep_firing_for: 10m", "m 9x3 1x60", 43),
+    ("expr: m > 5, annotations: {valmis_on_missing: hold 10m}", "m 9x3 stale _x57", 43),
+    ("expr: m > 5, annotations: {valmis_on_missing: alert 10m}", "m 9x3 stale _x57", 43),
+    ("expr: m > 5, annotations: {valmis_resolve_expr: m < 1}", "m 9x3 2x57", 61),
+    ("expr: m > 5, annotations: {valmis_severities: high > 8}", "m 9x60", 61),
+];
+
+#[test]
+fn no_page_is_closed_while_the_source_is_down() {
+    for (rule, values, may_end) in OUTAGES {
+        let test = format!("{}, events: [{{source_error: {{from: 6m, to: 36m}}}}]", series(&[values]));
+        let payloads = course(rule, &test).payloads;
+        let ends: Vec<_> = payloads.iter().filter(|(_, alert)| alert.resolved).map(|(at, _)| *at).collect();
+        assert!(ends.iter().all(|at| *at >= may_end), "{rule}: {ends:?}");
+        // Alertmanager takes an alert for resolved that is not sent again in time.
+        let mut valid_until: BTreeMap<String, i64> = BTreeMap::new();
+        for (at, alert) in payloads.iter().filter(|(at, _)| *at < may_end) {
+            let known = valid_until.insert(alert.labels.to_string(), alert.ends_at / 60_000);
+            assert!(known.is_none_or(|until| *at <= until), "{rule}: sent too late in minute {at}");
+        }
+        assert!(!valid_until.is_empty(), "{rule}: it fires");
+        assert!(valid_until.values().all(|until| *until >= may_end.min(60)), "{rule}: {valid_until:?}");
+    }
 }
