@@ -180,7 +180,7 @@ impl Manager {
             file,
             definition,
             config.clone(),
-            self.services.from_origin(origin),
+            self.services.with_origin(origin),
             self.durations.clone(),
             counters.clone(),
         );

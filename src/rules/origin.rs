@@ -24,7 +24,7 @@ pub type Origins = BTreeMap<(String, String), Arc<Origin>>;
 
 impl Services {
     /// The same with an origin of its own.
-    pub(super) fn from_origin(&self, origin: Option<&Arc<Origin>>) -> Self {
+    pub(super) fn with_origin(&self, origin: Option<&Arc<Origin>>) -> Self {
         let services = self.clone();
         match origin {
             None => services,

@@ -91,13 +91,8 @@ impl AlertingRule {
         source: &dyn QuerySource,
         at: TimestampMs,
     ) -> Result<BTreeMap<Labels, Memory>, EvalError> {
-        let series = match source.instant(&self.remembered_samples(), at).await?.value {
-            Value::Matrix(series) => series,
-            _ => {
-                return Err(EvalError::Storage(
-                    "a range selector was answered with something else".to_owned(),
-                ));
-            }
+        let Value::Matrix(series) = source.instant(&self.remembered_samples(), at).await?.value else {
+            return Err(EvalError::Storage("a range selector was answered with something else".to_owned()));
         };
         let mut memories = BTreeMap::new();
         for series in series {

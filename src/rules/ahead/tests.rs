@@ -23,7 +23,7 @@ fn group(rules: &str) -> RuleGroup {
 #[test]
 fn a_rule_waits_for_those_whose_series_it_may_read() {
     let check = |rules: &[&str], expected: &[usize]| {
-        let rules: String = rules.iter().map(|rule| format!("  - {{{rule}}}\n")).collect();
+        let rules = rules.iter().map(|rule| format!("  - {{{rule}}}\n")).collect::<Vec<_>>().concat();
         assert_eq!(needs(&group(&rules).rules), expected, "{rules}");
     };
     check(&["record: a, expr: x", "record: b, expr: x", "record: c, expr: y"], &[0, 0, 0]);
@@ -194,9 +194,11 @@ async fn queries_of_independent_rules_run_at_once_and_no_more_than_allowed() {
         assert_eq!(most, expected, "{rules}");
     };
     let independent =
-        (0..20).map(|number| format!("  - {{record: 's{number}', expr: x}}\n")).collect::<String>();
-    let chain =
-        (1..20).map(|number| format!("  - {{record: 's{number}', expr: 's{}'}}\n", number - 1)).collect();
+        (0..20).map(|number| format!("  - {{record: 's{number}', expr: x}}\n")).collect::<Vec<_>>().concat();
+    let chain = (1..20)
+        .map(|number| format!("  - {{record: 's{number}', expr: 's{}'}}\n", number - 1))
+        .collect::<Vec<_>>()
+        .concat();
     check(independent.clone(), 4, 4).await;
     check(independent, 1, 1).await;
     check(chain, 4, 1).await;

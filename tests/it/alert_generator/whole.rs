@@ -154,14 +154,13 @@ fn check_sendings(sendings: &[Payload]) {
     }
 }
 
+/// One of the series of the case about new alerts.
+const ONE: [(&str, &str); 3] =
+    [("alertname", "NewAlerts_OrderCheck_Rule1"), ("rulegroup", "NewAlerts_OrderCheck"), ("variant", "one")];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_cases_of_the_suite_pass_with_short_intervals() {
     let suite = Suite::start().await;
-    const ONE: [(&str, &str); 3] = [
-        ("alertname", "NewAlerts_OrderCheck_Rule1"),
-        ("rulegroup", "NewAlerts_OrderCheck"),
-        ("variant", "one"),
-    ];
     let variant = |variant: &'static str| [ONE[0], ONE[1], ("variant", variant)];
     let simple = [("rulegroup", "PendingAndFiringAndResolved")];
     let pending = [("rulegroup", "PendingAndResolved_AlwaysInactive")];

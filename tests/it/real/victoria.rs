@@ -1,4 +1,4 @@
-//! A real VictoriaMetrics, which takes samples.
+//! A real `VictoriaMetrics`, which takes samples.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;

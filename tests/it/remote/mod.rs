@@ -1,4 +1,4 @@
-//! Rules over other servers: Prometheus in three versions and VictoriaMetrics, and what happens when one
+//! Rules over other servers: Prometheus in three versions and `VictoriaMetrics`, and what happens when one
 //! of them does not answer as it should.
 
 mod broken;
