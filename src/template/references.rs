@@ -129,6 +129,10 @@ impl References {
                 (name, _) => self.facts.extend(facts::known(name)),
             },
             OperandKind::Field(fields) if alert => self.alert_fields(fields, operand.at),
+            // The dot may be the alert still, in a template that is given it.
+            OperandKind::Field(fields) => {
+                self.facts.extend(fields.first().and_then(|field| facts::variable(field)));
+            }
             _ => {}
         }
     }

@@ -80,7 +80,9 @@ fn templates_know_where_their_alert_stands() {
     let found = facts(
         "{{ if eq .Status \"x\" }}{{ range query $expr }}{{ .For }}{{ end }}{{ $.ResolvedValue }}{{ end }}",
     );
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["$expr", "$resolvedValue", "$status"]);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["$expr", "$for", "$resolvedValue", "$status"]);
+    let found = facts("{{ define \"x\" }}{{ .Status }}{{ end }}{{ template \"x\" . }}");
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["$status"]);
 }
 
 #[test]
