@@ -26,6 +26,7 @@ pub mod tsdb;
 // Services.
 pub mod artifacts;
 pub mod discovery;
+pub mod heartbeat;
 pub mod lint;
 pub mod notifier;
 pub mod query;

@@ -10,6 +10,7 @@ mod health;
 mod metrics;
 mod pages;
 mod params;
+mod ping;
 mod query;
 mod readiness;
 mod respond;
@@ -34,6 +35,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::heartbeat::Incoming;
 use crate::model::TimestampMs;
 use crate::notifier::Notifier;
 use crate::promql::Features;
@@ -65,6 +67,8 @@ pub struct Handles {
     pub rules: Groups,
     /// Scrape targets.
     pub scrapes: ScrapeManager,
+    /// Jobs that tell when they have run.
+    pub pings: Incoming,
     /// Deliveries.
     pub notifier: Arc<Notifier>,
     /// The metrics of valmis itself.
@@ -162,6 +166,8 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(health::reload).put(health::reload))
         .route("/readiness", get(readiness::readiness))
+        .route("/ping/{name}", any(ping::success))
+        .route("/ping/{name}/{signal}", any(ping::signal))
         .route("/", get(pages::status))
         .route("/graph", get(pages::graph))
         .route("/runbooks", get(pages::runbooks))

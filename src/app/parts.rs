@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use url::Url;
 
+use super::chain::OwnChain;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
 use crate::config::{Config, Pace};
+use crate::discovery::Resolver;
+use crate::heartbeat::{self, Incoming, IncomingCollector, Outgoing};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::disk::Kernel;
@@ -46,6 +49,7 @@ pub(super) struct Parts {
     handles: Arc<Handles>,
     tsdb: Arc<Tsdb>,
     rules: Option<rules::Manager>,
+    heartbeats: Outgoing,
     /// The loop of readiness itself: everything stops if it does.
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
@@ -75,12 +79,19 @@ impl Parts {
         let state = open_state(folder, &mut registry).await?;
 
         let query = Arc::new(LocalSource::new(tsdb.clone(), query_limits(config)));
-        let notifier_metrics = notifier::Metrics::register(&mut registry);
-        let notifier = Notifier::start(state.clone(), clock.clone(), notifier_metrics)
-            .await
-            .context("cannot read the outbox")?;
-        let notifier = Arc::new(notifier);
         let scrape_metrics = scrape::Metrics::register(&mut registry);
+        let delivery = notifier::Services {
+            store: state.clone(),
+            clock: clock.clone(),
+            metrics: notifier::Metrics::register(&mut registry),
+            discovery: scrape_metrics.discovery().clone(),
+            resolver: Resolver::system(),
+            keep_lost: notifier::KEEP_LOST,
+        };
+        let notifier = Notifier::start(delivery).await.context("cannot read the outbox")?;
+        let notifier = Arc::new(notifier);
+        let pings = Incoming::start(state.clone(), clock.clone()).await;
+        registry.register_collector(Box::new(IncomingCollector::new(pings.clone())));
         let scrapes =
             scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
         let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
@@ -95,6 +106,9 @@ impl Parts {
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
         rules.register(&mut registry);
+        let chain = OwnChain { rules: rules.groups(), notifier: notifier.clone() };
+        let heartbeat_metrics = heartbeat::Metrics::register(&mut registry);
+        let heartbeats = Outgoing::new(Arc::new(chain), clock.clone(), heartbeat_metrics);
         let (reload_successful, reload_at) = register_reload(&mut registry);
 
         let stop_readiness = CancellationToken::new();
@@ -123,6 +137,7 @@ impl Parts {
             readiness,
             rules: rules.groups(),
             scrapes,
+            pings,
             notifier,
             registry: Arc::new(registry),
             lifecycle: Arc::new(lifecycle),
@@ -132,6 +147,7 @@ impl Parts {
             handles: Arc::new(handles),
             tsdb,
             rules: Some(rules),
+            heartbeats,
             readiness_loop,
             stop_readiness,
             disks: None,
@@ -154,12 +170,15 @@ impl Parts {
         let components = components::configured(config, &handles.clock)?;
         let rule_files = rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
         let notifications = notifier::Config {
-            alertmanagers: config.alertmanagers.iter().map(alertmanager).collect(),
+            alertmanagers: config.alertmanagers.clone(),
             external_labels: Labels::from_pairs(&config.external_labels),
             alert_relabel: config.alert_relabel.clone(),
+            proof_interval: Outgoing::proof_interval(&config.heartbeat),
         };
         handles.scrapes.apply(scrapes::jobs(config, &self.url)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
+        self.heartbeats.apply(&config.heartbeat).context("heartbeat")?;
+        handles.pings.apply(&config.pings).await;
 
         handles.readiness.apply(OWNER, components);
         self.watch_disks(config);
@@ -219,10 +238,12 @@ impl Parts {
         "the loop of readiness"
     }
 
-    /// Stops the parts in the order of the data: rules, probes and scrapes, delivery, store.
+    /// Stops the parts in the order of the data: heartbeats, rules, probes and scrapes, delivery, store.
     pub(super) async fn stop(mut self) {
         let handles = &self.handles;
         handles.lifecycle.stopping.store(true, Ordering::Release);
+        // From now on nothing may say that all works.
+        within(GRACE, "heartbeats", self.heartbeats.shutdown()).await;
         if let Some(rules) = self.rules.take() {
             within(GRACE, "rules", rules.shutdown()).await;
         }
@@ -305,14 +326,4 @@ fn register_reload(registry: &mut Registry) -> (Gauge, Gauge) {
         at.clone(),
     );
     (successful, at)
-}
-
-fn alertmanager(configured: &crate::config::AlertmanagerConfig) -> notifier::Alertmanager {
-    notifier::Alertmanager {
-        url: configured.url.clone(),
-        timeout: configured.timeout,
-        auth: configured.auth.clone(),
-        tls: configured.tls.clone(),
-        alert_relabel: configured.alert_relabel.clone(),
-    }
 }

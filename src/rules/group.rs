@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use tokio::task::spawn_blocking;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -354,7 +355,8 @@ impl Group {
                 let active = &mut self.rules[index].active;
                 match known {
                     Ok((candidates, evidence)) => {
-                        let step = rule.step(active, at, &candidates, &evidence);
+                        let count = candidates.len();
+                        let step = aside(count, || rule.step(active, at, &candidates, &evidence));
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }
@@ -379,7 +381,7 @@ impl Group {
             );
         }
         let written = samples.as_ref().map_or(0, Recorded::len);
-        let append_error = samples.and_then(|samples| self.write(index, at, &samples));
+        let append_error = samples.and_then(|samples| aside(written, || self.write(index, at, &samples)));
         let error = append_error.map(RuleError::Append).or(error);
         let rule = &mut self.rules[index];
         rule.health = if error.is_some() { Health::Err } else { Health::Ok };
@@ -425,22 +427,24 @@ impl Group {
     ) -> Result<Vec<Candidate>, RuleError> {
         let active = &self.rules[index].active;
         let active = if texts.tell_standing() { rule.active_since(active, at) } else { HashMap::new() };
+        let count = result.len();
         let expand = move |texts: &Texts, config: &Config, queries: &Queries| {
             texts.candidates(&result, &active, at, config, queries)
         };
-        self.expanded(texts, expand).await?
+        self.expanded(texts, count, expand).await?
     }
 
-    /// Lets templates be expanded where they may wait for the answers to their queries.
+    /// Lets the templates of `count` alerts be expanded where they may wait for the answers to their queries.
     pub(super) async fn expanded<T: Send + 'static>(
         &self,
         texts: &Arc<Texts>,
+        count: usize,
         expand: impl FnOnce(&Texts, &Config, &Queries) -> T + Send + 'static,
     ) -> Result<T, RuleError> {
         let (config, texts) = (self.config.clone(), texts.clone());
         let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
-            return Ok(expand(&texts, &config, &queries));
+            return Ok(aside(count, || expand(&texts, &config, &queries)));
         }
         let expanding = spawn_blocking(move || expand(&texts, &config, &queries));
         // A panic has been reported when it happened.
@@ -501,7 +505,8 @@ impl Group {
             }
         }
         if !self.outgoing.is_empty() {
-            self.services.sink.send(std::mem::take(&mut self.outgoing));
+            let alerts = std::mem::take(&mut self.outgoing);
+            aside(alerts.len(), || self.services.sink.send(alerts));
         }
     }
 
@@ -523,6 +528,16 @@ impl Group {
             () = sleep(pause) => self.mark_orphans(at),
         }
     }
+}
+
+/// So many alerts take about a millisecond.
+const MANY: usize = 500;
+
+/// Does work on this many alerts. If they are many the other tasks of this thread go on elsewhere in the
+/// meantime, where the runtime has other threads.
+fn aside<T>(alerts: usize, work: impl FnOnce() -> T) -> T {
+    let elsewhere = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if alerts >= MANY && elsewhere { block_in_place(work) } else { work() }
 }
 
 /// What decides how far a group's slots are from the multiples of its interval: differs from group to

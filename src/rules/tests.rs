@@ -18,7 +18,9 @@ use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
 use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
-use crate::state::{AlertState, Changes, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule};
+use crate::state::{
+    AlertState, Changes, HeartbeatRecord, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule,
+};
 use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
 /// Follows the runtime's clock, which tests let jump.
@@ -190,6 +192,10 @@ impl StateStore for Shared {
 
     fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>> {
         self.0.store.outbox()
+    }
+
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
+        self.0.store.heartbeats()
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {

@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{AlertRecord, Changes, OutboxEntry, RuleKey, StateError, StateStore, StoredRule};
+use super::{
+    AlertRecord, Changes, HeartbeatRecord, OutboxEntry, RuleKey, StateError, StateStore, StoredRule,
+};
 use crate::model::TimestampMs;
 
 /// Keeps everything in memory: for tests, and for running where nothing can be written.
@@ -18,6 +20,7 @@ pub struct MemoryStore(Mutex<Content>);
 struct Content {
     rules: BTreeMap<RuleKey, (TimestampMs, BTreeMap<u64, AlertRecord>)>,
     outbox: BTreeMap<(String, u64), OutboxEntry>,
+    heartbeats: BTreeMap<String, HeartbeatRecord>,
     commits: usize,
 }
 
@@ -52,6 +55,10 @@ impl StateStore for MemoryStore {
         ready(Ok(entries)).boxed()
     }
 
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
+        ready(Ok(self.with(|content| content.heartbeats.values().cloned().collect()))).boxed()
+    }
+
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {
         if !changes.is_empty() {
             self.with(|content| content.apply(changes));
@@ -79,6 +86,12 @@ impl Content {
         }
         for entry in changes.outbox {
             self.outbox.insert((entry.alertmanager.clone(), entry.fingerprint), entry);
+        }
+        for record in changes.heartbeats {
+            self.heartbeats.insert(record.name.clone(), record);
+        }
+        for name in changes.removed_heartbeats {
+            self.heartbeats.remove(&name);
         }
         for key in changes.delivered {
             let id = (key.alertmanager, key.fingerprint);

@@ -10,13 +10,16 @@ use std::thread::JoinHandle;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
+    WriteTransaction,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
-use super::{Changes, OutboxEntry, RuleChanges, RuleKey, StateError, StateStore, StoredRule, record};
+use super::{
+    Changes, HeartbeatRecord, OutboxEntry, RuleChanges, RuleKey, StateError, StateStore, StoredRule, record,
+};
 use crate::model::TimestampMs;
 
 /// The layout that this version writes. A file with a higher number was written by a later version.
@@ -38,6 +41,8 @@ const RULES: TableDefinition<'_, RuleId<'static>, TimestampMs> = TableDefinition
 const ALERTS: TableDefinition<'_, (RuleId<'static>, u64), &[u8]> = TableDefinition::new("alerts");
 /// Sequence and payload by Alertmanager and fingerprint.
 const OUTBOX: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("outbox");
+/// What jobs have told, by name. It came after the others: a file may be without it.
+const HEARTBEATS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("heartbeats");
 
 /// State in a redb file.
 #[derive(Debug)]
@@ -51,6 +56,7 @@ pub struct RedbStore {
 enum Command {
     Rules(oneshot::Sender<Result<Vec<StoredRule>, StateError>>),
     Outbox(oneshot::Sender<Result<Vec<OutboxEntry>, StateError>>),
+    Heartbeats(oneshot::Sender<Result<Vec<HeartbeatRecord>, StateError>>),
     Commit(Changes, oneshot::Sender<Result<(), StateError>>),
 }
 
@@ -86,6 +92,10 @@ impl StateStore for RedbStore {
 
     fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>> {
         self.ask(Command::Outbox).boxed()
+    }
+
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
+        self.ask(Command::Heartbeats).boxed()
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {
@@ -199,7 +209,7 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
                 return Ok(schema.value());
             }
         }
-        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
     drop(transaction);
@@ -228,6 +238,7 @@ impl Writer {
                 // The asker may have gone away; then nobody wants the answer.
                 Command::Rules(reply) => drop(reply.send(self.rules())),
                 Command::Outbox(reply) => drop(reply.send(self.outbox())),
+                Command::Heartbeats(reply) => drop(reply.send(self.heartbeats())),
                 Command::Commit(changes, reply) => {
                     let mut batch = vec![(changes, reply)];
                     while batch.len() < QUEUE {
@@ -334,6 +345,28 @@ impl Writer {
         entries.sort_by_key(|entry| entry.sequence);
         Ok(entries)
     }
+
+    fn heartbeats(&mut self) -> Result<Vec<HeartbeatRecord>, StateError> {
+        let unreadable = self.metrics.unreadable_records.clone();
+        let transaction = self.database()?.begin_read().map_err(storage)?;
+        let table = match transaction.open_table(HEARTBEATS) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(storage(error)),
+        };
+        let mut records = Vec::new();
+        for row in table.iter().map_err(storage)? {
+            let (name, bytes) = row.map_err(storage)?;
+            match record::decode_heartbeat(name.value(), bytes.value()) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    unreadable.inc();
+                    tracing::error!(heartbeat = name.value(), %error, "A stored heartbeat cannot be read");
+                }
+            }
+        }
+        Ok(records)
+    }
 }
 
 fn id(key: &RuleKey) -> RuleId<'_> {
@@ -376,6 +409,16 @@ fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<()
             if key.sequence.is_none_or(|sequence| current == Some(sequence)) {
                 outbox.remove(id)?;
             }
+        }
+    }
+    if !changes.heartbeats.is_empty() || !changes.removed_heartbeats.is_empty() {
+        let mut heartbeats = transaction.open_table(HEARTBEATS)?;
+        for heartbeat in &changes.heartbeats {
+            let bytes = record::encode_heartbeat(heartbeat);
+            heartbeats.insert(heartbeat.name.as_str(), bytes.as_slice())?;
+        }
+        for name in &changes.removed_heartbeats {
+            heartbeats.remove(name.as_str())?;
         }
     }
     Ok(())

@@ -226,3 +226,23 @@ fn a_record_with_fields_of_a_later_version_can_be_read() {
     assert_eq!((alert.state, alert.active_at, alert.fired_at), (AlertState::Pending, 5, None));
     assert!(record::decode(b"{}").is_err());
 }
+
+#[tokio::test]
+async fn heartbeats_are_replaced_and_removed_by_name() {
+    both(async |store| {
+        assert_eq!(store.heartbeats().await.unwrap(), []);
+        let (one, other) = (HeartbeatRecord::declared("one", 5), HeartbeatRecord::declared("other", 6));
+        let put =
+            |record: &HeartbeatRecord| Changes { heartbeats: vec![record.clone()], ..Changes::default() };
+        store.commit(put(&one)).await.unwrap();
+        store.commit(put(&other)).await.unwrap();
+        let told =
+            HeartbeatRecord { last_success: Some(7), last_start: Some(8), last_failure: Some(9), ..one };
+        store.commit(put(&told)).await.unwrap();
+        assert_eq!(store.heartbeats().await.unwrap(), [told.clone(), other]);
+        let removed = Changes { removed_heartbeats: vec!["other".to_owned()], ..Changes::default() };
+        store.commit(removed).await.unwrap();
+        assert_eq!(store.heartbeats().await.unwrap(), [told]);
+    })
+    .await;
+}

@@ -35,7 +35,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "ruletest",
         &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
     ),
-    ("notifier", &["model", "client", "clock", "relabel", "rules", "state"]),
+    ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
+    ("heartbeat", &["model", "client", "clock", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];

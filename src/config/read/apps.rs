@@ -90,14 +90,7 @@ impl Context<'_> {
                 hint,
             );
         }
-        let scheme = fields.take("scheme").and_then(|node| match self.reader.text("scheme", node)? {
-            scheme @ ("http" | "https") => Some(scheme.to_owned()),
-            other => {
-                let message = format!("`scheme` must be `http` or `https`, not `{other}`");
-                self.reader.error("bad-scheme", node.place, message);
-                None
-            }
-        });
+        let scheme = self.scheme(&mut fields);
         let metrics_path =
             fields.take("metrics_path").and_then(|node| self.reader.text("metrics_path", node));
         let pace = self.pace_of(&mut fields, false);
@@ -131,6 +124,18 @@ impl Context<'_> {
         })
     }
 
+    /// `http` or `https`; nothing if the key is absent.
+    pub(super) fn scheme(&mut self, fields: &mut Fields<'_>) -> Option<String> {
+        fields.take("scheme").and_then(|node| match self.reader.text("scheme", node)? {
+            scheme @ ("http" | "https") => Some(scheme.to_owned()),
+            other => {
+                let message = format!("`scheme` must be `http` or `https`, not `{other}`");
+                self.reader.error("bad-scheme", node.place, message);
+                None
+            }
+        })
+    }
+
     fn target(&mut self, node: &Node) -> Option<String> {
         let address = self.reader.text("targets", node)?;
         let job = scrape::Config::new("any");
@@ -140,7 +145,7 @@ impl Context<'_> {
         Some(address.to_owned())
     }
 
-    fn method(&mut self, node: &Node) -> Option<Method> {
+    pub(super) fn method(&mut self, node: &Node) -> Option<Method> {
         let text = self.reader.text("method", node)?.to_uppercase();
         let method = Method::from_bytes(text.as_bytes()).ok();
         if method.is_none() {

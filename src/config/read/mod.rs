@@ -1,7 +1,9 @@
 //! From the text of the file to [`Config`].
 
+mod alertmanagers;
 mod apps;
 mod connections;
+mod heartbeats;
 mod probes;
 mod queries;
 mod relabel;
@@ -57,6 +59,8 @@ impl Context<'_> {
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
         let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
+        let heartbeat = self.list(fields.take("heartbeat"), "heartbeat", Self::heartbeat);
+        let pings = self.list(fields.take("pings"), "pings", Self::ping);
         let resend_delay = fields
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
@@ -87,6 +91,8 @@ impl Context<'_> {
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
             alert_relabel,
+            heartbeat: self.unique("heartbeat", heartbeat, |heartbeat| heartbeat.name.clone()),
+            pings: self.unique("pings", pings, |ping| ping.name.clone()),
             rules,
         }
     }
