@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use valmis::model::{Labels, TimestampMs};
-use valmis::template::{Context, QueryFn, Template};
+use valmis::template::{Context, Facts, QueryFn, Template};
 
 struct Rows;
 
@@ -23,6 +23,7 @@ fuzz_target!(|text: &str| {
         external_url: "http://localhost:9090/x",
         value: 0.5,
         at: 1_700_000_000_000,
+        facts: Facts::default(),
         query: &Rows,
     };
     let _ = template.expand(&context); // an error is an answer

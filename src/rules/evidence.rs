@@ -220,14 +220,14 @@ impl Group {
             });
             farewell.resolved_value = values.next().filter(|_| values.next().is_none());
         }
-        let alerts = farewells.len();
+        let count = farewells.len();
         let expand = move |texts: &Texts, config: &_, queries: &_| {
             let expanded = farewells.iter().map(|farewell| {
                 (farewell.record.labels.clone(), texts.farewell(farewell, at, config, queries))
             });
             expanded.collect()
         };
-        Some(self.expanded(texts, alerts, expand).await)
+        Some(self.expanded(texts, count, expand).await)
     }
 
     /// The value of an expression that is asked for now and then.

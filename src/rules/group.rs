@@ -371,7 +371,8 @@ impl Group {
                 let active = &mut self.rules[index].active;
                 match known {
                     Ok((candidates, evidence)) => {
-                        let step = aside(candidates.len(), || rule.step(active, at, &candidates, &evidence));
+                        let count = candidates.len();
+                        let step = aside(count, || rule.step(active, at, &candidates, &evidence));
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }
@@ -481,24 +482,24 @@ impl Group {
     ) -> Result<Vec<Candidate>, RuleError> {
         let active = &self.rules[index].active;
         let active = if texts.tell_standing() { rule.active_since(active, at) } else { HashMap::new() };
-        let alerts = result.len();
+        let count = result.len();
         let expand = move |texts: &Texts, config: &Config, queries: &Queries| {
             texts.candidates(&result, &active, at, config, queries)
         };
-        self.expanded(texts, alerts, expand).await?
+        self.expanded(texts, count, expand).await?
     }
 
-    /// Lets templates be expanded where they may wait for the answers to their queries.
+    /// Lets the templates of `count` alerts be expanded where they may wait for the answers to their queries.
     pub(super) async fn expanded<T: Send + 'static>(
         &self,
         texts: &Arc<Texts>,
-        alerts: usize,
+        count: usize,
         expand: impl FnOnce(&Texts, &Config, &Queries) -> T + Send + 'static,
     ) -> Result<T, RuleError> {
         let (config, texts) = (self.config.clone(), texts.clone());
         let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
-            return Ok(aside(alerts, || expand(&texts, &config, &queries)));
+            return Ok(aside(count, || expand(&texts, &config, &queries)));
         }
         let expanding = spawn_blocking(move || expand(&texts, &config, &queries));
         // A panic has been reported when it happened.
