@@ -25,6 +25,7 @@ pub mod tsdb;
 
 // Services.
 pub mod artifacts;
+pub mod backtest;
 pub mod discovery;
 pub mod lint;
 pub mod notifier;

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Labels, TimestampMs};
-use crate::state::{AlertRecord, AlertState, StoredRule};
+use crate::state::{AlertRecord, AlertState, Phase, StoredRule, Transition};
 
 /// How long the last evaluation of a rule with active alerts may go unstored, in milliseconds.
 const REFRESH_MS: i64 = 3_600_000;
+
+/// How many transitions of a rule wait for a disk that takes none; beyond that the oldest are lost.
+const MAX_UNSAVED_TRANSITIONS: usize = 10_000;
 
 /// An alert instance: one label set for which a rule's condition holds or recently held.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,12 +24,14 @@ pub struct ActiveAlert {
     /// Whether value or annotations differ from what is stored. That alone is worth a write only when
     /// the alert is sent: else every alert would be written at every evaluation.
     reworded: bool,
+    /// The phase of its last transition.
+    noted: Option<Phase>,
 }
 
 impl ActiveAlert {
     /// An alert that was not stored yet.
     pub(super) fn new(record: AlertRecord) -> Self {
-        Self { record, last_sent_at: None, dirty: true, reworded: false }
+        Self { record, last_sent_at: None, dirty: true, reworded: false, noted: None }
     }
 
     /// Notes that the record is to be stored.
@@ -54,6 +59,16 @@ impl ActiveAlert {
         self.record.state != AlertState::Inactive
     }
 
+    /// What it is in.
+    fn phase(&self) -> Phase {
+        match self.record.state {
+            AlertState::Pending => Phase::Pending,
+            AlertState::Firing if self.record.keep_firing_since.is_some() => Phase::Kept,
+            AlertState::Firing => Phase::Firing,
+            AlertState::Inactive => Phase::Resolved,
+        }
+    }
+
     /// Whether time counts for it: it waits for its hold duration or for the end of `keep_firing_for`.
     pub(super) fn is_timed(&self) -> bool {
         self.record.state == AlertState::Pending || self.record.keep_firing_since.is_some()
@@ -73,6 +88,10 @@ pub struct ActiveAlerts {
     saved_at: Option<TimestampMs>,
     /// Stored alerts that are no more.
     removed: Vec<u64>,
+    /// Alerts that were pending and are no more, since the last evaluation.
+    dropped: Vec<AlertRecord>,
+    /// What has happened and is not stored.
+    transitions: Vec<Transition>,
 }
 
 /// What is to be stored of a rule's alerts.
@@ -81,6 +100,7 @@ pub(super) struct Unsaved {
     pub(super) evaluated_at: TimestampMs,
     pub(super) alerts: Vec<AlertRecord>,
     pub(super) removed: Vec<u64>,
+    pub(super) transitions: Vec<Transition>,
 }
 
 impl ActiveAlerts {
@@ -88,7 +108,9 @@ impl ActiveAlerts {
     pub(super) fn restore(stored: &StoredRule) -> Self {
         let alerts = stored.alerts.iter().map(|record| {
             let record = record.clone();
-            let alert = ActiveAlert { record, last_sent_at: None, dirty: false, reworded: false };
+            let mut alert =
+                ActiveAlert { record, last_sent_at: None, dirty: false, reworded: false, noted: None };
+            alert.noted = Some(alert.phase());
             (alert.record.labels.clone(), alert)
         });
         let evaluated_at = Some(stored.evaluated_at);
@@ -126,14 +148,46 @@ impl ActiveAlerts {
 
     /// Removes the alerts that `gone` names.
     pub(super) fn remove_if(&mut self, mut gone: impl FnMut(&ActiveAlert) -> bool) {
-        let removed = &mut self.removed;
+        let (removed, dropped) = (&mut self.removed, &mut self.dropped);
         self.alerts.retain(|labels, alert| {
             let gone = gone(alert);
             if gone {
                 removed.push(labels.hash64());
+                if alert.record.state == AlertState::Pending {
+                    dropped.push(alert.record.clone());
+                }
             }
             !gone
         });
+    }
+
+    /// Notes what the evaluation at `at` has changed; `error` is why it had no result, if it had none.
+    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) {
+        let transition = |record: &AlertRecord, from: Option<Phase>, to: Phase| Transition {
+            at,
+            from,
+            to,
+            labels: record.labels.clone(),
+            value: record.value,
+            active_at: record.active_at,
+            error: error.map(str::to_owned),
+        };
+        for record in self.dropped.drain(..) {
+            self.transitions.push(transition(&record, Some(Phase::Pending), Phase::Dropped));
+        }
+        for alert in self.alerts.values_mut() {
+            let phase = match error {
+                None => alert.phase(),
+                Some(_) if alert.record.state == AlertState::Firing => Phase::Held,
+                Some(_) => continue,
+            };
+            if alert.noted != Some(phase) {
+                let from = alert.noted.replace(phase);
+                self.transitions.push(transition(&alert.record, from, phase));
+            }
+        }
+        let excess = self.transitions.len().saturating_sub(MAX_UNSAVED_TRANSITIONS);
+        self.transitions.drain(..excess);
     }
 
     /// What differs from what is stored. An alert whose time counts needs the last evaluation to be
@@ -146,18 +200,20 @@ impl ActiveAlerts {
         let timed = self.alerts.values().any(ActiveAlert::is_timed);
         let old = !self.alerts.is_empty()
             && self.saved_at.is_none_or(|saved_at| evaluated_at - saved_at >= REFRESH_MS);
-        if alerts.is_empty() && self.removed.is_empty() && !timed && !old {
+        if alerts.is_empty() && self.removed.is_empty() && self.transitions.is_empty() && !timed && !old {
             return None;
         }
         // An alert that went and came back is stored, not removed.
         let removed = self.removed.iter().copied();
         let removed = removed.filter(|hash| !alerts.iter().any(|alert| alert.labels.hash64() == *hash));
-        Some(Unsaved { evaluated_at, removed: removed.collect(), alerts })
+        let transitions = self.transitions.clone();
+        Some(Unsaved { evaluated_at, removed: removed.collect(), alerts, transitions })
     }
 
     /// Notes that what [`Self::unsaved`] named is stored.
     pub(super) fn saved(&mut self) {
         self.removed.clear();
+        self.transitions.clear();
         self.saved_at = self.evaluated_at;
         for alert in self.alerts.values_mut() {
             if std::mem::take(&mut alert.dirty) {

@@ -245,11 +245,13 @@ impl Group {
                 match candidates {
                     Ok(candidates) => {
                         let step = rule.step(active, at, &candidates);
+                        active.note(at, None);
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }
                     Err(error) => {
                         let held = rule.hold(active, at, &error);
+                        active.note(at, Some(&error.to_string()));
                         self.outgoing.extend(held);
                         Err(error)
                     }

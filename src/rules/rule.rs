@@ -140,6 +140,7 @@ impl RunningRule {
             evaluated_at: unsaved.evaluated_at,
             alerts: unsaved.alerts,
             removed: unsaved.removed,
+            transitions: unsaved.transitions,
         })
     }
 

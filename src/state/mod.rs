@@ -8,6 +8,7 @@ mod memory;
 pub mod metrics;
 mod record;
 mod redb;
+mod transition;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::model::{Labels, TimestampMs};
 
 pub use self::memory::MemoryStore;
 pub use self::redb::RedbStore;
+pub use self::transition::{Phase, Transition};
 
 /// Reads and writes durable state.
 pub trait StateStore: Send + Sync {
@@ -148,6 +150,8 @@ pub struct RuleChanges {
     pub alerts: Vec<AlertRecord>,
     /// Fingerprints of the alerts that are no more.
     pub removed: Vec<u64>,
+    /// What has happened to its alerts, in order.
+    pub transitions: Vec<Transition>,
 }
 
 /// What one transaction writes.

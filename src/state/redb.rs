@@ -344,7 +344,7 @@ fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<()
     if !changes.rules.is_empty() || !changes.removed_rules.is_empty() {
         let mut rules = transaction.open_table(RULES)?;
         let mut alerts = transaction.open_table(ALERTS)?;
-        for RuleChanges { key, evaluated_at, alerts: changed, removed } in &changes.rules {
+        for RuleChanges { key, evaluated_at, alerts: changed, removed, .. } in &changes.rules {
             let id = id(key);
             for fingerprint in removed {
                 alerts.remove((id, *fingerprint))?;

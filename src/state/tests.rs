@@ -28,7 +28,8 @@ fn alert(instance: &str, value: f64) -> AlertRecord {
 }
 
 fn rule_changes(rule: &str, alerts: Vec<AlertRecord>, removed: Vec<u64>) -> Changes {
-    let changes = RuleChanges { key: Arc::new(key(rule)), evaluated_at: 7, alerts, removed };
+    let changes =
+        RuleChanges { key: Arc::new(key(rule)), evaluated_at: 7, alerts, removed, transitions: Vec::new() };
     Changes { rules: vec![changes], ..Changes::default() }
 }
 

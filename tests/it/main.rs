@@ -2,6 +2,7 @@
 
 mod api;
 mod artifacts;
+mod backtest;
 mod certificate_files;
 mod cli;
 mod conformance;

@@ -413,6 +413,7 @@ fn save(active: &mut ActiveAlerts, store: &MemoryStore) {
             evaluated_at: unsaved.evaluated_at,
             alerts: unsaved.alerts,
             removed: unsaved.removed,
+            transitions: unsaved.transitions,
         };
         let changes = Changes { rules: vec![rule], ..Changes::default() };
         futures_util::FutureExt::now_or_never(store.commit(changes)).unwrap().unwrap();

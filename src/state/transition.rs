@@ -1,0 +1,64 @@
+//! What happens to alerts: the steps from one phase to the next.
+
+use crate::model::{Labels, TimestampMs};
+
+/// What an alert is in, or has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Its condition holds, but not yet for long enough.
+    Pending,
+    /// Fires.
+    Firing,
+    /// Its condition has ended; it fires on because of `keep_firing_for`.
+    Kept,
+    /// Fires on although its rule cannot be evaluated.
+    Held,
+    /// Was firing and no longer is.
+    Resolved,
+    /// Its condition ended before it had held for long enough.
+    Dropped,
+}
+
+impl Phase {
+    /// Its name, as it is stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+            Self::Kept => "kept",
+            Self::Held => "held",
+            Self::Resolved => "resolved",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    /// The phase with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Pending, Self::Firing, Self::Kept, Self::Held, Self::Resolved, Self::Dropped];
+        all.into_iter().find(|phase| phase.name() == name)
+    }
+
+    /// Whether somebody is being paged.
+    pub fn is_firing(self) -> bool {
+        matches!(self, Self::Firing | Self::Kept | Self::Held)
+    }
+}
+
+/// A step of an alert from one phase to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// The evaluation that led to it.
+    pub at: TimestampMs,
+    /// The phase before; none: the alert is new.
+    pub from: Option<Phase>,
+    /// The phase since.
+    pub to: Phase,
+    /// The alert's labels, `alertname` included.
+    pub labels: Labels,
+    /// The expression's last value.
+    pub value: f64,
+    /// Since when the condition holds or held.
+    pub active_at: TimestampMs,
+    /// Why the rule could not be evaluated.
+    pub error: Option<String>,
+}
