@@ -7,6 +7,7 @@ mod cardinality;
 mod error;
 mod features;
 mod health;
+mod ledger;
 mod metrics;
 mod pages;
 mod params;
@@ -41,9 +42,11 @@ use crate::query::QuerySource;
 use crate::readiness::Readiness;
 use crate::rules::Groups;
 use crate::scrape::Manager as ScrapeManager;
+use crate::state::StateStore;
 use crate::storage::{Appender, Queryable};
 use crate::tsdb::Tsdb;
 
+pub(crate) use ledger::parse_fingerprint;
 pub(crate) use params::{parse_duration, parse_time};
 pub(crate) use respond::{Extras, query_json};
 
@@ -67,6 +70,8 @@ pub struct Handles {
     pub scrapes: ScrapeManager,
     /// Deliveries.
     pub notifier: Arc<Notifier>,
+    /// What is durable, the ledger with it.
+    pub state: Arc<dyn StateStore>,
     /// The metrics of valmis itself.
     pub registry: Arc<Registry>,
     /// Where the process is in its life.
@@ -135,6 +140,7 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
+        .route("/ledger", get(ledger::json))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::target_metadata))
         .route("/scrape_pools", get(targets::scrape_pools))
@@ -163,6 +169,7 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/-/reload", post(health::reload).put(health::reload))
         .route("/readiness", get(readiness::readiness))
         .route("/", get(pages::status))
+        .route("/ledger", get(ledger::page))
         .route("/graph", get(pages::graph))
         .route("/runbooks", get(pages::runbooks))
         .route("/runbooks/{alert}", get(pages::runbook))

@@ -27,7 +27,7 @@ use crate::query::{LocalConfig, LocalSource};
 use crate::readiness::{self, Readiness, disks};
 use crate::rules;
 use crate::scrape;
-use crate::state::{self, RedbStore, StateStore};
+use crate::state::{self, LedgerLimits, RedbStore, StateStore};
 use crate::telemetry;
 use crate::tsdb::{self, Tsdb, TsdbCollector};
 
@@ -72,7 +72,7 @@ impl Parts {
             .with_context(|| format!("cannot create the data folder `{}`", folder.display()))?;
         let tsdb = open_store(config, &clock).await?;
         registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
-        let state = open_state(folder, &mut registry).await?;
+        let state = open_state(folder, config.ledger, &mut registry).await?;
 
         let query = Arc::new(LocalSource::new(tsdb.clone(), query_limits(config)));
         let notifier_metrics = notifier::Metrics::register(&mut registry);
@@ -90,7 +90,7 @@ impl Parts {
             source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
             appender: tsdb.clone(),
             sink: notifier.clone(),
-            state,
+            state: state.clone(),
             clock: clock.clone(),
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
@@ -124,6 +124,7 @@ impl Parts {
             rules: rules.groups(),
             scrapes,
             notifier,
+            state,
             registry: Arc::new(registry),
             lifecycle: Arc::new(lifecycle),
             data_folder: folder.clone(),
@@ -282,10 +283,14 @@ async fn open_store(config: &Config, clock: &SharedClock) -> Result<Arc<Tsdb>> {
     Ok(tsdb)
 }
 
-async fn open_state(folder: &Path, registry: &mut Registry) -> Result<Arc<dyn StateStore>> {
+async fn open_state(
+    folder: &Path,
+    ledger: LedgerLimits,
+    registry: &mut Registry,
+) -> Result<Arc<dyn StateStore>> {
     let metrics = state::metrics::Metrics::register(registry);
     let path = folder.join("state.redb");
-    let store = tokio::task::spawn_blocking(move || RedbStore::open(&path, metrics))
+    let store = tokio::task::spawn_blocking(move || RedbStore::open(&path, ledger, metrics))
         .await
         .context("opening the state panicked")?
         .context("cannot open the state")?;

@@ -16,6 +16,7 @@ mod rules;
 mod serve;
 mod trust;
 mod version;
+mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ enum Command {
     Query(query::Query),
     #[command(subcommand)]
     Probe(probe::Probe),
+    Why(why::Why),
     Version(version::Version),
 }
 
@@ -123,6 +125,7 @@ fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
         Some(Command::Dashboards(args)) => dashboards::run(args, out),
         Some(Command::Query(args)) => query::run(args, out),
         Some(Command::Probe(args)) => probe::run(args, out),
+        Some(Command::Why(args)) => why::run(args, out),
         Some(Command::Version(_)) => version::run(out),
         Some(Command::Serve(args)) => serve::run(args, out),
         None => serve::run(&arguments.serve, out),

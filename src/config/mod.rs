@@ -20,6 +20,7 @@ use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
 use crate::promql::Features;
 use crate::relabel;
+use crate::state::LedgerLimits;
 
 pub use builtin::builtin;
 pub use read::read;
@@ -33,6 +34,8 @@ pub struct Config {
     pub external_url: Option<Url>,
     /// The store.
     pub storage: StorageConfig,
+    /// What is kept of what happened to alerts.
+    pub ledger: LedgerLimits,
     /// The limits of queries.
     pub query: QueryConfig,
     /// The experimental parts that are switched on.

@@ -162,7 +162,8 @@ impl ActiveAlerts {
     }
 
     /// Notes what the evaluation at `at` has changed; `error` is why it had no result, if it had none.
-    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) {
+    /// Returns the transitions.
+    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) -> &mut [Transition] {
         let transition = |record: &AlertRecord, from: Option<Phase>, to: Phase| Transition {
             at,
             from,
@@ -171,7 +172,11 @@ impl ActiveAlerts {
             value: record.value,
             active_at: record.active_at,
             error: error.map(str::to_owned),
+            evidence: None,
         };
+        let excess = self.transitions.len().saturating_sub(MAX_UNSAVED_TRANSITIONS);
+        self.transitions.drain(..excess);
+        let known = self.transitions.len();
         for record in self.dropped.drain(..) {
             self.transitions.push(transition(&record, Some(Phase::Pending), Phase::Dropped));
         }
@@ -186,8 +191,7 @@ impl ActiveAlerts {
                 self.transitions.push(transition(&alert.record, from, phase));
             }
         }
-        let excess = self.transitions.len().saturating_sub(MAX_UNSAVED_TRANSITIONS);
-        self.transitions.drain(..excess);
+        &mut self.transitions[known..]
     }
 
     /// What differs from what is stored. An alert whose time counts needs the last evaluation to be

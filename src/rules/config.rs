@@ -23,6 +23,8 @@ pub struct Config {
     pub features: Features,
     /// Labels that templates see as `$externalLabels`.
     pub external_labels: Labels,
+    /// Whether the samples that decided what happens to alerts are looked up for the ledger.
+    pub evidence: bool,
     /// The address at which users reach this process, without a slash at the end; empty if unknown.
     pub external_url: String,
 }
@@ -37,6 +39,7 @@ impl Default for Config {
             query_timeout: Duration::from_mins(2),
             features: Features::default(),
             external_labels: Labels::empty(),
+            evidence: false,
             external_url: String::new(),
         }
     }

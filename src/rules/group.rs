@@ -14,6 +14,7 @@ use super::alert::{Alert, AlertSink};
 use super::alerting::Candidate;
 use super::config::Config;
 use super::error::RuleError;
+use super::evidence;
 use super::expand::{Queries, Texts, as_vector};
 use super::metrics::{Durations, GroupCounters, add};
 use super::recording::Recorded;
@@ -241,11 +242,16 @@ impl Group {
                     Ok(result) => self.expand(texts, result, at).await,
                     Err(error) => Err(error),
                 };
-                let active = &mut self.rules[index].active;
+                let RunningRule { active, info, .. } = &mut self.rules[index];
                 match candidates {
                     Ok(candidates) => {
                         let step = rule.step(active, at, &candidates);
-                        active.note(at, None);
+                        let transitions = active.note(at, None);
+                        if self.config.evidence && !transitions.is_empty() {
+                            let (source, own) = (&*self.services.source, &info.labels);
+                            evidence::add(transitions, &rule.expr, own, source, at - self.query_offset_ms)
+                                .await;
+                        }
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }

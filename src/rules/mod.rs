@@ -9,6 +9,7 @@ mod alert;
 mod alerting;
 mod config;
 mod error;
+mod evidence;
 mod expand;
 mod group;
 mod manager;

@@ -15,7 +15,10 @@ use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
 use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
-use crate::state::{AlertState, Changes, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule};
+use crate::state::{
+    AlertState, Changes, LedgerEntry, LedgerQuestion, MemoryStore, OutboxEntry, StateError, StateStore,
+    StoredRule,
+};
 use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
 /// Follows the runtime's clock, which tests let jump.
@@ -159,6 +162,10 @@ impl StateStore for Shared {
 
     fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>> {
         self.0.store.outbox()
+    }
+
+    fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>> {
+        self.0.store.ledger(question)
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {

@@ -61,4 +61,26 @@ pub struct Transition {
     pub active_at: TimestampMs,
     /// Why the rule could not be evaluated.
     pub error: Option<String>,
+    /// The samples that it was decided by; none: they were not looked at.
+    pub evidence: Option<Vec<Evidence>>,
+}
+
+/// What a selector of the expression found for an alert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// The selector as the rule has it.
+    pub selector: String,
+    /// The newest samples of the series that may concern the alert, the largest first.
+    pub inputs: Vec<Input>,
+    /// Whether there are more of them.
+    pub more: bool,
+}
+
+/// A sample that a rule has seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// Its series.
+    pub labels: Labels,
+    /// Its value.
+    pub value: f64,
 }

@@ -15,6 +15,7 @@ mod first_steps;
 mod helm;
 mod http_probe;
 mod isolation;
+mod ledger;
 mod lifecycle;
 mod lints;
 mod native_histograms;

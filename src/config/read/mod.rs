@@ -2,6 +2,7 @@
 
 mod apps;
 mod connections;
+mod ledger;
 mod probes;
 mod queries;
 mod relabel;
@@ -40,6 +41,7 @@ impl Context<'_> {
         let listen = fields.take("listen").and_then(|node| self.address(node)).unwrap_or(default.listen);
         let external_url = fields.take("external_url").and_then(|node| self.http_url("external_url", node));
         let storage = fields.take("storage").map_or(default.storage, |node| self.storage(node));
+        let ledger = fields.take("ledger").map_or(default.ledger, |node| self.ledger(node));
         let query = fields.take("query").map_or(default.query, |node| self.query(node));
         let features = fields.take("features").map_or(default.features, |node| self.features(node));
         let external_labels = fields
@@ -72,6 +74,7 @@ impl Context<'_> {
             listen,
             external_url,
             storage,
+            ledger,
             query,
             features,
             external_labels,

@@ -8,6 +8,7 @@ use crate::client::{HttpAuth, SecretSource};
 use crate::config::{CertificateSource, DiskConfig, Pace};
 use crate::model::Secret;
 use crate::probe::certificate::Glob;
+use crate::state::LedgerLimits;
 
 fn read_text(text: &str) -> Result<Config, Vec<Diagnostic>> {
     let environment = |name: &str| (name == "TOKEN").then(|| "t0ken".to_owned());
@@ -104,7 +105,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, resend_delay, error_hold, rules
+      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, resend_delay, error_hold, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`
@@ -225,4 +226,13 @@ alert_relabel_configs:
     valmis.yaml:2:5: relabel configuration for lowercase action requires 'target_label' value
     valmis.yaml:3:5: error parsing regexp: missing closing ): `(`
     ");
+}
+
+#[test]
+fn the_ledger_has_bounds_and_can_be_switched_off() {
+    let ledger = |text: &str| read_text(text).expect("a good configuration").ledger;
+    assert_eq!(ledger(""), LedgerLimits { retention_ms: 30 * 86_400_000, max_entries: 20_000 });
+    let text = "ledger: {retention: 1h, max_entries: 0}";
+    assert_eq!(ledger(text), LedgerLimits { retention_ms: 3_600_000, max_entries: 0 });
+    assert!(findings("ledger: {max_entries: -1, size: 3}").lines().count() > 1);
 }
