@@ -42,10 +42,11 @@ const RULES: TableDefinition<'_, RuleId<'static>, TimestampMs> = TableDefinition
 const ALERTS: TableDefinition<'_, (RuleId<'static>, u64), &[u8]> = TableDefinition::new("alerts");
 /// Sequence and payload by Alertmanager and fingerprint.
 const OUTBOX: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("outbox");
-/// Entries of the ledger by instant and number: the two fingerprints and the name of the alert, and the
-/// entry. Files of earlier versions do not have it.
-const LEDGER: TableDefinition<'_, (TimestampMs, u64), (u64, u64, &str, &[u8])> =
-    TableDefinition::new("ledger");
+/// The two fingerprints and the name of an alert, and the entry.
+type LedgerRow = (u64, u64, &'static str, &'static [u8]);
+
+/// Entries of the ledger by instant and number. Files of earlier versions do not have it.
+const LEDGER: TableDefinition<'_, (TimestampMs, u64), LedgerRow> = TableDefinition::new("ledger");
 
 /// State in a redb file.
 #[derive(Debug)]
@@ -389,7 +390,7 @@ fn write_ledger(
     changes: &Changes,
     limits: LedgerLimits,
 ) -> Result<(), redb::Error> {
-    if changes.rules.iter().all(|rule| rule.transitions.is_empty()) {
+    if limits.max_entries == 0 || changes.rules.iter().all(|rule| rule.transitions.is_empty()) {
         return Ok(());
     }
     let mut ledger = transaction.open_table(LEDGER)?;
