@@ -260,8 +260,11 @@ struct Alertmanager {
 }
 
 pub(super) async fn alertmanagers(State(handles): State<Arc<Handles>>) -> Response {
-    let active = handles.notifier.alertmanagers().into_iter().map(|url| Alertmanager { url }).collect();
-    success(&Alertmanagers { active_alertmanagers: active, dropped_alertmanagers: Vec::new() })
+    let urls = |urls: Vec<String>| urls.into_iter().map(|url| Alertmanager { url }).collect();
+    success(&Alertmanagers {
+        active_alertmanagers: urls(handles.notifier.alertmanagers()),
+        dropped_alertmanagers: urls(handles.notifier.dropped_alertmanagers()),
+    })
 }
 
 fn wire_rule(rule: &RuleSnapshot, exclude_alerts: bool) -> Rule {

@@ -109,14 +109,29 @@ pub(super) async fn config(State(handles): State<Arc<Handles>>) -> Response {
             "static_configs": [{"targets": job.targets, "labels": job.labels}],
         })
     });
-    let alertmanagers = configuration.alertmanagers.iter().map(|alertmanager| {
-        let url = &alertmanager.url;
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let target = format!("{}{port}", url.host_str().unwrap_or_default());
+    let alertmanagers = configuration.alertmanagers.iter().map(|set| {
+        let discovery = &set.discovery;
+        let groups = discovery.groups.iter();
+        let groups = groups.map(|group| json!({"targets": group.targets, "labels": group.labels}));
+        let files = discovery.files.iter();
+        let files =
+            files.map(|one| json!({"files": one.patterns, "refresh_interval": duration(one.refresh)}));
+        let names = discovery.dns.iter().map(|one| {
+            json!({
+                "names": one.names,
+                "type": one.record_type.as_str(),
+                "port": one.port,
+                "refresh_interval": duration(one.refresh),
+            })
+        });
         json!({
-            "scheme": url.scheme(),
-            "path_prefix": url.path(),
-            "static_configs": [{"targets": [target]}],
+            "scheme": set.scheme,
+            "path_prefix": set.path_prefix,
+            "timeout": duration(set.timeout),
+            "api_version": "v2",
+            "static_configs": groups.collect::<Vec<_>>(),
+            "file_sd_configs": files.collect::<Vec<_>>(),
+            "dns_sd_configs": names.collect::<Vec<_>>(),
         })
     });
     let document = json!({

@@ -19,6 +19,7 @@ use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
 use crate::config::{Config, Pace};
+use crate::discovery::Resolver;
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::disk::Kernel;
@@ -75,12 +76,17 @@ impl Parts {
         let state = open_state(folder, config.ledger, &mut registry).await?;
 
         let query = Arc::new(LocalSource::new(tsdb.clone(), query_limits(config)));
-        let notifier_metrics = notifier::Metrics::register(&mut registry);
-        let notifier = Notifier::start(state.clone(), clock.clone(), notifier_metrics)
-            .await
-            .context("cannot read the outbox")?;
-        let notifier = Arc::new(notifier);
         let scrape_metrics = scrape::Metrics::register(&mut registry);
+        let delivery = notifier::Services {
+            store: state.clone(),
+            clock: clock.clone(),
+            metrics: notifier::Metrics::register(&mut registry),
+            discovery: scrape_metrics.discovery().clone(),
+            resolver: Resolver::system(),
+            keep_lost: notifier::KEEP_LOST,
+        };
+        let notifier = Notifier::start(delivery).await.context("cannot read the outbox")?;
+        let notifier = Arc::new(notifier);
         let scrapes =
             scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
         let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
@@ -155,7 +161,7 @@ impl Parts {
         let components = components::configured(config, &handles.clock)?;
         let rule_files = rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
         let notifications = notifier::Config {
-            alertmanagers: config.alertmanagers.iter().map(alertmanager).collect(),
+            alertmanagers: config.alertmanagers.clone(),
             external_labels: Labels::from_pairs(&config.external_labels),
             alert_relabel: config.alert_relabel.clone(),
         };
@@ -310,14 +316,4 @@ fn register_reload(registry: &mut Registry) -> (Gauge, Gauge) {
         at.clone(),
     );
     (successful, at)
-}
-
-fn alertmanager(configured: &crate::config::AlertmanagerConfig) -> notifier::Alertmanager {
-    notifier::Alertmanager {
-        url: configured.url.clone(),
-        timeout: configured.timeout,
-        auth: configured.auth.clone(),
-        tls: configured.tls.clone(),
-        alert_relabel: configured.alert_relabel.clone(),
-    }
 }

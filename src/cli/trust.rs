@@ -17,6 +17,10 @@ pub(super) struct Trust {
 
 impl Trust {
     pub(super) fn config(&self) -> TlsConfig {
-        TlsConfig { insecure_skip_verify: self.insecure, ca_file: self.ca_file.clone(), server_name: None }
+        TlsConfig {
+            insecure_skip_verify: self.insecure,
+            ca_file: self.ca_file.clone(),
+            ..TlsConfig::default()
+        }
     }
 }

@@ -44,6 +44,13 @@ pub enum HttpAuth {
     },
     /// `Authorization: Bearer …`
     Bearer(SecretSource),
+    /// `Authorization: <scheme> …`
+    Other {
+        /// The scheme.
+        scheme: String,
+        /// What follows it.
+        credentials: SecretSource,
+    },
 }
 
 impl HttpAuth {
@@ -55,6 +62,7 @@ impl HttpAuth {
                 format!("Basic {}", BASE64_STANDARD.encode(pair))
             }
             Self::Bearer(token) => format!("Bearer {}", token.resolve()?.expose()),
+            Self::Other { scheme, credentials } => format!("{scheme} {}", credentials.resolve()?.expose()),
         }))
     }
 
@@ -82,6 +90,8 @@ mod tests {
         };
         check(HttpAuth::Basic { username: "u".to_owned(), password: secret("p") }, "Basic dTpw");
         check(HttpAuth::Bearer(secret("t0ken")), "Bearer t0ken");
+        let other = HttpAuth::Other { scheme: "GenieKey".to_owned(), credentials: secret("k") };
+        check(other, "GenieKey k");
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! to prove who they are.
 
 mod auth;
+mod http;
 mod tls;
 mod verify;
 
 use std::time::Duration;
 
 pub use auth::{HttpAuth, SecretSource};
-pub use tls::{TlsConfig, TlsError, install_crypto_provider};
+pub use http::{Header, HttpConfig, Proxy, root_cause};
+pub use tls::{ClientCertificate, TlsConfig, TlsError, install_crypto_provider};
 pub use verify::{Demand, Verifier};
 
 /// How valmis presents itself to other servers.
@@ -27,15 +29,7 @@ pub enum ClientError {
     Http(#[from] reqwest::Error),
 }
 
-/// An HTTP client whose every request ends within `timeout`. It follows no proxy settings of the
-/// environment: what a configuration does not say does not happen.
+/// An HTTP client that trusts as `tls` says, without credentials; see [`HttpConfig::client`].
 pub fn http_client(tls: &TlsConfig, timeout: Duration) -> Result<reqwest::Client, ClientError> {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls.client_config()?)
-        .user_agent(USER_AGENT)
-        .timeout(timeout)
-        .connect_timeout(timeout)
-        .no_proxy()
-        .build()?;
-    Ok(client)
+    HttpConfig { tls: tls.clone(), ..HttpConfig::default() }.client(timeout)
 }

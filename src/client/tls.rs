@@ -1,14 +1,15 @@
 //! Whom to trust.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use super::verify::{Demand, Verifier};
 
@@ -21,6 +22,17 @@ pub struct TlsConfig {
     pub ca_file: Option<PathBuf>,
     /// The name that the certificate must bear instead of the host's.
     pub server_name: Option<String>,
+    /// How this side identifies itself, to a server that asks for it.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A client certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientCertificate {
+    /// The certificate, and those that sign it, in PEM.
+    pub cert_file: PathBuf,
+    /// Its private key in PEM.
+    pub key_file: PathBuf,
 }
 
 /// Why trust settings cannot be used.
@@ -29,6 +41,14 @@ pub enum TlsError {
     /// The file with trust anchors cannot be read.
     #[error("cannot read the trust anchors in `{path}`: {reason}")]
     CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The client certificate or its key cannot be used.
+    #[error("cannot use the client certificate in `{path}`: {reason}")]
+    ClientCertificate {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -86,7 +106,28 @@ impl TlsConfig {
             }
         };
         let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
-        Ok(builder.with_no_client_auth())
+        match &self.client_certificate {
+            None => Ok(builder.with_no_client_auth()),
+            Some(files) => files.authenticate(builder),
+        }
+    }
+}
+
+impl ClientCertificate {
+    fn authenticate(
+        &self,
+        builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    ) -> Result<ClientConfig, TlsError> {
+        let fault = |path: &Path, reason: &dyn Display| TlsError::ClientCertificate {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        };
+        let chain: Vec<_> = CertificateDer::pem_file_iter(&self.cert_file)
+            .and_then(Iterator::collect)
+            .map_err(|error| fault(&self.cert_file, &error))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key_file).map_err(|error| fault(&self.key_file, &error))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| fault(&self.cert_file, &error))
     }
 }
 

@@ -16,6 +16,7 @@ use url::Url;
 use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::model::Secret;
+use crate::notifier::AlertmanagerSet;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
 use crate::promql::Features;
@@ -55,7 +56,7 @@ pub struct Config {
     /// Further scrape targets.
     pub scrapes: Vec<ScrapeConfig>,
     /// Where alerts go.
-    pub alertmanagers: Vec<AlertmanagerConfig>,
+    pub alertmanagers: Vec<AlertmanagerSet>,
     /// What is done to the labels of every alert before it is sent.
     pub alert_relabel: Vec<relabel::Rule>,
     /// Which rules are evaluated.
@@ -223,21 +224,6 @@ pub struct ScrapeConfig {
     pub tls: TlsConfig,
     /// Labels added to every target.
     pub labels: BTreeMap<String, String>,
-}
-
-/// An Alertmanager.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AlertmanagerConfig {
-    /// Base URL.
-    pub url: Url,
-    /// Time a delivery may take.
-    pub timeout: Duration,
-    /// Credentials.
-    pub auth: Option<HttpAuth>,
-    /// TLS.
-    pub tls: TlsConfig,
-    /// What is done to the labels of the alerts for this Alertmanager.
-    pub alert_relabel: Vec<relabel::Rule>,
 }
 
 /// Rules.

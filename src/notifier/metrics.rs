@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::destinations::CAPACITY;
 use crate::model::TimestampMs;
 
 /// The Alertmanager that a figure is about.
@@ -28,6 +29,7 @@ pub struct Metrics {
     lag: Family<Destination, Histogram, fn() -> Histogram>,
     /// Failed attempts to write an outbox to disk.
     pub(super) store_failures: Counter,
+    kept: Gauge,
 }
 
 impl Metrics {
@@ -43,6 +45,7 @@ impl Metrics {
             discovered: Gauge::default(),
             lag: Family::new_with_constructor(buckets),
             store_failures: Counter::default(),
+            kept: Gauge::default(),
         };
         let r = registry;
         r.register("prometheus_notifications_sent", "Total number of alerts sent", metrics.sent.clone());
@@ -61,6 +64,13 @@ impl Metrics {
             "The number of alerts that wait for delivery",
             metrics.queue_length.clone(),
         );
+        let capacity = Gauge::<i64>::default();
+        capacity.set(i64::try_from(CAPACITY).expect("a small number"));
+        r.register(
+            "prometheus_notifications_queue_capacity",
+            "The number of alerts that can wait for one Alertmanager",
+            capacity,
+        );
         r.register(
             "prometheus_notifications_alertmanagers_discovered",
             "The number of Alertmanagers that alerts are sent to",
@@ -75,6 +85,11 @@ impl Metrics {
             "valmis_notifications_store_failures",
             "Failed attempts to write the outbox to disk",
             metrics.store_failures.clone(),
+        );
+        r.register(
+            "valmis_notifications_kept",
+            "Alerts that are kept for a while for Alertmanagers that are not found any more",
+            metrics.kept.clone(),
         );
         metrics
     }
@@ -107,10 +122,13 @@ impl Metrics {
         self.discovered.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn queued(&self, name: &str, dropped: bool) {
-        if dropped {
-            self.dropped.get_or_create(&Self::destination(name)).inc();
-        }
+    pub(super) fn kept(&self, alerts: usize) {
+        self.kept.set(i64::try_from(alerts).unwrap_or(i64::MAX));
+    }
+
+    /// An alert was dropped: for another one, or because it was refused for good.
+    pub(super) fn dropped(&self, name: &str) {
+        self.dropped.get_or_create(&Self::destination(name)).inc();
     }
 
     pub(super) fn waiting(&self, name: &str, count: usize) {
@@ -127,9 +145,5 @@ impl Metrics {
 
     pub(super) fn failed(&self, name: &str, alerts: usize) {
         self.errors.get_or_create(&Self::destination(name)).inc_by(alerts as u64);
-    }
-
-    pub(super) fn refused(&self, name: &str) {
-        self.dropped.get_or_create(&Self::destination(name)).inc();
     }
 }

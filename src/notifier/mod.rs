@@ -4,198 +4,143 @@
 //! sent, and leaves it when that Alertmanager has acknowledged it. An Alertmanager that is away gets
 //! the newest state of everything as soon as it is back.
 
+mod config;
+mod destinations;
 mod metrics;
 mod outbox;
 mod send;
+mod targets;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span};
-use url::Url;
 
-use crate::client::{ClientError, HttpAuth, TlsConfig};
+use crate::client::ClientError;
 use crate::clock::SharedClock;
-use crate::model::Labels;
-use crate::relabel::{self, relabel};
+use crate::discovery::{self, Discovery, Resolver};
+use crate::relabel::relabel;
 use crate::rules::{Alert, AlertSink};
 use crate::state::{Changes, OutboxEntry, OutboxKey, StateError, StateStore};
 
+pub use config::{AlertmanagerSet, Config};
 pub use metrics::Metrics;
 
+use destinations::{Destinations, Sending, Set, Unsaved};
 use outbox::{Change, Entry, Outbox};
 use send::Sender;
 
-/// Where alerts go.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Config {
-    /// The Alertmanagers; each gets every alert.
-    pub alertmanagers: Vec<Alertmanager>,
-    /// Labels that every alert gets unless it has one of that name.
-    pub external_labels: Labels,
-    /// What is done to the labels of every alert, external labels included.
-    pub alert_relabel: Vec<relabel::Rule>,
-}
+/// How long the outbox of an Alertmanager that is not found any more is kept. Source: rules go on sending
+/// a resolved alert for as long (Prometheus' `resolvedRetention`), and whatever still fires anyway; what
+/// is older ends in Alertmanager by itself.
+pub const KEEP_LOST: Duration = Duration::from_mins(15);
 
-/// One Alertmanager.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Alertmanager {
-    /// Base URL, without `/api/v2/alerts`.
-    pub url: Url,
-    /// Time a delivery may take.
-    pub timeout: Duration,
-    /// Credentials.
-    pub auth: Option<HttpAuth>,
-    /// TLS.
-    pub tls: TlsConfig,
-    /// What is done to the labels of the alerts for this Alertmanager, after what is done for all.
-    pub alert_relabel: Vec<relabel::Rule>,
-}
+/// So many changes take about a millisecond to be encoded.
+const MANY: usize = 1_000;
 
-impl Alertmanager {
-    /// What it is called in metrics and in the outbox: its URL without credentials.
-    pub fn name(&self) -> String {
-        let mut url = self.url.clone();
-        // Neither can fail for a URL with a host, and the configuration accepts no other.
-        let _ = url.set_password(None);
-        let _ = url.set_username("");
-        url.path_segments_mut()
-            .expect("an HTTP URL has a path")
-            .pop_if_empty()
-            .extend(["api", "v2", "alerts"]);
-        url.to_string()
-    }
+/// What a notifier works with.
+pub struct Services {
+    /// Where outboxes are written down.
+    pub store: Arc<dyn StateStore>,
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Figures about delivery.
+    pub metrics: Metrics,
+    /// Figures about discovery.
+    pub discovery: discovery::Metrics,
+    /// Asks name servers.
+    pub resolver: Resolver,
+    /// How long the outbox of an Alertmanager that is not found any more is kept; [`KEEP_LOST`].
+    pub keep_lost: Duration,
 }
-
-/// The most alerts that wait for one Alertmanager. Source: Prometheus' `--alertmanager.notification-
-/// queue-capacity`, 10,000; here each waiting alert counts once however often it is sent.
-const CAPACITY: usize = 10_000;
 
 /// Takes alerts and sees to their delivery.
-pub struct Notifier {
-    shared: Arc<Shared>,
-    tracker: TaskTracker,
-    stop: CancellationToken,
-}
+pub struct Notifier(Arc<Shared>);
 
 struct Shared {
-    store: Arc<dyn StateStore>,
-    clock: SharedClock,
-    metrics: Metrics,
+    services: Services,
     destinations: Mutex<Destinations>,
     /// Wakes the task that writes outboxes down.
     unsaved: Notify,
-}
-
-#[derive(Default)]
-struct Destinations {
-    external_labels: Labels,
-    alert_relabel: Vec<relabel::Rule>,
-    by_name: BTreeMap<String, Destination>,
-    /// Entries restored for Alertmanagers that have not been configured (yet).
-    restored: BTreeMap<String, Vec<(u64, Entry)>>,
-}
-
-struct Destination {
-    config: Alertmanager,
-    outbox: Arc<Mutex<Outbox>>,
-    /// Tells the send loop that something is written down and may be sent.
-    ready: watch::Sender<()>,
+    tracker: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Notifier {
     /// A notifier that sends nothing until [`Self::apply`] tells it where to, with what was waiting when
     /// the process ended.
-    pub async fn start(
-        store: Arc<dyn StateStore>,
-        clock: SharedClock,
-        metrics: Metrics,
-    ) -> Result<Self, StateError> {
+    pub async fn start(services: Services) -> Result<Self, StateError> {
         let mut restored: BTreeMap<String, Vec<(u64, Entry)>> = BTreeMap::new();
-        for OutboxEntry { alertmanager, fingerprint, sequence, payload } in store.outbox().await? {
+        for OutboxEntry { alertmanager, fingerprint, sequence, payload } in services.store.outbox().await? {
             if let Some(entry) = Entry::decode(sequence, &payload) {
                 restored.entry(alertmanager).or_default().push((fingerprint, entry));
             }
         }
-        let destinations = Mutex::new(Destinations { restored, ..Destinations::default() });
-        let shared = Arc::new(Shared { store, clock, metrics, destinations, unsaved: Notify::new() });
-        let notifier = Self { shared, tracker: TaskTracker::new(), stop: CancellationToken::new() };
-        let (shared, stop) = (notifier.shared.clone(), notifier.stop.clone());
-        notifier.tracker.spawn(save_changes(shared, stop).instrument(info_span!("outbox")));
-        Ok(notifier)
+        let shared = Arc::new(Shared {
+            services,
+            destinations: Mutex::new(Destinations::restored(restored)),
+            unsaved: Notify::new(),
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        shared.tracker.spawn(save_changes(shared.clone()).instrument(info_span!("outbox")));
+        Ok(Self(shared))
     }
 
-    /// Changes where alerts go. Alertmanagers that stay keep their outbox; those that go lose it.
+    /// Changes where alerts go. What is unchanged goes on undisturbed. An Alertmanager that stays keeps
+    /// its outbox; that of one that goes is kept for a while. Reads the files of TLS settings.
     pub fn apply(&self, config: &Config) -> Result<(), ClientError> {
-        let mut senders = BTreeMap::new();
-        for alertmanager in &config.alertmanagers {
-            let name = alertmanager.name();
-            senders.insert(name.clone(), Sender::new(&name, alertmanager)?);
+        let mut wanted = Vec::new();
+        for set in &config.alertmanagers {
+            wanted.push((set, set.http.client(set.timeout)?));
         }
-        let mut destinations = lock(&self.shared.destinations);
+        let mut destinations = lock(&self.0.destinations);
         destinations.external_labels = config.external_labels.clone();
         destinations.alert_relabel.clone_from(&config.alert_relabel);
-        let unchanged = |name: &str, old: &Destination| {
-            config.alertmanagers.iter().any(|new| new.name() == name && *new == old.config)
-        };
-        let mut kept = BTreeMap::new();
-        for (name, old) in std::mem::take(&mut destinations.by_name) {
-            if unchanged(&name, &old) {
-                senders.remove(&name);
-                kept.insert(name, old);
-            } else {
-                old.stop.cancel();
-                if senders.contains_key(&name) {
-                    let waiting = lock(&old.outbox).batch(usize::MAX);
-                    destinations.restored.insert(name, waiting);
-                } else {
-                    self.shared.metrics.forget(&name);
-                }
+        let mut known = std::mem::take(&mut destinations.sets);
+        let mut sets: Vec<Set> = Vec::new();
+        for (config, client) in wanted {
+            let mut claim =
+                |fits: &dyn Fn(&Set) -> bool| known.iter().position(fits).map(|index| known.remove(index));
+            if sets.iter().any(|set| *set.config == *config) {
+                continue;
             }
+            let set = claim(&|set| *set.config == *config).unwrap_or_else(|| {
+                let same = claim(&|set| *set.discovery.config() == config.discovery);
+                // What was discovered stays until something else is.
+                let discovery = same.map_or_else(|| self.0.discover(&config.discovery), |set| set.discovery);
+                Set::new(config.clone(), client, discovery)
+            });
+            sets.push(set);
         }
-        for (name, sender) in senders {
-            let waiting = destinations.restored.remove(&name).unwrap_or_default();
-            let outbox = Arc::new(Mutex::new(Outbox::restored(CAPACITY, waiting)));
-            let (ready, woken) = watch::channel(());
-            let stop = self.stop.child_token();
-            let shared = &self.shared;
-            self.shared.metrics.introduce(&name);
-            let run = sender.run(
-                outbox.clone(),
-                woken,
-                shared.clock.clone(),
-                shared.metrics.clone(),
-                stop.clone(),
-                {
-                    let shared = shared.clone();
-                    move || shared.unsaved.notify_one()
-                },
-            );
-            let span = info_span!("alertmanager", alertmanager = %name);
-            self.tracker.spawn(run.instrument(span));
-            let found = config.alertmanagers.iter().find(|one| one.name() == name);
-            let config = found.expect("the senders were made from this list").clone();
-            kept.insert(name, Destination { config, outbox, ready, stop });
-        }
-        destinations.by_name = kept;
-        self.shared.metrics.discovered(destinations.by_name.len());
+        destinations.sets = sets;
+        self.0.sync(&mut destinations);
         Ok(())
     }
 
     /// The URLs that alerts are posted to.
     pub fn alertmanagers(&self) -> Vec<String> {
-        lock(&self.shared.destinations).by_name.keys().cloned().collect()
+        let destinations = lock(&self.0.destinations);
+        let active = destinations.sets.iter().flat_map(|set| &set.targets.active);
+        active.map(ToString::to_string).collect()
+    }
+
+    /// The URLs of Alertmanagers that were discovered and that relabelling left out.
+    pub fn dropped_alertmanagers(&self) -> Vec<String> {
+        let destinations = lock(&self.0.destinations);
+        destinations.sets.iter().flat_map(|set| &set.targets.dropped).cloned().collect()
     }
 
     /// How many alerts still have to be delivered, over all Alertmanagers.
     pub fn waiting(&self) -> usize {
-        lock(&self.shared.destinations).by_name.values().map(|one| lock(&one.outbox).len()).sum()
+        lock(&self.0.destinations).waiting()
     }
 
     /// Waits until everything is delivered, at most for `grace`, and then stops. What is left is on disk
@@ -208,57 +153,119 @@ impl Notifier {
         };
         // Running out of time is no failure: the outbox is durable.
         let _ = tokio::time::timeout(grace, delivered).await;
-        self.stop.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
+        self.0.stop.cancel();
+        self.0.tracker.close();
+        self.0.tracker.wait().await;
     }
 }
 
 impl AlertSink for Notifier {
     fn send(&self, alerts: Vec<Alert>) {
-        let now = self.shared.clock.now();
-        let destinations = lock(&self.shared.destinations);
+        let Services { clock, metrics, .. } = &self.0.services;
+        let now = clock.now();
+        let destinations = lock(&self.0.destinations);
         for alert in alerts {
             let labels = wire::with_external(&alert.labels, &destinations.external_labels);
             let Some(labels) = relabel(&destinations.alert_relabel, &labels) else { continue };
-            for (name, destination) in &destinations.by_name {
-                let Some(labels) = relabel(&destination.config.alert_relabel, &labels) else { continue };
-                let body = wire::encode(&alert, &labels);
-                let dropped = lock(&destination.outbox).put(alert.labels.hash64(), body, now);
-                self.shared.metrics.queued(name, dropped);
+            let fingerprint = alert.labels.hash64();
+            let mut same_for_most: Option<Bytes> = None;
+            for (name, destination) in destinations.iter() {
+                let body = match destination.alert_relabel() {
+                    None => continue,
+                    Some([]) => {
+                        same_for_most.get_or_insert_with(|| wire::encode(&alert, &labels).into()).clone()
+                    }
+                    Some(rules) => match relabel(rules, &labels) {
+                        None => continue,
+                        Some(labels) => wire::encode(&alert, &labels).into(),
+                    },
+                };
+                if lock(&destination.outbox).put(fingerprint, body, now) {
+                    metrics.dropped(name);
+                }
             }
         }
+        for (name, destination) in destinations.iter().filter(|(_, one)| one.is_found()) {
+            metrics.waiting(name, lock(&destination.outbox).len());
+        }
         drop(destinations);
-        self.shared.unsaved.notify_one();
+        self.0.unsaved.notify_one();
     }
 }
 
-/// Writes outboxes down whenever they changed, then lets the send loops go.
-async fn save_changes(shared: Arc<Shared>, stop: CancellationToken) {
+impl Shared {
+    /// Begins to look for Alertmanagers, and to follow what is found.
+    fn discover(self: &Arc<Self>, config: &discovery::Config) -> Discovery {
+        let Services { resolver, discovery, .. } = &self.services;
+        let discovery = Discovery::start(config, resolver, discovery, &self.tracker, &self.stop);
+        let (shared, mut found) = (self.clone(), discovery.found());
+        let follow = async move {
+            // It ends when nothing looks any more.
+            while found.changed().await.is_ok() {
+                shared.sync(&mut lock(&shared.destinations));
+            }
+        };
+        self.tracker.spawn(follow);
+        discovery
+    }
+
+    /// Makes the Alertmanagers those that are found now.
+    fn sync(self: &Arc<Self>, destinations: &mut Destinations) {
+        let Services { clock, metrics, .. } = &self.services;
+        let start = |name: &str, set: &Set, outbox: &Arc<Mutex<Outbox>>| {
+            metrics.introduce(name);
+            let sender = Sender {
+                name: name.to_owned(),
+                set: set.config.clone(),
+                client: set.client.clone(),
+                outbox: outbox.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+            };
+            let (ready, woken) = watch::channel(());
+            let (stop, shared) = (self.stop.child_token(), self.clone());
+            let run = sender.run(woken, stop.clone(), move || shared.unsaved.notify_one());
+            self.tracker.spawn(run.instrument(info_span!("alertmanager", alertmanager = name)));
+            Sending { ready, stop }
+        };
+        destinations.sync(metrics, start);
+        destinations.give_up(self.services.keep_lost);
+        self.unsaved.notify_one();
+    }
+}
+
+/// Writes outboxes down whenever they changed, then lets the send loops go; and gives up what is not
+/// found any more.
+async fn save_changes(shared: Arc<Shared>) {
+    let Services { store, metrics, keep_lost, .. } = &shared.services;
+    let mut review = tokio::time::interval((*keep_lost / 10).max(Duration::from_millis(1)));
+    review.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
         let last = tokio::select! {
             () = shared.unsaved.notified() => false,
-            () = stop.cancelled() => true,
+            _ = review.tick() => false,
+            () = shared.stop.cancelled() => true,
         };
-        let mut changes = Changes::default();
-        let mut touched = Vec::new();
-        for (name, destination) in &lock(&shared.destinations).by_name {
-            let unsaved = lock(&destination.outbox).take_unsaved();
-            if !unsaved.is_empty() {
-                touched.push(destination.ready.clone());
-                for change in unsaved {
-                    add(&mut changes, name, change);
-                }
-            }
-        }
+        let (unsaved, touched) = {
+            let mut destinations = lock(&shared.destinations);
+            destinations.give_up(*keep_lost);
+            destinations.take_unsaved(metrics)
+        };
+        let alerts: usize = unsaved.iter().map(|(_, changes)| changes.len()).sum();
+        let changes = if alerts < MANY {
+            changes(unsaved)
+        } else {
+            let encoding = tokio::task::spawn_blocking(move || changes(unsaved));
+            encoding.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        };
         if !changes.is_empty() {
             // A disk that cannot be written must not keep a page from going out: it is sent all the
             // same, and only a crash could lose it.
-            match shared.store.commit(changes).await {
+            match store.commit(changes).await {
                 Ok(()) => failing = false,
                 Err(fault) => {
-                    shared.metrics.store_failures.inc();
+                    metrics.store_failures.inc();
                     if !failing {
                         error!(%fault, "the outbox cannot be written to disk; alerts are sent from memory");
                     }
@@ -275,17 +282,27 @@ async fn save_changes(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-fn add(changes: &mut Changes, alertmanager: &str, change: Change) {
-    let alertmanager = alertmanager.to_owned();
-    match change {
-        Change::Put(fingerprint, entry) => {
-            let (sequence, payload) = (entry.sequence, entry.encode());
-            changes.outbox.push(OutboxEntry { alertmanager, fingerprint, sequence, payload });
-        }
-        Change::Remove(fingerprint, sequence) => {
-            changes.delivered.push(OutboxKey { alertmanager, fingerprint, sequence: Some(sequence) });
+fn changes(unsaved: Vec<Unsaved>) -> Changes {
+    // One who was given up may be back already: only the last change of an alert counts.
+    let mut last = BTreeMap::new();
+    for (alertmanager, unsaved) in unsaved {
+        let named = |(fingerprint, change)| ((alertmanager.clone(), fingerprint), change);
+        last.extend(unsaved.into_iter().map(named));
+    }
+    let mut changes = Changes::default();
+    for ((alertmanager, fingerprint), change) in last {
+        match change {
+            Change::Put(entry) => {
+                let (sequence, payload) = (entry.sequence, entry.encode());
+                changes.outbox.push(OutboxEntry { alertmanager, fingerprint, sequence, payload });
+            }
+            // Nothing newer can be there: changes are written in their order.
+            Change::Remove => {
+                changes.delivered.push(OutboxKey { alertmanager, fingerprint, sequence: None });
+            }
         }
     }
+    changes
 }
 
 /// A poisoned lock means that another task panicked between two complete changes; the data is usable.
@@ -294,188 +311,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use axum::Router;
-    use axum::extract::State;
-    use axum::http::StatusCode;
-    use axum::routing::post;
-    use prometheus_client::registry::Registry;
-    use serde_json::Value;
-
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::state::MemoryStore;
-
-    /// An Alertmanager that can be told to fail and that refuses alerts named `bad`.
-    #[derive(Clone, Default)]
-    struct Fake {
-        fail_next: Arc<AtomicU32>,
-        names: Arc<Mutex<Vec<String>>>,
-    }
-
-    async fn receive(State(fake): State<Fake>, body: String) -> (StatusCode, &'static str) {
-        let failing = fake.fail_next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        if failing.is_ok() {
-            return (StatusCode::INTERNAL_SERVER_ERROR, "not now");
-        }
-        let alerts: Vec<Value> = serde_json::from_str(&body).expect("a JSON list");
-        let names: Vec<_> = alerts
-            .iter()
-            .map(|alert| alert["labels"]["alertname"].as_str().expect("a name").to_owned())
-            .collect();
-        if names.iter().any(|name| name == "bad") {
-            return (StatusCode::BAD_REQUEST, "bad alert");
-        }
-        lock(&fake.names).extend(names);
-        (StatusCode::OK, "")
-    }
-
-    impl Fake {
-        async fn start(&self) -> Url {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            let address = listener.local_addr().expect("bound");
-            let router = Router::new().route("/prefix/api/v2/alerts", post(receive)).with_state(self.clone());
-            tokio::spawn(async move { axum::serve(listener, router).await });
-            Url::parse(&format!("http://{address}/prefix/")).expect("a URL")
-        }
-
-        async fn wait_for(&self, expected: &[&str]) {
-            let arrived = || {
-                let mut names = lock(&self.names).clone();
-                names.sort();
-                names == expected
-            };
-            wait_until(arrived, &format!("received {expected:?}")).await;
-        }
-    }
-
-    async fn wait_until(condition: impl Fn() -> bool, what: &str) {
-        let met = async {
-            while !condition() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        assert!(tokio::time::timeout(Duration::from_secs(20), met).await.is_ok(), "never true: {what}");
-    }
-
-    fn alert(name: &str) -> Alert {
-        Alert {
-            labels: Labels::from_pairs([("alertname", name)]),
-            annotations: Labels::empty(),
-            starts_at: 1,
-            ends_at: 2,
-            resolved: false,
-            generator_url: String::new(),
-        }
-    }
-
-    async fn notifier(store: &Arc<MemoryStore>) -> Notifier {
-        let metrics = Metrics::register(&mut Registry::default());
-        let started = Notifier::start(store.clone(), Arc::new(SystemClock), metrics).await;
-        started.expect("a store in memory")
-    }
-
-    fn config(urls: &[&Url]) -> Config {
-        let alertmanager = |url: &&Url| Alertmanager {
-            url: (*url).clone(),
-            timeout: Duration::from_secs(5),
-            auth: None,
-            tls: TlsConfig::default(),
-            alert_relabel: Vec::new(),
-        };
-        Config { alertmanagers: urls.iter().map(alertmanager).collect(), ..Config::default() }
-    }
-
-    #[tokio::test]
-    async fn a_failed_delivery_is_tried_again_until_it_is_acknowledged() {
-        let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
-        fake.fail_next.store(3, Ordering::SeqCst);
-        let notifier = notifier(&store).await;
-        notifier.apply(&config(&[&fake.start().await])).expect("usable");
-        notifier.send(vec![alert("A"), alert("B")]);
-        fake.wait_for(&["A", "B"]).await;
-        notifier.shutdown(Duration::from_secs(10)).await;
-        let waiting = store.outbox().await.expect("readable");
-        assert_eq!(waiting, [], "an acknowledged alert is forgotten");
-    }
-
-    #[tokio::test]
-    async fn an_alert_refused_for_good_does_not_hold_up_the_others() {
-        let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
-        let notifier = notifier(&store).await;
-        notifier.apply(&config(&[&fake.start().await])).expect("usable");
-        notifier.send(vec![alert("A"), alert("bad"), alert("B")]);
-        fake.wait_for(&["A", "B"]).await;
-        notifier.shutdown(Duration::from_secs(10)).await;
-        assert_eq!(notifier.waiting(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_dead_alertmanager_delays_no_other_and_gets_its_alerts_after_a_restart() {
-        let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let dead = format!("http://{}/", closed.local_addr().expect("bound"));
-        let dead = Url::parse(&dead).expect("a URL");
-        drop(closed);
-        let first = notifier(&store).await;
-        first.apply(&config(&[&fake.start().await, &dead])).expect("usable");
-        first.send(vec![alert("A")]);
-        fake.wait_for(&["A"]).await;
-        wait_until(|| first.waiting() == 1, "the living one acknowledged").await;
-        first.shutdown(Duration::ZERO).await;
-
-        // Restarted, with the dead one found under the same name by a process that now listens there.
-        let revived = Fake::default();
-        let address = dead.socket_addrs(|| None).expect("an address")[0];
-        let listener = tokio::net::TcpListener::bind(address).await.expect("the port is still free");
-        let router = Router::new().route("/api/v2/alerts", post(receive)).with_state(revived.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let second = notifier(&store).await;
-        second.apply(&config(&[&dead])).expect("usable");
-        revived.wait_for(&["A"]).await;
-        second.shutdown(Duration::from_secs(10)).await;
-        assert_eq!(second.waiting(), 0);
-    }
-
-    #[tokio::test]
-    async fn alerts_are_relabelled_for_all_and_for_each_alertmanager() {
-        let rule = |pattern: &str, replacement: &str| {
-            let spec = relabel::Spec {
-                source_labels: Some(vec!["alertname".to_owned(), "region".to_owned()]),
-                regex: Some(pattern.to_owned()),
-                target_label: Some("alertname".to_owned()),
-                replacement: Some(replacement.to_owned()),
-                ..relabel::Spec::default()
-            };
-            relabel::Rule::new(&spec).expect("usable")
-        };
-        let drop_b = relabel::Spec {
-            action: Some("drop".to_owned()),
-            source_labels: Some(vec!["alertname".to_owned()]),
-            regex: Some("B.*".to_owned()),
-            ..relabel::Spec::default()
-        };
-        let (all, one) = (Fake::default(), Fake::default());
-        let store = Arc::new(MemoryStore::default());
-        let notifier = notifier(&store).await;
-        let mut config = config(&[&all.start().await, &one.start().await]);
-        config.external_labels = Labels::from_pairs([("region", "eu")]);
-        config.alert_relabel = vec![rule("(.);(eu)", "$1-$2")];
-        config.alertmanagers[1].alert_relabel = vec![relabel::Rule::new(&drop_b).expect("usable")];
-        notifier.apply(&config).expect("usable");
-        notifier.send(vec![alert("A"), alert("B")]);
-        all.wait_for(&["A-eu", "B-eu"]).await;
-        one.wait_for(&["A-eu"]).await;
-        notifier.shutdown(Duration::from_secs(10)).await;
-        assert_eq!(notifier.waiting(), 0, "what is dropped does not wait");
-    }
-
-    #[test]
-    fn an_alertmanager_is_named_without_credentials() {
-        let url = Url::parse("http://user:pw@am:9093/prefix/").expect("a URL");
-        let config = config(&[&url]);
-        assert_eq!(config.alertmanagers[0].name(), "http://am:9093/prefix/api/v2/alerts");
-    }
-}
+mod tests;

@@ -4,7 +4,9 @@
 //! never holds more entries than there are alerts. Each entry has a number: what was acknowledged is
 //! forgotten only if nothing newer came in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 
 use crate::model::TimestampMs;
 
@@ -18,21 +20,22 @@ pub(super) struct Entry {
     pub(super) sequence: u64,
     /// When the alert entered the outbox for the first time since it was last delivered.
     pub(super) queued_at: TimestampMs,
-    /// The alert as it is posted.
-    pub(super) body: Vec<u8>,
+    /// The alert as it is posted. Several outboxes share it.
+    pub(super) body: Bytes,
 }
 
 impl Entry {
     /// The entry as it is written down: the time in milliseconds, eight bytes with the lowest first, and
     /// the alert.
     pub(super) fn encode(&self) -> Vec<u8> {
-        [&self.queued_at.to_le_bytes(), self.body.as_slice()].concat()
+        [&self.queued_at.to_le_bytes(), &*self.body].concat()
     }
 
     /// The way back; nothing if that is no entry.
     pub(super) fn decode(sequence: u64, payload: &[u8]) -> Option<Self> {
         let (queued_at, body) = payload.split_first_chunk()?;
-        Some(Self { sequence, queued_at: TimestampMs::from_le_bytes(*queued_at), body: body.to_vec() })
+        let body = Bytes::copy_from_slice(body);
+        Some(Self { sequence, queued_at: TimestampMs::from_le_bytes(*queued_at), body })
     }
 }
 
@@ -40,63 +43,71 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// The alert waits, with this entry.
-    Put(Fingerprint, Entry),
-    /// The alert was delivered, in the state that had this number.
-    Remove(Fingerprint, u64),
+    Put(Entry),
+    /// The alert does not wait any more.
+    Remove,
 }
 
 /// The outbox of one Alertmanager.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: BTreeMap<Fingerprint, Entry>,
+    /// Those that wait, by their numbers.
+    order: BTreeSet<(u64, Fingerprint)>,
     capacity: usize,
     next_sequence: u64,
-    unsaved: Vec<Change>,
+    /// The last change of each alert since changes were last written down.
+    unsaved: BTreeMap<Fingerprint, Change>,
 }
 
 impl Outbox {
     /// An outbox with what was waiting when the process ended.
     pub(super) fn restored(capacity: usize, entries: impl IntoIterator<Item = (Fingerprint, Entry)>) -> Self {
         let waiting: BTreeMap<_, _> = entries.into_iter().collect();
-        let next_sequence = waiting.values().map(|entry| entry.sequence + 1).max().unwrap_or(0);
-        Self { waiting, capacity, next_sequence, unsaved: Vec::new() }
+        let order: BTreeSet<_> = waiting.iter().map(|(key, entry)| (entry.sequence, *key)).collect();
+        let next_sequence = order.last().map_or(0, |(last, _)| last + 1);
+        Self { waiting, order, capacity, next_sequence, unsaved: BTreeMap::new() }
     }
 
     /// Adds or replaces an alert. Returns whether another one had to be dropped for it: the one that
     /// has waited longest.
-    pub(super) fn put(&mut self, fingerprint: Fingerprint, body: Vec<u8>, now: TimestampMs) -> bool {
-        let queued_at = self.waiting.get(&fingerprint).map_or(now, |entry| entry.queued_at);
-        let full = self.waiting.len() >= self.capacity && !self.waiting.contains_key(&fingerprint);
-        let dropped = if full { self.longest_waiting() } else { None };
-        if let Some(oldest) = dropped {
-            if let Some(entry) = self.waiting.remove(&oldest) {
-                self.unsaved.push(Change::Remove(oldest, entry.sequence));
-            }
-        }
+    pub(super) fn put(&mut self, fingerprint: Fingerprint, body: Bytes, now: TimestampMs) -> bool {
+        let before = self.take(fingerprint);
+        let dropped = before.is_none() && self.waiting.len() >= self.capacity && self.drop_first();
+        let queued_at = before.map_or(now, |entry| entry.queued_at);
         let entry = Entry { sequence: self.next_sequence, queued_at, body };
         self.next_sequence += 1;
-        self.unsaved.push(Change::Put(fingerprint, entry.clone()));
+        self.unsaved.insert(fingerprint, Change::Put(entry.clone()));
+        self.order.insert((entry.sequence, fingerprint));
         self.waiting.insert(fingerprint, entry);
-        dropped.is_some()
+        dropped
     }
 
-    fn longest_waiting(&self) -> Option<Fingerprint> {
-        self.waiting.iter().min_by_key(|(_, entry)| entry.sequence).map(|(key, _)| *key)
+    fn take(&mut self, fingerprint: Fingerprint) -> Option<Entry> {
+        let entry = self.waiting.remove(&fingerprint)?;
+        self.order.remove(&(entry.sequence, fingerprint));
+        Some(entry)
+    }
+
+    /// Drops the alert that has waited longest, if there is any.
+    fn drop_first(&mut self) -> bool {
+        let Some((_, fingerprint)) = self.order.pop_first() else { return false };
+        self.waiting.remove(&fingerprint);
+        self.unsaved.insert(fingerprint, Change::Remove);
+        true
     }
 
     /// Up to `limit` entries, those that have waited longest first.
     pub(super) fn batch(&self, limit: usize) -> Vec<(Fingerprint, Entry)> {
-        let mut batch: Vec<_> = self.waiting.iter().map(|(key, entry)| (*key, entry.clone())).collect();
-        batch.sort_by_key(|(_, entry)| entry.sequence);
-        batch.truncate(limit);
-        batch
+        let first = self.order.iter().take(limit);
+        first.filter_map(|(_, key)| Some((*key, self.waiting.get(key)?.clone()))).collect()
     }
 
     /// Forgets an entry that was delivered (or refused for good), unless a newer one took its place.
     pub(super) fn settle(&mut self, fingerprint: Fingerprint, sequence: u64) {
         if self.waiting.get(&fingerprint).is_some_and(|entry| entry.sequence == sequence) {
-            self.waiting.remove(&fingerprint);
-            self.unsaved.push(Change::Remove(fingerprint, sequence));
+            self.take(fingerprint);
+            self.unsaved.insert(fingerprint, Change::Remove);
         }
     }
 
@@ -105,9 +116,15 @@ impl Outbox {
         self.waiting.len()
     }
 
-    /// The changes since the last call, to be written down.
-    pub(super) fn take_unsaved(&mut self) -> Vec<Change> {
+    /// The changes since the last call, to be written down: one for each alert at most.
+    pub(super) fn take_unsaved(&mut self) -> BTreeMap<Fingerprint, Change> {
         std::mem::take(&mut self.unsaved)
+    }
+
+    /// What has to be written down so that nothing of this is left.
+    pub(super) fn clear(&mut self) -> BTreeMap<Fingerprint, Change> {
+        while self.drop_first() {}
+        self.take_unsaved()
     }
 }
 
@@ -115,36 +132,55 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn bodies(outbox: &Outbox) -> Vec<(Fingerprint, Vec<u8>)> {
+    fn bodies(outbox: &Outbox) -> Vec<(Fingerprint, Bytes)> {
         outbox.batch(99).into_iter().map(|(key, entry)| (key, entry.body)).collect()
     }
 
     #[test]
     fn the_newest_state_of_an_alert_replaces_the_older_one() {
         let mut outbox = Outbox::restored(10, []);
-        outbox.put(1, b"firing".to_vec(), 100);
-        outbox.put(2, b"other".to_vec(), 101);
-        outbox.put(1, b"resolved".to_vec(), 102);
-        assert_eq!(bodies(&outbox), [(2, b"other".to_vec()), (1, b"resolved".to_vec())]);
+        outbox.put(1, Bytes::from_static(b"firing"), 100);
+        outbox.put(2, Bytes::from_static(b"other"), 101);
+        outbox.put(1, Bytes::from_static(b"resolved"), 102);
+        assert_eq!(
+            bodies(&outbox),
+            [(2, Bytes::from_static(b"other")), (1, Bytes::from_static(b"resolved"))]
+        );
         assert_eq!(outbox.batch(9)[1].1.queued_at, 100, "the alert has waited since its first state");
     }
 
     #[test]
     fn what_changed_during_delivery_stays() {
         let mut outbox = Outbox::restored(10, []);
-        outbox.put(1, b"firing".to_vec(), 100);
+        outbox.put(1, Bytes::from_static(b"firing"), 100);
         let sent = outbox.batch(1).remove(0).1.sequence;
-        outbox.put(1, b"resolved".to_vec(), 101);
+        outbox.put(1, Bytes::from_static(b"resolved"), 101);
         outbox.settle(1, sent);
-        assert_eq!(bodies(&outbox), [(1, b"resolved".to_vec())]);
+        assert_eq!(bodies(&outbox), [(1, Bytes::from_static(b"resolved"))]);
         let sent = outbox.batch(1).remove(0).1.sequence;
         outbox.settle(1, sent);
         assert_eq!(outbox.len(), 0);
     }
 
     #[test]
+    fn only_the_last_change_of_an_alert_is_written_down() {
+        let mut outbox = Outbox::restored(10, []);
+        for state in [b"firing".as_slice(), b"again", b"resolved"] {
+            outbox.put(1, Bytes::from_static(state), 100);
+        }
+        outbox.put(2, Bytes::from_static(b"other"), 100);
+        outbox.settle(2, outbox.batch(9)[1].1.sequence);
+        let changes: Vec<_> = outbox.take_unsaved().into_values().collect();
+        let [Change::Put(entry), Change::Remove] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(*entry.body, *b"resolved");
+        assert!(outbox.take_unsaved().is_empty());
+        assert_eq!(outbox.clear().into_iter().collect::<Vec<_>>(), [(1, Change::Remove)]);
+        assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
     fn an_entry_survives_being_written_down() {
-        let entry = Entry { sequence: 7, queued_at: -5, body: b"{}".to_vec() };
+        let entry = Entry { sequence: 7, queued_at: -5, body: Bytes::from_static(b"{}") };
         assert_eq!(Entry::decode(7, &entry.encode()), Some(entry));
         assert_eq!(Entry::decode(7, b"short"), None);
     }
@@ -152,24 +188,24 @@ mod tests {
     #[test]
     fn a_full_outbox_drops_what_has_waited_longest() {
         let mut outbox = Outbox::restored(2, []);
-        assert!(!outbox.put(1, b"1".to_vec(), 0));
-        assert!(!outbox.put(2, b"2".to_vec(), 0));
-        assert!(!outbox.put(1, b"1b".to_vec(), 0), "a known alert needs no room");
-        assert!(outbox.put(3, b"3".to_vec(), 0));
-        assert_eq!(bodies(&outbox), [(1, b"1b".to_vec()), (3, b"3".to_vec())]);
+        assert!(!outbox.put(1, Bytes::from_static(b"1"), 0));
+        assert!(!outbox.put(2, Bytes::from_static(b"2"), 0));
+        assert!(!outbox.put(1, Bytes::from_static(b"1b"), 0), "a known alert needs no room");
+        assert!(outbox.put(3, Bytes::from_static(b"3"), 0));
+        assert_eq!(bodies(&outbox), [(1, Bytes::from_static(b"1b")), (3, Bytes::from_static(b"3"))]);
     }
 
     #[test]
     fn a_restored_outbox_goes_on_with_its_numbers() {
         let mut before = Outbox::restored(10, []);
-        before.put(7, b"x".to_vec(), 5);
-        let saved = before.take_unsaved().into_iter().filter_map(|change| match change {
-            Change::Put(key, entry) => Some((key, entry)),
-            Change::Remove(..) => None,
+        before.put(7, Bytes::from_static(b"x"), 5);
+        let saved = before.take_unsaved().into_iter().filter_map(|(key, change)| match change {
+            Change::Put(entry) => Some((key, entry)),
+            Change::Remove => None,
         });
         let mut after = Outbox::restored(10, saved);
-        after.put(8, b"y".to_vec(), 6);
-        assert_eq!(bodies(&after), [(7, b"x".to_vec()), (8, b"y".to_vec())]);
+        after.put(8, Bytes::from_static(b"y"), 6);
+        assert_eq!(bodies(&after), [(7, Bytes::from_static(b"x")), (8, Bytes::from_static(b"y"))]);
         assert_eq!(after.batch(1)[0].1.queued_at, 5);
     }
 }

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::outbox::{Entry, Fingerprint, Outbox};
-use super::{Alertmanager, Metrics, lock};
-use crate::client::{ClientError, HttpAuth, http_client};
+use super::{AlertmanagerSet, Metrics, lock};
+use crate::client::root_cause;
 use crate::clock::SharedClock;
 
 /// Alerts in one request. Source: Prometheus `notifier/manager.go`, `DefaultMaxBatchSize`.
@@ -19,13 +19,17 @@ const BATCH: usize = 256;
 /// The wait after a first failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// The longest wait: an Alertmanager that comes back is found within this time.
-const LONGEST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_millis(500);
 
 /// Delivers to one Alertmanager.
 pub(super) struct Sender {
-    name: String,
-    client: reqwest::Client,
-    auth: Option<HttpAuth>,
+    /// The URL, which is also what the Alertmanager is called.
+    pub(super) name: String,
+    pub(super) set: Arc<AlertmanagerSet>,
+    pub(super) client: reqwest::Client,
+    pub(super) outbox: Arc<Mutex<Outbox>>,
+    pub(super) clock: SharedClock,
+    pub(super) metrics: Metrics,
 }
 
 /// What became of a request.
@@ -38,26 +42,21 @@ enum Delivery {
 }
 
 impl Sender {
-    pub(super) fn new(name: &str, config: &Alertmanager) -> Result<Self, ClientError> {
-        let client = http_client(&config.tls, config.timeout)?;
-        Ok(Self { name: name.to_owned(), client, auth: config.auth.clone() })
-    }
-
     /// Sends whatever waits, again and again until it is acknowledged. `settled` is called after the
     /// outbox has shrunk.
     pub(super) async fn run(
-        self,
-        outbox: Arc<Mutex<Outbox>>,
+        mut self,
         mut ready: watch::Receiver<()>,
-        clock: SharedClock,
-        metrics: Metrics,
         stop: CancellationToken,
         settled: impl Fn(),
     ) {
         let mut failures: u32 = 0;
         loop {
-            let batch = lock(&outbox).batch(BATCH);
-            metrics.waiting(&self.name, lock(&outbox).len());
+            let batch = {
+                let outbox = lock(&self.outbox);
+                self.metrics.waiting(&self.name, outbox.len());
+                outbox.batch(BATCH)
+            };
             if batch.is_empty() {
                 tokio::select! {
                     changed = ready.changed() => if changed.is_err() { return },
@@ -66,7 +65,7 @@ impl Sender {
                 continue;
             }
             let delivered = tokio::select! {
-                delivered = self.deliver(&batch, &metrics, &clock, &outbox) => delivered,
+                delivered = self.deliver(&batch) => delivered,
                 () = stop.cancelled() => return,
             };
             settled();
@@ -78,14 +77,14 @@ impl Sender {
                     failures = 0;
                 }
                 Err(fault) => {
-                    metrics.failed(&self.name, batch.len());
+                    self.metrics.failed(&self.name, batch.len());
                     if failures == 0 {
                         warn!(%fault, alerts = batch.len(), "cannot deliver alerts; trying again");
                     }
                     let wait = FIRST_RETRY.saturating_mul(1 << failures.min(8)).min(LONGEST_RETRY);
                     failures = failures.saturating_add(1);
                     tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
+                        () = tokio::time::sleep(wait) => self.read_files_again().await,
                         () = stop.cancelled() => return,
                     }
                 }
@@ -93,16 +92,22 @@ impl Sender {
         }
     }
 
-    async fn deliver(
-        &self,
-        batch: &[(Fingerprint, Entry)],
-        metrics: &Metrics,
-        clock: &SharedClock,
-        outbox: &Mutex<Outbox>,
-    ) -> Result<(), String> {
+    /// Trust anchors and certificates may have been renewed in their files.
+    async fn read_files_again(&mut self) {
+        if !self.set.http.depends_on_files() {
+            return;
+        }
+        let set = self.set.clone();
+        // With files that cannot be read the client goes on with what it has.
+        if let Ok(Ok(client)) = tokio::task::spawn_blocking(move || set.http.client(set.timeout)).await {
+            self.client = client;
+        }
+    }
+
+    async fn deliver(&self, batch: &[(Fingerprint, Entry)]) -> Result<(), String> {
         let acknowledge = |(fingerprint, entry): &(Fingerprint, Entry)| {
-            lock(outbox).settle(*fingerprint, entry.sequence);
-            metrics.delivered(&self.name, entry.queued_at, clock.now());
+            lock(&self.outbox).settle(*fingerprint, entry.sequence);
+            self.metrics.delivered(&self.name, entry.queued_at, self.clock.now());
         };
         match self.post(batch).await {
             Delivery::Acknowledged => batch.iter().for_each(acknowledge),
@@ -116,8 +121,8 @@ impl Sender {
                         Delivery::Refused(answer) => {
                             let alert = String::from_utf8_lossy(&one.1.body);
                             error!(%answer, %alert, "Alertmanager refuses an alert for good; dropped");
-                            lock(outbox).settle(one.0, one.1.sequence);
-                            metrics.refused(&self.name);
+                            lock(&self.outbox).settle(one.0, one.1.sequence);
+                            self.metrics.dropped(&self.name);
                         }
                     }
                 }
@@ -133,13 +138,11 @@ impl Sender {
             body.extend_from_slice(&entry.body);
         }
         body.push(b']');
-        let mut request = self.client.post(&self.name).header(CONTENT_TYPE, "application/json").body(body);
-        if let Some(auth) = &self.auth {
-            request = match auth.apply(request) {
-                Ok(request) => request,
-                Err(fault) => return Delivery::Failed(fault.to_string()),
-            };
-        }
+        let request = self.client.post(&self.name).header(CONTENT_TYPE, "application/json").body(body);
+        let request = match self.set.http.prepare(request) {
+            Ok(request) => request,
+            Err(fault) => return Delivery::Failed(fault.to_string()),
+        };
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(fault) => return Delivery::Failed(root_cause(&fault)),
@@ -155,13 +158,4 @@ impl Sender {
             _ => Delivery::Failed(format!("{status}: {text}")),
         }
     }
-}
-
-/// The innermost reason, which says what happened: `connection refused`, `operation timed out`.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if error.is_timeout() { format!("timed out: {cause}") } else { cause.to_string() }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::task::spawn_blocking;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -245,7 +246,7 @@ impl Group {
                 let RunningRule { active, info, .. } = &mut self.rules[index];
                 match candidates {
                     Ok(candidates) => {
-                        let step = rule.step(active, at, &candidates);
+                        let step = aside(candidates.len(), || rule.step(active, at, &candidates));
                         let transitions = active.note(at, None);
                         if self.config.evidence && !transitions.is_empty() {
                             let (source, own) = (&*self.services.source, &info.labels);
@@ -277,7 +278,7 @@ impl Group {
             );
         }
         let written = samples.as_ref().map_or(0, Recorded::len);
-        let append_error = samples.and_then(|samples| self.write(index, at, &samples));
+        let append_error = samples.and_then(|samples| aside(written, || self.write(index, at, &samples)));
         let error = append_error.map(RuleError::Append).or(error);
         let rule = &mut self.rules[index];
         rule.health = if error.is_some() { Health::Err } else { Health::Ok };
@@ -323,7 +324,8 @@ impl Group {
         let config = &self.config;
         let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
-            return texts.candidates(&result, at, &self.config, &queries);
+            let candidates = || texts.candidates(&result, at, &self.config, &queries);
+            return aside(result.len(), candidates);
         }
         let (config, texts) = (self.config.clone(), texts.clone());
         let expanding = spawn_blocking(move || texts.candidates(&result, at, &config, &queries));
@@ -385,7 +387,8 @@ impl Group {
             }
         }
         if !self.outgoing.is_empty() {
-            self.services.sink.send(std::mem::take(&mut self.outgoing));
+            let alerts = std::mem::take(&mut self.outgoing);
+            aside(alerts.len(), || self.services.sink.send(alerts));
         }
     }
 
@@ -407,6 +410,16 @@ impl Group {
             () = sleep(pause) => self.mark_orphans(at),
         }
     }
+}
+
+/// So many alerts take about a millisecond.
+const MANY: usize = 500;
+
+/// Does work on this many alerts. If they are many the other tasks of this thread go on elsewhere in the
+/// meantime, where the runtime has other threads.
+fn aside<T>(alerts: usize, work: impl FnOnce() -> T) -> T {
+    let elsewhere = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if alerts >= MANY && elsewhere { block_in_place(work) } else { work() }
 }
 
 /// What decides how far a group's slots are from the multiples of its interval: differs from group to

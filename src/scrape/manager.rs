@@ -352,7 +352,7 @@ fn file_targets(config: &Config, files: &Files, metrics: &Metrics) -> Vec<Target
     let job = &config.job_name;
     let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
     let (changed, errors) = files.refresh();
-    metrics.file_read_errors.inc_by(errors.len() as u64);
+    metrics.discovery.file_errors(&errors);
     for error in errors {
         error!(%job, %error, "Job `{job}`: {error}");
     }

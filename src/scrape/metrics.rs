@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::discovery;
 use crate::model::format_duration_ms;
 
 /// The scraper's own metrics.
@@ -25,7 +26,7 @@ pub struct Metrics {
     pub(super) not_stored: Counter,
     pub(super) cache_flush_forced: Counter,
     pub(super) missed_slots: Counter,
-    pub(super) file_read_errors: Counter,
+    pub(super) discovery: discovery::Metrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,7 +81,7 @@ impl Metrics {
         );
         let missed_slots =
             counter("valmis_scrape_missed_slots", "Scrapes that did not happen when they were due");
-        let file_read_errors = counter("prometheus_sd_file_read_errors", "The number of File-SD read errors");
+        let discovery = discovery::Metrics::register(registry);
         let targets = Family::<Job, Gauge>::default();
         registry.register(
             "prometheus_target_scrape_pool_targets",
@@ -107,8 +108,13 @@ impl Metrics {
             not_stored,
             cache_flush_forced,
             missed_slots,
-            file_read_errors,
+            discovery,
         }
+    }
+
+    /// Those of discovery, which others discover with, too.
+    pub fn discovery(&self) -> &discovery::Metrics {
+        &self.discovery
     }
 
     /// Two scrapes of a target were this far apart.

@@ -8,6 +8,7 @@ mod cli;
 mod conformance;
 mod corpora;
 mod dashboards;
+mod delivery;
 mod differential;
 mod every_alert;
 mod exposition;

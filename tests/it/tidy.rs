@@ -36,7 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
     ),
     ("backtest", &["model", "clock", "storage", "promql", "tsdb", "query", "rulefmt", "rules", "state"]),
-    ("notifier", &["model", "client", "clock", "relabel", "rules", "state"]),
+    ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),
 ];

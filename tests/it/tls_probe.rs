@@ -10,11 +10,13 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tempfile::TempDir;
 use url::Url;
+use valmis::client::ClientCertificate;
 use valmis::model::Sample;
 use valmis::probe::ProbeOutcome;
 use valmis::probe::certificate::{SERVED_METADATA, ServedCertificateConfig, TlsProber};
 use valmis::probe::http::{HttpConfig, HttpProber, METADATA};
-use valmis::probe::tls::{ClientCertificate, TlsConfig};
+
+use valmis::probe::tls::TlsConfig;
 
 use crate::servers::{
     Authority, HttpsServer, Identity, NOW_SECONDS, answer, assert_well_formed, clock, listen, params, probe,

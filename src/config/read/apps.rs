@@ -90,14 +90,7 @@ impl Context<'_> {
                 hint,
             );
         }
-        let scheme = fields.take("scheme").and_then(|node| match self.reader.text("scheme", node)? {
-            scheme @ ("http" | "https") => Some(scheme.to_owned()),
-            other => {
-                let message = format!("`scheme` must be `http` or `https`, not `{other}`");
-                self.reader.error("bad-scheme", node.place, message);
-                None
-            }
-        });
+        let scheme = self.scheme(&mut fields);
         let metrics_path =
             fields.take("metrics_path").and_then(|node| self.reader.text("metrics_path", node));
         let pace = self.pace_of(&mut fields, false);
@@ -128,6 +121,18 @@ impl Context<'_> {
             auth,
             tls,
             labels,
+        })
+    }
+
+    /// `http` or `https`; nothing if the key is absent.
+    pub(super) fn scheme(&mut self, fields: &mut Fields<'_>) -> Option<String> {
+        fields.take("scheme").and_then(|node| match self.reader.text("scheme", node)? {
+            scheme @ ("http" | "https") => Some(scheme.to_owned()),
+            other => {
+                let message = format!("`scheme` must be `http` or `https`, not `{other}`");
+                self.reader.error("bad-scheme", node.place, message);
+                None
+            }
         })
     }
 

@@ -1,5 +1,6 @@
 //! From the text of the file to [`Config`].
 
+mod alertmanagers;
 mod apps;
 mod connections;
 mod ledger;

@@ -236,3 +236,84 @@ fn the_ledger_has_bounds_and_can_be_switched_off() {
     assert_eq!(ledger(text), LedgerLimits { retention_ms: 3_600_000, max_entries: 0 });
     assert!(findings("ledger: {max_entries: -1, size: 3}").lines().count() > 1);
 }
+
+#[test]
+fn an_entry_of_prometheus_alertmanagers_is_understood() {
+    let text = "alertmanagers:
+  - scheme: https
+    path_prefix: /am
+    timeout: 5s
+    api_version: v2
+    static_configs:
+      - targets: [a:9093, b:9093]
+        labels: {zone: x}
+    file_sd_configs:
+      - files: [targets/*.json]
+        refresh_interval: 1m
+    dns_sd_configs:
+      - names: [_am._tcp.example]
+      - {names: [am.example], type: a, port: 9093, refresh_interval: 10s}
+    authorization: {type: GenieKey, credentials: k3y}
+    http_headers:
+      X-Scope-OrgID: tenant
+      X-More: {values: [one], secrets: [two], files: [three]}
+    proxy_url: http://user:pw@proxy:3128
+    no_proxy: 10.0.0.0/8
+    relabel_configs:
+      - {source_labels: [zone], regex: y, action: drop}
+  - static_configs: [{targets: [c:9093]}]
+";
+    let config = read_text(text).expect("a good configuration");
+    let set = &config.alertmanagers[0];
+    assert_eq!((set.scheme.as_str(), set.path_prefix.as_str()), ("https", "/am"));
+    assert_eq!(set.timeout, Duration::from_secs(5));
+    assert_eq!(set.discovery.groups[0].targets, ["a:9093", "b:9093"]);
+    assert_eq!(set.discovery.files[0].patterns, [std::path::Path::new("/etc/valmis/targets/*.json")]);
+    let types: Vec<_> = set.discovery.dns.iter().map(|dns| (dns.record_type.as_str(), dns.port)).collect();
+    assert_eq!(types, [("SRV", 0), ("A", 9093)]);
+    let credentials = SecretSource::Value(Secret::new("k3y"));
+    assert_eq!(set.http.auth, Some(HttpAuth::Other { scheme: "GenieKey".to_owned(), credentials }));
+    let headers: Vec<&str> = set.http.headers.iter().map(|header| header.name.as_str()).collect();
+    assert_eq!(headers, ["x-scope-orgid", "x-more", "x-more", "x-more"]);
+    assert_eq!(set.http.headers[3].value, SecretSource::File("/etc/valmis/three".into()));
+    assert_eq!(set.relabel.len(), 1);
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("k3y") && !shown.contains("pw@"), "{shown}");
+    assert_eq!(config.alertmanagers[1].timeout, Duration::from_secs(10));
+}
+
+#[test]
+fn everything_wrong_with_alertmanagers_is_reported() {
+    let text = "alertmanagers:
+  - timeout: 5s
+  - {url: 'http://a', scheme: https, static_configs: [{targets: [b]}]}
+  - {url: 'http://a', api_version: v1, authorization: {type: Basic}, bearer_token: t, basic_auth: {username: u}}
+  - static_configs: [{targets: ['http://a:9093']}, {labels: {a: b}}]
+  - dns_sd_configs: [{names: [a], type: A}, {names: [a], type: MX, port: 1}, {type: SRV}]
+  - {url: 'http://a', http_headers: {Host: h, 'a b': c, x: {value: d}}, proxy_url: 'socks5://h', no_proxy: x}
+  - {url: 'http://a', tls: {cert_file: c.pem}, tls_config: {ca_file: missing.pem}}
+";
+    insta::assert_snapshot!(findings(text), @r"
+    valmis.yaml:2:5: an Alertmanager needs `url`, or where to find it
+      hint: give `url`, `static_configs`, `dns_sd_configs` or `file_sd_configs`
+    valmis.yaml:3:11: `url` says where an Alertmanager is, and so does another key
+      hint: `scheme`, `path_prefix` and discovery stand in place of `url`
+    valmis.yaml:4:36: expected Alertmanager api version to be one of [v2] but got v1
+    valmis.yaml:4:55: `authorization` type cannot be set to `basic`, use `basic_auth` instead
+    valmis.yaml:4:99: give one of `basic_auth`, a bearer token and `authorization`, not several
+    valmis.yaml:5:22: `http://a:9093` is not a valid hostname: an address has neither scheme nor path
+    valmis.yaml:5:52: a static configuration needs a value for `targets`
+    valmis.yaml:6:22: a port is required in DNS-SD configs for all record types except SRV
+    valmis.yaml:6:64: invalid DNS-SD records type MX
+      hint: write `A`, `AAAA` or `SRV`
+    valmis.yaml:6:78: a DNS discovery needs a value for `names`
+    valmis.yaml:7:38: setting header `Host` is not allowed
+    valmis.yaml:7:47: `http_headers`: `a b` is not the name of a header
+    valmis.yaml:7:61: a header has no key `value`
+      hint: did you mean `values`?
+    valmis.yaml:7:84: `proxy_url` is not a usable URL: it must begin with `http://` or `https://`
+    valmis.yaml:7:108: `no_proxy` needs a `proxy_url`
+    valmis.yaml:8:40: `cert_file` and `key_file` are only of use together
+    valmis.yaml:8:60: `tls` and `tls_config` mean the same; give one of them
+    ");
+}

@@ -32,7 +32,7 @@ use super::ProbeFailure;
 use super::samples::SampleSet;
 use super::small_file::{self, FileError};
 use super::x509::Certificate;
-use crate::client;
+use crate::client::{self, ClientCertificate};
 use crate::clock::SharedClock;
 
 pub use self::trust::TrustError;
@@ -69,24 +69,15 @@ pub struct TlsConfig {
     pub ca_file: Option<PathBuf>,
     /// The name to ask the server for and to expect in its certificate, instead of the target's host.
     pub server_name: Option<String>,
-    /// How to identify to the server. Never shown to one that failed verification.
+    /// How to identify to the server; read for each probe. Never shown to one that failed verification.
     pub client_certificate: Option<ClientCertificate>,
 }
 
 impl From<client::TlsConfig> for TlsConfig {
     fn from(tls: client::TlsConfig) -> Self {
-        let client::TlsConfig { insecure_skip_verify, ca_file, server_name } = tls;
-        Self { insecure_skip_verify, ca_file, server_name, client_certificate: None }
+        let client::TlsConfig { insecure_skip_verify, ca_file, server_name, client_certificate } = tls;
+        Self { insecure_skip_verify, ca_file, server_name, client_certificate }
     }
-}
-
-/// A client certificate and its key. Read for each probe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The certificate, and those that sign it, in PEM.
-    pub cert_file: PathBuf,
-    /// Its private key in PEM.
-    pub key_file: PathBuf,
 }
 
 /// Why there is no TLS connection that may be used.

@@ -355,7 +355,7 @@ async fn changed_target_files_change_the_targets() {
     assert_eq!(bench.manager.targets()[0].labels.get("env"), "prod");
     bench.until("a sample", || !bench.values("a").is_empty()).await;
     write("[broken");
-    bench.until("an error", || bench.metrics.file_read_errors.get() == 1).await;
+    bench.until("an error", || bench.metrics.discovery.file_read_errors() == 1).await;
     // Neither the broken file nor a new configuration lose the last good targets.
     job.targets = vec![TargetGroup::of(["localhost:1"])];
     bench.manager.apply(vec![job]).await.unwrap();

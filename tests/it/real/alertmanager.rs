@@ -38,6 +38,12 @@ pub(crate) struct Known {
 impl Alertmanager {
     /// Starts one. `None` where there is none.
     pub(crate) async fn start(webhook: &Webhook) -> Option<Self> {
+        Self::start_grouping(webhook, "...").await
+    }
+
+    /// Starts one that tells about alerts together that have the same value of this label; `...` means
+    /// that each is told of on its own.
+    pub(crate) async fn start_grouping(webhook: &Webhook, label: &str) -> Option<Self> {
         if !super::cache().join(PROGRAM).exists() {
             super::missing("prometheus-alertmanager");
             return None;
@@ -48,7 +54,7 @@ impl Alertmanager {
         let configuration = serde_json::json!({
             "route": {
                 "receiver": "test",
-                "group_by": ["..."],
+                "group_by": [label],
                 "group_wait": "0s",
                 "group_interval": "1s",
                 "repeat_interval": "1h",
@@ -84,6 +90,13 @@ impl Alertmanager {
         let url = format!("http://{}/api/v2/alerts", self.address);
         let all: Vec<Known> = http().get(url).send().await.unwrap().json().await.unwrap();
         all.into_iter().find(|one| one.labels["alertname"] == alert)
+    }
+
+    /// How many alerts of this name it knows.
+    pub(crate) async fn count(&self, alert: &str) -> usize {
+        let url = format!("http://{}/api/v2/alerts?filter=alertname%3D{alert}", self.address);
+        let all: Vec<serde_json::Value> = http().get(url).send().await.unwrap().json().await.unwrap();
+        all.len()
     }
 
     /// Sends an alert of our own through it and waits until it comes out: whatever Alertmanager had to
