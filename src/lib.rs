@@ -27,6 +27,7 @@ pub mod tsdb;
 pub mod artifacts;
 pub mod backtest;
 pub mod discovery;
+pub mod drill;
 pub mod lint;
 pub mod notifier;
 pub mod query;

@@ -4,6 +4,7 @@
 
 mod ast;
 mod cardinality;
+mod drill;
 mod error;
 mod features;
 mod health;
@@ -35,6 +36,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::drill::Echo;
 use crate::model::TimestampMs;
 use crate::notifier::Notifier;
 use crate::promql::Features;
@@ -70,6 +72,8 @@ pub struct Handles {
     pub scrapes: ScrapeManager,
     /// Deliveries.
     pub notifier: Arc<Notifier>,
+    /// Alerts of drills that come back.
+    pub echo: Arc<Echo>,
     /// What is durable, the ledger with it.
     pub state: Arc<dyn StateStore>,
     /// The metrics of valmis itself.
@@ -169,6 +173,7 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/-/reload", post(health::reload).put(health::reload))
         .route("/readiness", get(readiness::readiness))
         .route("/", get(pages::status))
+        .route("/drill/echo", post(drill::echo))
         .route("/ledger", get(ledger::page))
         .route("/graph", get(pages::graph))
         .route("/runbooks", get(pages::runbooks))

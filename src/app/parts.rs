@@ -20,12 +20,14 @@ use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
 use crate::config::{Config, Pace};
 use crate::discovery::Resolver;
+use crate::drill::{self, Drills};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::disk::Kernel;
 use crate::promql::EvalOptions;
 use crate::query::{LocalConfig, LocalSource};
 use crate::readiness::{self, Readiness, disks};
+use crate::rulefmt::RuleFile;
 use crate::rules;
 use crate::scrape;
 use crate::state::{self, LedgerLimits, RedbStore, StateStore};
@@ -47,6 +49,7 @@ pub(super) struct Parts {
     handles: Arc<Handles>,
     tsdb: Arc<Tsdb>,
     rules: Option<rules::Manager>,
+    drills: Drills,
     /// The loop of readiness itself: everything stops if it does.
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
@@ -87,6 +90,13 @@ impl Parts {
         };
         let notifier = Notifier::start(delivery).await.context("cannot read the outbox")?;
         let notifier = Arc::new(notifier);
+        let echo = Arc::new(drill::Echo::default());
+        let drills = Drills::new(drill::Parts {
+            notifier: notifier.clone(),
+            echo: echo.clone(),
+            clock: clock.clone(),
+            metrics: drill::Metrics::register(&mut registry),
+        });
         let scrapes =
             scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
         let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
@@ -130,6 +140,7 @@ impl Parts {
             rules: rules.groups(),
             scrapes,
             notifier,
+            echo,
             state,
             registry: Arc::new(registry),
             lifecycle: Arc::new(lifecycle),
@@ -139,6 +150,7 @@ impl Parts {
             handles: Arc::new(handles),
             tsdb,
             rules: Some(rules),
+            drills,
             readiness_loop,
             stop_readiness,
             disks: None,
@@ -168,6 +180,7 @@ impl Parts {
         handles.scrapes.apply(scrapes::jobs(config, &self.url)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
 
+        self.drills.apply(&drills(config, &rule_files));
         handles.readiness.apply(OWNER, components);
         self.watch_disks(config);
         let settings = rule_sources::settings(config, &self.external_url);
@@ -233,6 +246,7 @@ impl Parts {
         if let Some(rules) = self.rules.take() {
             within(GRACE, "rules", rules.shutdown()).await;
         }
+        within(GRACE, "drills", self.drills.shutdown()).await;
         self.stop_readiness.cancel();
         if !self.readiness_loop.is_finished() {
             within(GRACE, "probes", async { drop((&mut self.readiness_loop).await) }).await;
@@ -248,6 +262,15 @@ impl Parts {
         })
         .await;
     }
+}
+
+/// The drills, with the labels that the rules give their alerts unless the configuration says otherwise.
+fn drills(config: &Config, rules: &[RuleFile]) -> Vec<drill::Scheduled> {
+    let mut drills = config.drills.clone();
+    for drill in drills.iter_mut().map(|scheduled| &mut scheduled.drill) {
+        drill.labels = drill::labels_for(rules, &drill.alert, &drill.labels);
+    }
+    drills
 }
 
 /// What queries may cost and use.

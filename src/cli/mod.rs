@@ -5,6 +5,7 @@
 
 mod config;
 mod dashboards;
+mod drill;
 mod explain;
 mod export;
 mod features;
@@ -70,6 +71,8 @@ enum Command {
     Rules(rules::Rules),
     Explain(explain::Explain),
     #[command(subcommand)]
+    Drill(drill::Drill),
+    #[command(subcommand)]
     Dashboards(dashboards::Dashboards),
     #[command(subcommand)]
     Query(query::Query),
@@ -122,6 +125,7 @@ fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
         Some(Command::Config(args)) => config::run(args, out),
         Some(Command::Rules(args)) => rules::run(args, out),
         Some(Command::Explain(args)) => explain::run(args, out),
+        Some(Command::Drill(args)) => drill::run(args, out),
         Some(Command::Dashboards(args)) => dashboards::run(args, out),
         Some(Command::Query(args)) => query::run(args, out),
         Some(Command::Probe(args)) => probe::run(args, out),

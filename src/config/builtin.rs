@@ -82,6 +82,7 @@ impl Default for Config {
             scrapes: Vec::new(),
             alertmanagers: Vec::new(),
             alert_relabel: Vec::new(),
+            drills: Vec::new(),
             rules: RulesConfig::default(),
         }
     }

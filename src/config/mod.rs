@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
+use crate::drill;
 use crate::model::Secret;
 use crate::notifier::AlertmanagerSet;
 use crate::probe::certificate::Glob;
@@ -59,6 +60,8 @@ pub struct Config {
     pub alertmanagers: Vec<AlertmanagerSet>,
     /// What is done to the labels of every alert before it is sent.
     pub alert_relabel: Vec<relabel::Rule>,
+    /// Drills that are repeated.
+    pub drills: Vec<drill::Scheduled>,
     /// Which rules are evaluated.
     pub rules: RulesConfig,
 }

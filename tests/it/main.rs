@@ -10,6 +10,7 @@ mod corpora;
 mod dashboards;
 mod delivery;
 mod differential;
+mod drill;
 mod every_alert;
 mod exposition;
 mod first_steps;

@@ -3,6 +3,7 @@
 mod alertmanagers;
 mod apps;
 mod connections;
+mod drills;
 mod ledger;
 mod probes;
 mod queries;
@@ -60,6 +61,7 @@ impl Context<'_> {
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
         let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
+        let drills = self.list(fields.take("drills"), "drills", Self::drill);
         let resend_delay = fields
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
@@ -87,6 +89,7 @@ impl Context<'_> {
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
             alert_relabel,
+            drills: self.unique("drills", drills, |scheduled| scheduled.drill.alert.clone()),
             rules,
         }
     }
