@@ -10,7 +10,7 @@ use crate::rulefmt;
 fn a_drill_has_the_labels_of_its_rule_unless_they_are_given() {
     let text = "groups: [{name: g, labels: {team: t}, rules: [{alert: A, expr: up, labels: {severity: page, \
                 host: '{{ $labels.instance }}'}}]}]";
-    let (files, findings) = rulefmt::parse("rules.yml", text, Default::default());
+    let (files, findings) = rulefmt::parse("rules.yml", text, crate::promql::Features::default());
     assert!(findings.is_empty(), "{findings:?}");
     let check = |alert: &str, given: &[(&str, &str)], expected: &[(&str, &str)]| {
         let given = Labels::from_pairs(given.iter().copied());
