@@ -3,8 +3,8 @@
 //!
 //! `cargo bench --bench side_by_side -- [--rounds N] [FILTER]`
 //!
-//! Both start with what they have stored of the samples of Prometheus' own benchmarks. Then each query is asked over one connection kept alive, first
-//! of the one and then of the other, in several rounds. Time is that until the last byte of the answer,
+//! Both start with what they have stored of the samples of Prometheus' own benchmarks. Then each query is
+//! asked over one connection kept alive, first of the one and then of the other, in several rounds. Time is that until the last byte of the answer,
 //! as the asker sees it; time on the cores is all that the process uses while the case lasts, what it does
 //! afterwards (collecting garbage) included.
 #![expect(clippy::print_stdout, reason = "the figures are the purpose")]
@@ -12,6 +12,7 @@
 
 mod answer;
 mod cases;
+mod connection;
 mod data;
 mod server;
 
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use bytes::Bytes;
 use clap::Parser;
 use tempfile::TempDir;
 use valmis::clock::{Clock as _, SystemClock};
@@ -55,7 +55,7 @@ struct Options {
 
 /// A turn consists of so many requests that it takes about this long, up to [`MOST_REQUESTS`].
 const TURN: Duration = Duration::from_millis(30);
-const MOST_REQUESTS: usize = 20;
+const MOST_REQUESTS: usize = 50;
 
 fn main() -> Result<()> {
     let options = Options::parse();
@@ -64,8 +64,7 @@ fn main() -> Result<()> {
         println!("skipped: there is no {}; `make servers` fetches it", prometheus.display());
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&options, prometheus))
+    run(&options, prometheus)
 }
 
 /// Where `tests/servers.sh` unpacks servers.
@@ -74,11 +73,11 @@ fn servers() -> PathBuf {
     std::env::var_os("VALMIS_SERVERS").map_or_else(default, PathBuf::from)
 }
 
-async fn run(options: &Options, prometheus: PathBuf) -> Result<()> {
+fn run(options: &Options, prometheus: PathBuf) -> Result<()> {
     let end = SystemClock.now() / data::INTERVAL_MS * data::INTERVAL_MS;
-    let mut pair = load(options, prometheus, end).await?;
+    let mut pair = load(options, prometheus, end)?;
     for server in &mut pair {
-        server.wait_quiet().await?;
+        server.wait_quiet()?;
         server.forget_peak()?;
         let resident = server.memory()?.1 as f64 / 1e6;
         println!("{}: {resident:.0} MB resident after the start", server.program.name);
@@ -88,12 +87,12 @@ async fn run(options: &Options, prometheus: PathBuf) -> Result<()> {
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for case in cases::all(&options.filter) {
         let target = case.target(end);
-        let faults = compare(&mut pair, &target).await?;
+        let faults = compare(&mut pair, &target)?;
         if let Err(Difference::Refused { by, error }) = &faults {
             println!("| `{}` | {} | {by} refuses it: {error} |", case.query, case.steps);
             continue;
         }
-        let times = measure(&mut pair, &target, options.rounds).await?;
+        let times = measure(&mut pair, &target, options.rounds)?;
         print_row(&case, &times, &faults);
         measured.push((case, times));
     }
@@ -153,8 +152,8 @@ fn program_valmis(path: PathBuf) -> Program {
 ///
 /// valmis writes about itself from its start on, and nothing is stored that is much older than the newest
 /// sample: its store is filled before, with the same requests.
-async fn load(options: &Options, prometheus: PathBuf, end: i64) -> Result<[Server; 2]> {
-    let mut prometheus = Server::start(program_prometheus(prometheus.canonicalize()?), temporary()?).await?;
+fn load(options: &Options, prometheus: PathBuf, end: i64) -> Result<[Server; 2]> {
+    let mut prometheus = Server::start(program_prometheus(prometheus.canonicalize()?), temporary()?)?;
     let folder = temporary()?;
     let clock = Arc::new(SystemClock);
     let config = tsdb::Config {
@@ -168,9 +167,8 @@ async fn load(options: &Options, prometheus: PathBuf, end: i64) -> Result<[Serve
     let (mut samples, mut took) = (0, [Duration::ZERO; 2]);
     for (size, body) in data::bodies(end, options.intervals) {
         samples += size;
-        let body = Bytes::from(body);
         let began = Instant::now();
-        prometheus.write(body.clone()).await.with_context(|| prometheus.log())?;
+        prometheus.write(&body).with_context(|| prometheus.log())?;
         took[0] += began.elapsed();
         let began = Instant::now();
         let decoded = remote_write::decode(Protocol::V1, &body, remote_write::DEFAULT_LIMIT)?;
@@ -180,9 +178,9 @@ async fn load(options: &Options, prometheus: PathBuf, end: i64) -> Result<[Serve
     store.close()?;
     drop(store);
     println!("{samples} samples stored in {:.1} s and {:.1} s", took[0].as_secs_f64(), took[1].as_secs_f64());
-    prometheus.wait_quiet().await?;
-    prometheus.restart().await?;
-    Ok([prometheus, Server::start(program_valmis(options.valmis.canonicalize()?), folder).await?])
+    prometheus.wait_quiet()?;
+    prometheus.restart()?;
+    Ok([prometheus, Server::start(program_valmis(options.valmis.canonicalize()?), folder)?])
 }
 
 fn temporary() -> Result<TempDir> {
@@ -190,13 +188,13 @@ fn temporary() -> Result<TempDir> {
 }
 
 /// What the answers of both differ in.
-async fn compare(pair: &mut [Server; 2], target: &str) -> Result<Result<(), Difference>> {
+fn compare(pair: &mut [Server; 2], target: &str) -> Result<Result<(), Difference>> {
     let mut answers = Vec::new();
     for server in pair.iter_mut() {
-        let (status, body) = server.get(target).await?;
         let name = server.program.name;
+        let (status, body) = server.get(target)?;
         let answer: Answer =
-            serde_json::from_slice(&body).with_context(|| format!("{name} answers {status}"))?;
+            serde_json::from_slice(body).with_context(|| format!("{name} answers {status}"))?;
         answers.push(answer);
     }
     Ok(answers[0].compare(pair[0].program.name, &answers[1], pair[1].program.name))
@@ -210,10 +208,10 @@ struct Times {
     on_cores: [f64; 2],
 }
 
-async fn measure(pair: &mut [Server; 2], target: &str, rounds: usize) -> Result<Times> {
+fn measure(pair: &mut [Server; 2], target: &str, rounds: usize) -> Result<Times> {
     let mut requests = [1; 2];
     for (server, requests) in pair.iter_mut().zip(&mut requests) {
-        let once = server.time(target).await?;
+        let once = server.time(target)?;
         *requests = ((TURN.as_secs_f64() / once.as_secs_f64()) as usize).clamp(1, MOST_REQUESTS);
     }
     let before = [pair[0].cpu()?, pair[1].cpu()?];
@@ -221,7 +219,7 @@ async fn measure(pair: &mut [Server; 2], target: &str, rounds: usize) -> Result<
     for _ in 0..rounds {
         for ((server, times), requests) in pair.iter_mut().zip(&mut times).zip(requests) {
             for _ in 0..requests {
-                times.push(server.time(target).await?.as_secs_f64() * 1e3);
+                times.push(server.time(target)?.as_secs_f64() * 1e3);
             }
             server.cpu()?;
         }

@@ -9,14 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+
+use crate::connection::Connection;
 
 /// How long anything may take that is no query.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -40,99 +36,80 @@ pub(crate) struct Server {
     pub(crate) program: Program,
     folder: TempDir,
     child: Child,
-    address: SocketAddr,
-    connection: SendRequest<Full<Bytes>>,
+    connection: Connection,
+    /// The body of the last answer.
+    body: Vec<u8>,
     /// Time on the cores, and that of each thread when it was last looked at, in nanoseconds.
     cpu: Duration,
     threads: HashMap<OsString, u64>,
 }
 
 impl Server {
-    pub(crate) async fn start(program: Program, folder: TempDir) -> Result<Self> {
+    pub(crate) fn start(program: Program, folder: TempDir) -> Result<Self> {
         let (name, text) = program.configuration;
         fs::write(folder.path().join(name), text)?;
         let mut child = spawn(&program, folder.path())?;
-        let address = listening(&program, folder.path(), &mut child).await?;
-        let connection = connect(address).await?;
-        let (cpu, threads) = Default::default();
-        Ok(Self { program, folder, child, address, connection, cpu, threads })
+        let address = listening(&program, folder.path(), &mut child)?;
+        let connection = Connection::open(address)?;
+        let (body, cpu, threads) = Default::default();
+        Ok(Self { program, folder, child, connection, body, cpu, threads })
     }
 
     /// Ends it in an orderly way and starts it again with the same data: what loading them has left in
     /// memory is gone.
-    pub(crate) async fn restart(&mut self) -> Result<()> {
+    pub(crate) fn restart(&mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let began = Instant::now();
         while self.child.try_wait()?.is_none() {
             if began.elapsed() > PATIENCE {
                 bail!("{} does not end", self.program.name);
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            std::thread::sleep(Duration::from_millis(20));
         }
         self.child = spawn(&self.program, self.folder.path())?;
-        self.address = listening(&self.program, self.folder.path(), &mut self.child).await?;
-        self.connection = connect(self.address).await?;
+        let address = listening(&self.program, self.folder.path(), &mut self.child)?;
+        self.connection = Connection::open(address)?;
         let began = Instant::now();
-        while self.get("/-/ready").await?.0 != StatusCode::OK {
+        while self.get("/-/ready")?.0 != 200 {
             if began.elapsed() > PATIENCE {
                 bail!("{} does not become ready", self.program.name);
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// Asks and reads the whole answer.
-    pub(crate) async fn get(&mut self, target: &str) -> Result<(StatusCode, Bytes)> {
-        let answer = self.ask(target).await?;
-        Ok((answer.status(), answer.into_body().collect().await?.to_bytes()))
+    /// Asks: the status of the answer and its body.
+    pub(crate) fn get(&mut self, target: &str) -> Result<(u16, &[u8])> {
+        let status = self.connection.get(target, &mut self.body)?;
+        Ok((status, &self.body))
     }
 
-    /// Asks, lets the answer pass by, and tells how long that took.
-    pub(crate) async fn time(&mut self, target: &str) -> Result<Duration> {
+    /// Asks and tells how long it took until the last byte.
+    pub(crate) fn time(&mut self, target: &str) -> Result<Duration> {
         let began = Instant::now();
-        let mut body = self.ask(target).await?.into_body();
-        while let Some(frame) = body.frame().await {
-            frame?;
-        }
+        self.get(target)?;
         Ok(began.elapsed())
     }
 
-    async fn ask(&mut self, target: &str) -> Result<hyper::Response<hyper::body::Incoming>> {
-        self.send(Request::get(target).body(Full::default())?).await
-    }
-
     /// Sends a body of remote write.
-    pub(crate) async fn write(&mut self, body: Bytes) -> Result<()> {
-        let request = Request::post("/api/v1/write")
-            .header("content-type", "application/x-protobuf")
-            .header("content-encoding", "snappy")
-            .header("x-prometheus-remote-write-version", "0.1.0")
-            .body(Full::new(body))?;
-        let answer = self.send(request).await?;
-        let status = answer.status();
-        let text = answer.into_body().collect().await?.to_bytes();
-        if !status.is_success() {
-            bail!("{} answers {status}: {}", self.program.name, String::from_utf8_lossy(&text));
+    pub(crate) fn write(&mut self, body: &[u8]) -> Result<()> {
+        let headers = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n\
+                       X-Prometheus-Remote-Write-Version: 0.1.0\r\n";
+        let status = self.connection.post("/api/v1/write", headers, body, &mut self.body)?;
+        if !(200..300).contains(&status) {
+            let text = String::from_utf8_lossy(&self.body);
+            bail!("{} answers {status}: {text}", self.program.name);
         }
         Ok(())
     }
 
-    async fn send(
-        &mut self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<hyper::Response<hyper::body::Incoming>> {
-        request.headers_mut().insert("host", self.address.to_string().parse()?);
-        self.connection.ready().await?;
-        Ok(self.connection.send_request(request).await?)
-    }
-
     /// Waits until it has done what it does by itself after loading and starting.
-    pub(crate) async fn wait_quiet(&mut self) -> Result<()> {
+    pub(crate) fn wait_quiet(&mut self) -> Result<()> {
         let began = Instant::now();
         loop {
             let (since, before) = (Instant::now(), self.cpu()?);
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            std::thread::sleep(Duration::from_secs(3));
             let used = (self.cpu()?.saturating_sub(before)).as_secs_f64() / since.elapsed().as_secs_f64();
             if used < QUIET {
                 return Ok(());
@@ -204,7 +181,7 @@ fn spawn(program: &Program, folder: &Path) -> Result<Child> {
         .with_context(|| format!("cannot start {}", program.path.display()))
 }
 
-async fn listening(program: &Program, folder: &Path, child: &mut Child) -> Result<SocketAddr> {
+fn listening(program: &Program, folder: &Path, child: &mut Child) -> Result<SocketAddr> {
     let began = Instant::now();
     loop {
         let log = log(folder);
@@ -217,18 +194,10 @@ async fn listening(program: &Program, folder: &Path, child: &mut Child) -> Resul
         if began.elapsed() > PATIENCE {
             bail!("{} does not listen:\n{log}", program.name);
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 fn log(folder: &Path) -> String {
     String::from_utf8_lossy(&fs::read(folder.join("log")).unwrap_or_default()).into_owned()
-}
-
-async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender)
 }

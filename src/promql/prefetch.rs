@@ -116,8 +116,7 @@ pub async fn prefetch(
             continue;
         }
         let most_samples = options.max_samples - data.samples;
-        let fetched =
-            select(fetch, most_samples, queryable, resolved.as_deref_mut()).await.map_err(fetch_error)?;
+        let fetched = select(fetch, most_samples, queryable, resolved.as_deref_mut()).await?;
         data.samples += fetched.samples.count();
         options.interrupt.check()?;
         data.places.push(data.fetched.len());
@@ -148,12 +147,4 @@ async fn select(
     };
     let samples = queryable.read(&series, &SelectHints { most_samples, ..*hints }).await?;
     Ok(Fetched { rows, series, samples })
-}
-
-/// Prometheus' text for a selection that fails during the evaluation.
-fn fetch_error(error: SelectError) -> EvalError {
-    match error {
-        SelectError::TooManySamples => EvalError::TooManySamples("query execution"),
-        other => EvalError::Storage(format!("expanding series: {other}")),
-    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::model::{FloatHistogram, Labels, Series, Span, TimestampMs};
+use crate::storage::SelectError;
 
 /// The instants at which an expression is evaluated: `start`, `start + step`, … up to `end` inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,4 +179,14 @@ pub enum EvalError {
     /// The expression has no value here, such as `vector cannot contain metrics with the same labelset`.
     #[error("{0}")]
     Execution(String),
+}
+
+impl From<SelectError> for EvalError {
+    /// Prometheus' text for a selection that fails during the evaluation.
+    fn from(error: SelectError) -> Self {
+        match error {
+            SelectError::TooManySamples => Self::TooManySamples("query execution"),
+            other => Self::Storage(format!("expanding series: {other}")),
+        }
+    }
 }

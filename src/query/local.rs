@@ -15,9 +15,9 @@ use crate::storage::Queryable;
 
 use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings};
 
-/// Samples and results below which evaluating takes less than about a millisecond even without
-/// optimisation, so that another thread would cost more than it gives.
-const TRIVIAL_WORK: usize = 2_000;
+/// Samples and results below which evaluating takes less than about a fifth of a millisecond, so that
+/// another thread would cost more than it gives.
+const TRIVIAL_WORK: usize = 20_000;
 
 /// Settings of [`LocalSource`]. The defaults are those of Prometheus.
 #[derive(Debug, Clone)]

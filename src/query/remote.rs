@@ -70,7 +70,7 @@ impl Remote {
             let response = self.client.post(url.clone()).form(&form).send().await;
             let response = response.map_err(|error| transport_error(url, &error))?;
             let status = response.status();
-            Ok((status, body(url, response).await?))
+            Ok::<_, EvalError>((status, body(url, response).await?))
         };
         let (status, body) = tokio::time::timeout(timeout, exchange)
             .await

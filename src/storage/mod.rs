@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::model::{FloatHistogram, HistogramSample, Labels, Matcher, Sample, Series, TimestampMs};
 
 pub use memory::MemoryStorage;
-pub use selection::{Lifetime, Samples, SamplesMut, SeriesSamples, SeriesSet};
+pub use selection::{Encoded, Lifetime, Samples, SamplesMut, SamplesReader, SeriesSamples, SeriesSet};
 
 /// What a reader is going to do with the samples it selects; an implementation may use it to return
 /// less, never to return other samples within `start..=end`.
@@ -85,7 +85,7 @@ pub trait Queryable: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Series>, SelectError>> {
         Box::pin(async move {
             let set = self.resolve(matchers, Lifetime::Once(hints.start, hints.end)).await?;
-            Ok(self.read(&set, hints).await?.to_series(&set))
+            self.read(&set, hints).await?.to_series(&set)
         })
     }
 

@@ -111,7 +111,17 @@ pub struct SeriesSamples<'s> {
     pub start_timestamps: &'s [StartTimestamp],
 }
 
+/// Points in the form in which a store keeps them, which takes a fraction of the memory.
+pub trait Encoded: std::fmt::Debug + Send + Sync {
+    /// Appends the points of the series with this number.
+    fn decode(&self, number: usize, points: &mut Vec<Point>) -> Result<(), SelectError>;
+}
+
 /// The samples of a set's series, series after series. Those without samples take no room.
+///
+/// Long series may be here encoded: they are decoded one at a time when a [`SamplesReader`] comes to them,
+/// so that they are never in memory all at once, and are read while they are still in the processor's
+/// cache.
 #[derive(Debug, Default)]
 pub struct Samples {
     points: Vec<Point>,
@@ -120,6 +130,9 @@ pub struct Samples {
     ends: Vec<Ends>,
     /// What the histograms count as.
     histogram_size: usize,
+    encoded: Option<Box<dyn Encoded>>,
+    /// How many encoded points there are, nearly.
+    encoded_points: usize,
 }
 
 /// Where the samples of a series end; they begin where those of the series before end.
@@ -129,6 +142,8 @@ struct Ends {
     points: usize,
     histograms: usize,
     start_timestamps: usize,
+    /// The number of its encoded points; it has nothing else then.
+    encoded: Option<usize>,
 }
 
 /// Where the samples of a series go.
@@ -151,7 +166,7 @@ impl Samples {
     /// Takes what `fill` appends for the samples of the series at `place`, which lies behind all places
     /// so far.
     pub fn add<R>(&mut self, place: usize, fill: impl FnOnce(SamplesMut<'_>) -> R) -> R {
-        let Self { points, histograms, start_timestamps, ends, histogram_size } = self;
+        let Self { points, histograms, start_timestamps, ends, histogram_size, .. } = self;
         let before = (points.len(), histograms.len());
         let result = fill(SamplesMut { points, histograms, start_timestamps });
         let added = histograms[before.1..].iter().map(|point| point.histogram.size_in_samples());
@@ -162,6 +177,7 @@ impl Samples {
                 points: points.len(),
                 histograms: histograms.len(),
                 start_timestamps: start_timestamps.len(),
+                encoded: None,
             });
         } else {
             start_timestamps.truncate(ends.last().map_or(0, |last| last.start_timestamps));
@@ -169,14 +185,29 @@ impl Samples {
         result
     }
 
-    /// How many series have samples.
+    /// The series at `place`, which lies behind all places so far, has about so many points, that are to
+    /// be decoded by this number.
+    pub fn add_encoded(&mut self, place: usize, number: usize, about: usize) {
+        let before = self.ends.last().copied().unwrap_or_default();
+        self.ends.push(Ends { place, encoded: Some(number), ..before });
+        self.encoded_points += about;
+    }
+
+    /// With those who know the points of [`Self::add_encoded`].
+    #[must_use]
+    pub fn with_encoded(self, encoded: impl Encoded + 'static) -> Self {
+        Self { encoded: Some(Box::new(encoded)), ..self }
+    }
+
+    /// How many series have samples; some of those that are encoded may turn out to have none.
     pub fn series_count(&self) -> usize {
         self.ends.len()
     }
 
-    /// How many samples there are; histograms count by the memory that they take.
+    /// How many samples there are, encoded ones by estimate; histograms count by the memory that they
+    /// take.
     pub fn count(&self) -> usize {
-        self.points.len() + self.histogram_size
+        self.points.len() + self.histogram_size + self.encoded_points
     }
 
     /// Whether they are not too many for a reader.
@@ -184,28 +215,63 @@ impl Samples {
         if self.count() > hints.most_samples { Err(SelectError::TooManySamples) } else { Ok(()) }
     }
 
-    /// The samples by series, in the order of the set.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = SeriesSamples<'_>> {
-        (0..self.ends.len()).map(|index| {
-            let from = index.checked_sub(1).map_or_else(Ends::default, |before| self.ends[before]);
-            let to = self.ends[index];
-            SeriesSamples {
-                place: to.place,
-                points: &self.points[from.points..to.points],
-                histograms: &self.histograms[from.histograms..to.histograms],
-                start_timestamps: &self.start_timestamps[from.start_timestamps..to.start_timestamps],
-            }
-        })
+    /// Reads the samples by series, in the order of the set.
+    pub fn reader(&self) -> SamplesReader<'_> {
+        SamplesReader { samples: self, next: 0, decoded: Vec::new() }
     }
 
     /// The samples with the labels of their series.
-    pub fn to_series(&self, set: &SeriesSet) -> Vec<Series> {
-        let series = self.iter().map(|series| Series {
-            labels: set.labels()[series.place].clone(),
-            points: series.points.to_vec(),
-            histograms: series.histograms.to_vec(),
-            start_timestamps: series.start_timestamps.to_vec(),
-        });
-        series.collect()
+    pub fn to_series(&self, set: &SeriesSet) -> Result<Vec<Series>, SelectError> {
+        let mut all = Vec::with_capacity(self.series_count());
+        let mut reader = self.reader();
+        while let Some(series) = reader.next_series()? {
+            all.push(Series {
+                labels: set.labels()[series.place].clone(),
+                points: series.points.to_vec(),
+                histograms: series.histograms.to_vec(),
+                start_timestamps: series.start_timestamps.to_vec(),
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// Goes through [`Samples`] series by series.
+#[derive(Debug)]
+pub struct SamplesReader<'s> {
+    samples: &'s Samples,
+    next: usize,
+    /// The points of a series that were decoded.
+    decoded: Vec<Point>,
+}
+
+impl SamplesReader<'_> {
+    /// The samples of the next series that has any.
+    pub fn next_series(&mut self) -> Result<Option<SeriesSamples<'_>>, SelectError> {
+        let samples = self.samples;
+        while let Some(to) = samples.ends.get(self.next) {
+            let from = self.next.checked_sub(1).map_or_else(Ends::default, |before| samples.ends[before]);
+            self.next += 1;
+            if let Some(number) = to.encoded {
+                self.decoded.clear();
+                if let Some(encoded) = &samples.encoded {
+                    encoded.decode(number, &mut self.decoded)?;
+                }
+                if self.decoded.is_empty() {
+                    continue;
+                }
+            }
+            return Ok(Some(SeriesSamples {
+                place: to.place,
+                points: if to.encoded.is_some() {
+                    &self.decoded
+                } else {
+                    &samples.points[from.points..to.points]
+                },
+                histograms: &samples.histograms[from.histograms..to.histograms],
+                start_timestamps: &samples.start_timestamps[from.start_timestamps..to.start_timestamps],
+            }));
+        }
+        Ok(None)
     }
 }

@@ -1,5 +1,7 @@
 //! The finished chunks of a series, and chunks copied out of it.
 
+use std::ops::Range;
+
 use crate::model::TimestampMs;
 use crate::storage::SelectHints;
 
@@ -75,14 +77,15 @@ pub(super) trait Growing {
     fn copy_to(&self, words: &mut Vec<u64>);
 }
 
-/// Encoded points taken out of a series, in buffers that are used again for the next one. `P` is what
-/// they are points of.
+/// Encoded points taken out of series, one after the other. `P` is what they are points of.
 #[derive(Debug)]
-pub(super) struct Encoded<P> {
+pub(super) struct Extracted<P> {
     /// The one point that matters, if it was at hand.
     newest: Option<P>,
     chunks: Vec<EncodedChunk>,
     words: Vec<u64>,
+    /// How many points within the hinted range were copied so far, nearly.
+    about: usize,
 }
 
 #[derive(Debug)]
@@ -98,17 +101,42 @@ pub(super) struct CorruptChunk {
     pub(super) start: TimestampMs,
 }
 
-impl<P> Default for Encoded<P> {
+impl<P> Default for Extracted<P> {
     fn default() -> Self {
-        Self { newest: None, chunks: Vec::new(), words: Vec::new() }
+        Self { newest: None, chunks: Vec::new(), words: Vec::new(), about: 0 }
     }
 }
 
-impl<P> Encoded<P> {
-    pub(super) fn clear(&mut self) {
+impl<P> Extracted<P> {
+    /// Whether nothing was copied.
+    pub(super) fn is_empty(&self) -> bool {
+        self.newest.is_none() && self.chunks.is_empty()
+    }
+
+    /// How many chunks there are.
+    pub(super) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// How many points within the hinted range were copied so far, nearly.
+    pub(super) fn about(&self) -> usize {
+        self.about
+    }
+
+    /// How many words the chunks from this one on take.
+    pub(super) fn words_from(&self, chunk: usize) -> usize {
+        self.words.len() - self.words_start(chunk)
+    }
+
+    /// Forgets the chunks from this one on, and what was at hand.
+    pub(super) fn truncate(&mut self, chunks: usize) {
         self.newest = None;
-        self.chunks.clear();
-        self.words.clear();
+        self.words.truncate(self.words_start(chunks));
+        self.chunks.truncate(chunks);
+    }
+
+    fn words_start(&self, chunk: usize) -> usize {
+        chunk.checked_sub(1).map_or(0, |before| self.chunks[before].words_end)
     }
 
     /// Copies the chunks that may have points within the hinted range, or the one point that alone
@@ -139,22 +167,30 @@ impl<P> Encoded<P> {
         };
         for chunk in closed.get(from..to).unwrap_or_default() {
             self.words.extend_from_slice(chunk.words());
-            self.end_chunk(chunk.start(), chunk.count());
+            self.end_chunk((chunk.start(), chunk.end()), chunk.count(), hints);
         }
         if let Some(open) = open {
             open.copy_to(&mut self.words);
-            self.end_chunk(open.start(), open.count());
+            self.end_chunk((open.start(), open.end()), open.count(), hints);
         }
     }
 
-    fn end_chunk(&mut self, start: TimestampMs, count: u16) {
+    fn end_chunk(&mut self, (start, end): (TimestampMs, TimestampMs), count: u16, hints: &SelectHints) {
         self.chunks.push(EncodedChunk { start, count, words_end: self.words.len() });
+        self.about += if start >= hints.start && end <= hints.end {
+            usize::from(count)
+        } else {
+            // As if the points were evenly spread.
+            let within = end.min(hints.end).abs_diff(start.max(hints.start)) as f64;
+            (f64::from(count) * within / end.abs_diff(start).max(1) as f64).ceil() as usize
+        };
     }
 
-    /// Appends those within the hinted range to `points`.
+    /// Appends those of some chunks that lie within the hinted range to `points`.
     #[inline]
     pub(super) fn decode<'s, D: Decode<'s, P>>(
         &'s self,
+        chunks: Range<usize>,
         hints: &SelectHints,
         points: &mut Vec<P>,
     ) -> Result<(), CorruptChunk>
@@ -166,8 +202,8 @@ impl<P> Encoded<P> {
             points.push(newest.clone());
             return Ok(());
         }
-        let mut words_start = 0;
-        for chunk in &self.chunks {
+        let mut words_start = self.words_start(chunks.start);
+        for chunk in &self.chunks[chunks] {
             let words = &self.words[words_start..chunk.words_end];
             words_start = chunk.words_end;
             let decoder = D::new(chunk.start, chunk.count, words);

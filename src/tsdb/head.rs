@@ -18,7 +18,7 @@ use super::index::{Index, SeriesKey};
 use super::memory::Balance;
 use super::read::Kept;
 use super::record::{BatchWriter, Segment};
-use super::select::resolve;
+use super::select::{effort, resolve};
 use super::series::{AppendRules, SeriesData, Tally};
 
 /// How many series share a lock.
@@ -286,6 +286,11 @@ impl Head {
                 counter.fetch_add(count, Ordering::Relaxed);
             }
         }
+    }
+
+    /// How many series at most are looked at to find those that satisfy the matchers.
+    pub(super) fn effort(&self, matchers: &[Matcher]) -> usize {
+        effort(&self.index(), matchers).unwrap_or_else(|| self.series_count())
     }
 
     /// The labels of the series that satisfy the matchers and reach into `start..=end`, ordered.

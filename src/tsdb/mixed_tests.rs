@@ -219,6 +219,10 @@ proptest! {
         prop_assert_eq!(&found, &expected);
         for (found, expected) in found.iter().zip(&expected) {
             for (found, expected) in found.histograms.iter().zip(&expected.histograms) {
+                // Of a marker nobody asks it.
+                if found.histogram.is_stale() {
+                    continue;
+                }
                 let (found, expected) = (found.histogram.counter_reset, expected.histogram.counter_reset);
                 // Chunks also end when they are full.
                 prop_assert!(found == expected || found == CounterReset::Unknown, "{found:?} {expected:?}");

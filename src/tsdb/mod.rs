@@ -426,7 +426,7 @@ impl Queryable for Tsdb {
             return ready(resolved).boxed();
         }
         let matchers = matchers.to_vec();
-        self.query(self.head.series_count(), move |head| head.resolve(&matchers, lifetime)).boxed()
+        self.query(self.head.effort(&matchers), move |head| head.resolve(&matchers, lifetime)).boxed()
     }
 
     fn read<'a>(
@@ -445,7 +445,7 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<Labels>, SelectError>> {
         let matchers = matchers.to_vec();
-        self.query(self.head.series_count(), move |head| head.series(&matchers, start, end)).boxed()
+        self.query(self.head.effort(&matchers), move |head| head.series(&matchers, start, end)).boxed()
     }
 
     fn label_names<'a>(
@@ -455,7 +455,7 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
         let matchers = matchers.to_vec();
-        self.query(self.head.series_count(), move |head| head.label_names(&matchers, start, end)).boxed()
+        self.query(self.head.effort(&matchers), move |head| head.label_names(&matchers, start, end)).boxed()
     }
 
     fn label_values<'a>(
@@ -466,7 +466,7 @@ impl Queryable for Tsdb {
         end: TimestampMs,
     ) -> BoxFuture<'a, Result<Vec<String>, SelectError>> {
         let (name, matchers) = (name.to_owned(), matchers.to_vec());
-        self.query(self.head.series_count(), move |head| head.label_values(&name, &matchers, start, end))
+        self.query(self.head.effort(&matchers), move |head| head.label_values(&name, &matchers, start, end))
             .boxed()
     }
 }

@@ -1,13 +1,17 @@
 //! From a selector to its series, and from series to their samples.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::model::{Labels, Matcher};
-use crate::storage::{Lifetime, Samples, SelectError, SelectHints, SeriesRef, SeriesSet};
+use crate::model::{Labels, Matcher, Point};
+use crate::storage::{Encoded, Lifetime, Samples, SelectError, SelectHints, SeriesRef, SeriesSet};
 
+use super::chunk::Decoder;
+use super::closed::{CorruptChunk, Extracted};
 use super::head::{Head, with_slot_of};
+use super::histogram::HistogramDecoder;
 use super::index::{Index, SeriesKey};
 use super::memory::Balance;
 use super::select::{accepts, resolve};
@@ -105,25 +109,75 @@ impl Head {
         Lease { bytes, kept: Arc::clone(&self.kept.bytes), memory }
     }
 
-    /// The samples of the series within the hinted range.
-    pub(super) fn read(&self, set: &SeriesSet, hints: &SelectHints) -> Result<Samples, SelectError> {
+    /// The samples of the series within the hinted range. Long series stay encoded.
+    pub(super) fn read(&self, set: &Arc<SeriesSet>, hints: &SelectHints) -> Result<Samples, SelectError> {
         let mut extract = Extract::default();
+        let mut encoded = Vec::new();
         let mut samples = Samples::with_capacity(set.len());
         let pages = self.pages();
         for (place, reference) in set.series().iter().enumerate() {
             let key = SeriesKey::from(*reference);
+            let (first, before) = (extract.floats.chunks(), extract.floats.about());
             if with_slot_of(&pages, key, |slot| slot.data.extract(hints, &mut extract)).is_none() {
                 set.lose();
                 continue;
             }
-            let decoded = samples.add(place, |into| extract.decode(hints, into.points, into.histograms));
-            decoded.map_err(|corrupt| SelectError::Corrupt {
-                series: set.labels()[place].to_string(),
-                what: format!("chunk from `{}` ends early", corrupt.start),
-            })?;
+            let Extract { floats, histograms } = &mut extract;
+            let chunks = first..floats.chunks();
+            let about = floats.about() - before;
+            // A point takes two words.
+            if histograms.is_empty() && about > floats.words_from(first) {
+                samples.add_encoded(place, encoded.len(), about);
+                encoded.push(EncodedSeries { place, chunks });
+            } else {
+                let decoded = samples.add(place, |into| {
+                    floats.decode::<Decoder<'_>>(chunks, hints, into.points)?;
+                    histograms.decode::<HistogramDecoder<'_>>(0..histograms.chunks(), hints, into.histograms)
+                });
+                decoded.map_err(|corrupt| corrupt.of(set, place))?;
+                floats.truncate(first);
+                histograms.truncate(0);
+            }
             samples.check(hints)?;
         }
-        Ok(samples)
+        if encoded.is_empty() {
+            return Ok(samples);
+        }
+        let (floats, set) = (extract.floats, Arc::clone(set));
+        Ok(samples.with_encoded(EncodedFloats { floats, series: encoded, hints: *hints, set }))
+    }
+}
+
+/// The points of long series as they are stored.
+#[derive(Debug)]
+struct EncodedFloats {
+    floats: Extracted<Point>,
+    series: Vec<EncodedSeries>,
+    hints: SelectHints,
+    set: Arc<SeriesSet>,
+}
+
+/// Where a series has its points.
+#[derive(Debug)]
+struct EncodedSeries {
+    place: usize,
+    chunks: Range<usize>,
+}
+
+impl Encoded for EncodedFloats {
+    fn decode(&self, number: usize, points: &mut Vec<Point>) -> Result<(), SelectError> {
+        let EncodedSeries { place, chunks } = &self.series[number];
+        let decoded = self.floats.decode::<Decoder<'_>>(chunks.clone(), &self.hints, points);
+        decoded.map_err(|corrupt| corrupt.of(&self.set, *place))
+    }
+}
+
+impl CorruptChunk {
+    fn of(self, set: &SeriesSet, place: usize) -> SelectError {
+        SelectError::Corrupt {
+            series: set.labels()[place].to_string(),
+            what: format!("chunk from `{}` ends early", self.start),
+        }
     }
 }
 

@@ -8,8 +8,6 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 
-use regex_syntax::hir::literal::{ExtractKind, Extractor};
-
 use crate::model::{MatchOp, Matcher};
 
 use super::index::Index;
@@ -23,18 +21,18 @@ pub(super) fn resolve(index: &Index, matchers: &[Matcher]) -> Vec<SeriesId> {
     let mut patterns = Vec::new();
     for matcher in required {
         let Some(values) = index.postings().values(matcher.name()) else { return Vec::new() };
-        match Literals::of(matcher) {
-            Literals::Whole(texts) => lists.push(List::new(index, named_pairs(values, matcher, &texts))),
-            Literals::Beginnings(texts) => patterns.push((matcher, values, texts)),
+        match named(matcher) {
+            Some(texts) => lists.push(List::new(index, named_pairs(values, &texts))),
+            None => patterns.push((matcher, values)),
         }
     }
-    patterns.sort_by_key(|(_, values, _)| values.len());
-    for (matcher, values, beginnings) in patterns {
+    patterns.sort_by_key(|(_, values)| values.len());
+    for (matcher, values) in patterns {
         let fewest = lists.iter().map(|list| list.length).min();
         if fewest.is_some_and(|fewest| fewest <= values.len()) {
             unchecked.push(matcher);
         } else {
-            lists.push(List::new(index, matching_pairs(values, matcher, &beginnings)));
+            lists.push(List::new(index, matching_pairs(values, matcher)));
         }
     }
     lists.sort_by_key(|list| list.length);
@@ -121,65 +119,38 @@ fn retain_matching(index: &Index, candidates: &mut Vec<SeriesId>, matcher: &Matc
     });
 }
 
-/// What a matcher says about values as plain text.
-#[derive(Debug, PartialEq, Eq)]
-enum Literals {
-    /// It accepts only these.
-    Whole(Vec<String>),
-    /// It accepts only what begins with one of these.
-    Beginnings(Vec<String>),
+/// How many series at most are looked at to find those that satisfy all matchers, if these tell.
+pub(super) fn effort(index: &Index, matchers: &[Matcher]) -> Option<usize> {
+    let required = matchers.iter().filter(|matcher| !matcher.matches(""));
+    let listed = required.filter_map(|matcher| {
+        let texts = named(matcher)?;
+        let Some(values) = index.postings().values(matcher.name()) else { return Some(0) };
+        Some(named_pairs(values, &texts).into_iter().map(|pair| index.postings().series(pair).len()).sum())
+    });
+    listed.min()
 }
 
-impl Literals {
-    fn of(matcher: &Matcher) -> Self {
-        match matcher.op() {
-            MatchOp::Equal => Self::Whole(vec![matcher.value().to_owned()]),
-            MatchOp::Regex => Self::of_pattern(matcher.value()),
-            MatchOp::NotEqual | MatchOp::NotRegex => Self::anything(),
-        }
-    }
-
-    fn anything() -> Self {
-        Self::Beginnings(vec![String::new()])
-    }
-
-    fn of_pattern(pattern: &str) -> Self {
-        let Ok(hir) = regex_syntax::parse(pattern) else { return Self::anything() };
-        // Assertions such as `^` and `\b` take no text, and the extractor passes over them.
-        if !hir.properties().look_set().is_empty() {
-            return Self::anything();
-        }
-        let found = Extractor::new().kind(ExtractKind::Prefix).extract(&hir);
-        let Some(literals) = found.literals() else { return Self::anything() };
-        let texts = literals.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()));
-        let Ok(mut texts) = texts.collect::<Result<Vec<_>, _>>() else { return Self::anything() };
-        texts.sort_unstable();
-        texts.dedup();
-        if found.is_exact() {
-            return Self::Whole(texts);
-        }
-        // What begins with `ab` begins with `a`: one range of values is enough.
-        texts.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
-        Self::Beginnings(texts)
+/// The values that alone a matcher accepts, if it names them.
+fn named(matcher: &Matcher) -> Option<Vec<&str>> {
+    match matcher.op() {
+        MatchOp::Equal => Some(vec![matcher.value()]),
+        MatchOp::Regex => Some(matcher.set_matches()?.iter().map(String::as_str).collect()),
+        MatchOp::NotEqual | MatchOp::NotRegex => None,
     }
 }
 
-/// The pairs of the values named that the matcher accepts, as it must have the last word.
-fn named_pairs(values: &Values, matcher: &Matcher, texts: &[String]) -> Vec<PairId> {
-    let known = texts.iter().filter_map(|text| values.get_key_value(text.as_str()));
-    known.filter(|(value, _)| matcher.matches(value)).map(|(_, pair)| *pair).collect()
+/// The pairs of the values named.
+fn named_pairs(values: &Values, texts: &[&str]) -> Vec<PairId> {
+    texts.iter().filter_map(|text| values.get(*text)).copied().collect()
 }
 
 /// The pairs of all values that the matcher accepts.
-fn matching_pairs(values: &Values, matcher: &Matcher, beginnings: &[String]) -> Vec<PairId> {
-    let mut pairs = Vec::new();
-    for beginning in beginnings {
-        let from = (Bound::Included(beginning.as_str()), Bound::Unbounded);
-        let range =
-            values.range::<str, _>(from).take_while(|(value, _)| value.starts_with(beginning.as_str()));
-        pairs.extend(range.filter(|(value, _)| matcher.matches(value)).map(|(_, pair)| *pair));
-    }
-    pairs
+fn matching_pairs(values: &Values, matcher: &Matcher) -> Vec<PairId> {
+    // What is not accepted by a negated matcher begins with it.
+    let beginning = if matcher.op() == MatchOp::Regex { matcher.prefix() } else { "" };
+    let from = (Bound::Included(beginning), Bound::Unbounded);
+    let range = values.range::<str, _>(from).take_while(|(value, _)| value.starts_with(beginning));
+    range.filter(|(value, _)| matcher.matches(value)).map(|(_, pair)| *pair).collect()
 }
 
 #[cfg(test)]
@@ -189,31 +160,9 @@ mod tests {
     use crate::tsdb::memory::Balance;
     use proptest::prelude::*;
 
-    #[test]
-    fn patterns_tell_what_text_they_accept() {
-        let whole = |texts: &[&str]| Literals::Whole(texts.iter().map(ToString::to_string).collect());
-        let beginnings =
-            |texts: &[&str]| Literals::Beginnings(texts.iter().map(ToString::to_string).collect());
-        for (pattern, expected) in [
-            ("prod", whole(&["prod"])),
-            ("prod|dev|prod", whole(&["dev", "prod"])),
-            ("(a|b)c", whole(&["ac", "bc"])),
-            ("node_[ab]", whole(&["node_a", "node_b"])),
-            (r"10\.0\.0\.[12]:9100", whole(&["10.0.0.1:9100", "10.0.0.2:9100"])),
-            ("node_.*", beginnings(&["node_"])),
-            ("a.*|ab.*|b+", beginnings(&["a", "b"])),
-            (".*", beginnings(&[""])),
-            (".+x", beginnings(&[""])),
-            (r"a\b", beginnings(&[""])),
-            ("^a$", beginnings(&[""])),
-        ] {
-            assert_eq!(Literals::of_pattern(pattern), expected, "{pattern}");
-        }
-    }
-
     const VALUES: [&str; 7] = ["", "a", "ab", "abc", "b", "ba", "x\ny"];
-    const PATTERNS: [&str; 12] =
-        ["", "a", "a|b", "a.*", ".*", ".+", "a?", "(ab)?c?", "[^a]+", "b.*|a", "x.y", "(?i:A)b?"];
+    const PATTERNS: [&str; 13] =
+        ["", "a", "a|b", "a.*", ".*", ".+", "a?", "(ab)?c?", "[^a]+", "b.*|a", "x.y", "(?i:A)b?", "[a&&b]"];
 
     fn any_matcher() -> impl Strategy<Value = Matcher> {
         let op = prop_oneof![

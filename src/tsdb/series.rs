@@ -7,8 +7,8 @@ use crate::model::{FloatHistogram, HistogramPoint, Point, STALE_NAN_BITS, Timest
 use crate::storage::{AppendError, SelectHints};
 
 use super::chunk::{Chunk, Decoder, OpenChunk, SAMPLES_PER_CHUNK};
-use super::closed::{ClosedChunks, CorruptChunk, Decode, Encoded, Growing};
-use super::histogram::{HistogramData, HistogramDecoder};
+use super::closed::{ClosedChunks, Decode, Extracted, Growing};
+use super::histogram::HistogramData;
 use super::memory::Balance;
 
 /// What decides about an append, the same for every sample of a batch.
@@ -221,10 +221,8 @@ impl SeriesData {
     }
 
     /// Copies the encoded points that may lie within the hinted range. Cheap: the caller holds a lock
-    /// that appends want; [`Extract`] decodes after it is released.
+    /// that appends want; what was copied is decoded after it is released.
     pub(super) fn extract(&self, hints: &SelectHints, into: &mut Extract) {
-        into.floats.clear();
-        into.histograms.clear();
         if let Some((first, last)) = self.float_bounds()
             && first <= hints.end
             && last >= hints.start
@@ -248,24 +246,11 @@ fn check_order(at: TimestampMs, newest: TimestampMs, the_same: bool) -> Result<b
     }
 }
 
-/// Encoded points and histograms taken out of a series, in buffers that are used again for the next one.
+/// Encoded points and histograms taken out of series.
 #[derive(Debug, Default)]
 pub(super) struct Extract {
-    floats: Encoded<Point>,
-    histograms: Encoded<HistogramPoint>,
-}
-
-impl Extract {
-    /// Appends to both what lies within the hinted range.
-    pub(super) fn decode(
-        &self,
-        hints: &SelectHints,
-        points: &mut Vec<Point>,
-        histograms: &mut Vec<HistogramPoint>,
-    ) -> Result<(), CorruptChunk> {
-        self.floats.decode::<Decoder<'_>>(hints, points)?;
-        self.histograms.decode::<HistogramDecoder<'_>>(hints, histograms)
-    }
+    pub(super) floats: Extracted<Point>,
+    pub(super) histograms: Extracted<HistogramPoint>,
 }
 
 #[cfg(test)]
@@ -285,7 +270,8 @@ mod tests {
     fn read(series: &SeriesData, hints: SelectHints) -> Vec<i64> {
         let (mut extract, mut points) = (Extract::default(), Vec::new());
         series.extract(&hints, &mut extract);
-        extract.decode(&hints, &mut points, &mut Vec::new()).expect("sound chunks");
+        let floats = &extract.floats;
+        floats.decode::<Decoder<'_>>(0..floats.chunks(), &hints, &mut points).expect("sound chunks");
         points.into_iter().map(|point| point.at / 1_000).collect()
     }
 

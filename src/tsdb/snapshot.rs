@@ -294,7 +294,8 @@ mod tests {
         assert_eq!(load(&head, &path, 3).expect("a readable file").corruptions, 0);
         let hints = SelectHints::between(i64::MIN, i64::MAX);
         let set = head.resolve(&[Matcher::equal("job", "a")], Lifetime::Once(hints.start, hints.end));
-        let found = head.read(&set, &hints).expect("sound chunks").to_series(&set);
+        let found =
+            head.read(&set, &hints).and_then(|samples| samples.to_series(&set)).expect("sound chunks");
         assert_eq!((found.len(), &found[0].labels), (1, &labels));
         let instants: Vec<_> = found[0].points.iter().map(|point| point.at).collect();
         assert_eq!(instants, [0, 10, 100, 110, 200, 210]);

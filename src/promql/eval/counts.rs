@@ -5,7 +5,7 @@
 use crate::model::{HistogramPoint, Point, is_stale};
 use crate::promql::plan::Range;
 use crate::promql::steps::Steps;
-use crate::promql::value::{SampleStats, StepSamples};
+use crate::promql::value::{EvalError, SampleStats, StepSamples};
 use crate::storage::{Samples, SeriesSamples};
 
 use super::Evaluator;
@@ -72,10 +72,16 @@ impl Evaluator<'_> {
     }
 
     /// Counts the windows of a range selector.
-    pub(super) fn count_windows(&mut self, range: &Range<'_>, steps: Steps, samples: &Samples) {
+    pub(super) fn count_windows(
+        &mut self,
+        range: &Range<'_>,
+        steps: Steps,
+        samples: &Samples,
+    ) -> Result<(), EvalError> {
         let lookback_ms = self.options.lookback_delta_ms;
-        let Some(counts) = &mut self.counts else { return };
-        for SeriesSamples { points, histograms, .. } in samples.iter() {
+        let Some(counts) = &mut self.counts else { return Ok(()) };
+        let mut reader = samples.reader();
+        while let Some(SeriesSamples { points, histograms, .. }) = reader.next_series()? {
             let mut read_until = None;
             for (step, at) in steps.iter().enumerate() {
                 let (after, until) = bounds(range, at, lookback_ms);
@@ -85,6 +91,7 @@ impl Evaluator<'_> {
                 read_until = Some(until);
             }
         }
+        Ok(())
     }
 
     /// Goes back to the `outer` counts, and counts the windows over a subquery's result. What was read

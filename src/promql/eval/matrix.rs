@@ -238,6 +238,12 @@ impl Rows {
 /// The most cells for which memory is reserved before there are any: 64 MiB.
 const MOST_RESERVED_CELLS: usize = 8 << 20;
 
+/// Memory for so many cells. What no row comes to use of it is never touched; where that would be very much,
+/// it is not asked for.
+fn reserved(steps: usize, rows: usize) -> Vec<f64> {
+    Vec::with_capacity(steps.saturating_mul(rows).min(MOST_RESERVED_CELLS))
+}
+
 /// Series as rows, instants as columns, all cells in one block of memory: operators are loops over
 /// adjacent floats, and an instant query needs one allocation, not one for each series.
 ///
@@ -257,25 +263,23 @@ impl StepMatrix {
     }
 
     pub(super) fn with_capacity(steps: usize, rows: usize) -> Self {
-        // Memory that no row comes to use is never touched; where that is very much, it is not asked for.
-        let cells = steps.saturating_mul(rows).min(MOST_RESERVED_CELLS);
         Self {
             steps,
             rows: Rows::Listed(Vec::with_capacity(rows)),
-            cells: Vec::with_capacity(cells),
+            cells: reserved(steps, rows),
             histograms: Vec::new(),
         }
     }
 
     /// A matrix for rows of a set, still without any.
     pub(super) fn of(set: &Arc<RowSet>, steps: usize) -> Self {
-        let mut matrix = Self::with_capacity(steps, 0);
-        if steps == 1 {
-            matrix.cells.reserve_exact(set.len());
-        }
         let places = Vec::with_capacity(set.len());
-        matrix.rows = Rows::Of { set: Arc::clone(set), places, listed: OnceCell::new() };
-        matrix
+        Self {
+            steps,
+            rows: Rows::Of { set: Arc::clone(set), places, listed: OnceCell::new() },
+            cells: reserved(steps, set.len()),
+            histograms: Vec::new(),
+        }
     }
 
     /// The set of the rows and their places in it.

@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::promql::ast::RangeModifier;
 use crate::promql::plan::{Range, Reference, Selector, Source};
+use crate::promql::prefetch::Fetched;
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
 use crate::storage::SeriesSamples;
@@ -15,9 +16,17 @@ use crate::storage::SeriesSamples;
 use super::difference::Difference;
 use super::error::failure;
 use super::matrix::{Cell, Place, StepMatrix, absent, is_present, without_metadata};
-use super::rows::RowSet;
 use super::window::{Remarks, histograms_of, interpolate, real_points, totals_of};
 use super::{Evaluated, Evaluator};
+
+/// At which instants a selector is looked at, and for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instants {
+    pub(super) steps: Steps,
+    pub(super) reference: Reference,
+    /// Whether of native histograms the counts and sums are enough.
+    pub(super) totals_only: bool,
+}
 
 impl Evaluator<'_> {
     /// The newest sample of each series at each instant, unless it is too old or ends the series.
@@ -47,55 +56,64 @@ impl Evaluator<'_> {
         read: impl Fn(&Point) -> f64,
     ) -> Result<StepMatrix, EvalError> {
         let fetched = self.data.fetched(selector.fetch);
-        let totals_only = selector.totals_only;
-        let series = fetched.samples.iter();
-        self.newest_of(&fetched.rows, series, selector.reference, steps, totals_only, read_histogram, read)
+        let instants = Instants { steps, reference: selector.reference, totals_only: selector.totals_only };
+        self.newest_of(fetched, instants, read_histogram, read)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is read, of what, when, and how")]
-    pub(super) fn newest_of<'d>(
+    /// The same of all fetched series.
+    pub(super) fn newest_of(
         &mut self,
-        rows: &Arc<RowSet>,
-        series: impl Iterator<Item = SeriesSamples<'d>>,
-        reference: Reference,
-        steps: Steps,
-        totals_only: bool,
+        fetched: &Fetched,
+        instants: Instants,
         read_histogram: impl Fn(TimestampMs, &Arc<FloatHistogram>) -> Cell,
         read: impl Fn(&Point) -> f64,
     ) -> Result<StepMatrix, EvalError> {
-        let lookback_ms = self.options.lookback_delta_ms;
-        let references = steps.seen_by(reference);
-        let mut matrix = StepMatrix::of(rows, steps.count);
-        for SeriesSamples { place, points, histograms, .. } in series {
-            self.tick(steps.count)?;
-            self.check_growth(&matrix)?;
-            let row = Place(place);
-            if !histograms.is_empty() {
-                let totals = if totals_only { totals_of(histograms) } else { Cow::Borrowed(histograms) };
-                let histograms = totals.as_ref();
-                matrix.push_mixed(row, |mut cells| {
-                    for (step, at) in references.iter().enumerate() {
-                        let after = at.saturating_sub(lookback_ms);
-                        let cell =
-                            newest_sample(points, histograms, after, at).and_then(|newest| match newest {
-                                Newest::Float(point) => {
-                                    (!is_stale(point.value)).then(|| Cell::Float(read(point)))
-                                }
-                                Newest::Histogram(HistogramPoint { at, histogram }) => {
-                                    (!histogram.is_stale()).then(|| read_histogram(*at, histogram))
-                                }
-                            });
-                        cells.set(step, cell);
-                    }
-                });
-                continue;
-            }
-            matrix.push(row, |cells| {
-                fill_newest(points, references.iter().zip(cells), lookback_ms, &read);
-            });
+        let mut matrix = StepMatrix::of(&fetched.rows, instants.steps.count);
+        let mut reader = fetched.samples.reader();
+        while let Some(series) = reader.next_series()? {
+            self.push_newest(&mut matrix, &series, instants, &read_histogram, &read)?;
         }
         self.count_cells(&matrix);
         Ok(matrix)
+    }
+
+    /// Appends the row of a series with what is read in its newest point at each instant.
+    pub(super) fn push_newest(
+        &mut self,
+        matrix: &mut StepMatrix,
+        series: &SeriesSamples<'_>,
+        instants: Instants,
+        read_histogram: impl Fn(TimestampMs, &Arc<FloatHistogram>) -> Cell,
+        read: impl Fn(&Point) -> f64,
+    ) -> Result<(), EvalError> {
+        let Instants { steps, reference, totals_only } = instants;
+        let SeriesSamples { place, points, histograms, .. } = *series;
+        self.tick(steps.count)?;
+        self.check_growth(matrix)?;
+        let lookback_ms = self.options.lookback_delta_ms;
+        let references = steps.seen_by(reference);
+        let row = Place(place);
+        if histograms.is_empty() {
+            matrix.push(row, |cells| {
+                fill_newest(points, references.iter().zip(cells), lookback_ms, &read);
+            });
+            return Ok(());
+        }
+        let totals = if totals_only { totals_of(histograms) } else { Cow::Borrowed(histograms) };
+        let histograms = totals.as_ref();
+        matrix.push_mixed(row, |mut cells| {
+            for (step, at) in references.iter().enumerate() {
+                let after = at.saturating_sub(lookback_ms);
+                let cell = newest_sample(points, histograms, after, at).and_then(|newest| match newest {
+                    Newest::Float(point) => (!is_stale(point.value)).then(|| Cell::Float(read(point))),
+                    Newest::Histogram(HistogramPoint { at, histogram }) => {
+                        (!histogram.is_stale()).then(|| read_histogram(*at, histogram))
+                    }
+                });
+                cells.set(step, cell);
+            }
+        });
+        Ok(())
     }
 
     /// `selector smoothed`: the value between the samples around each instant. A series without a later
@@ -110,7 +128,8 @@ impl Evaluator<'_> {
         let fetched = self.data.fetched(selector.fetch);
         let mut matrix = StepMatrix::of(&fetched.rows, steps.count);
         let mut scratch = Vec::new();
-        for SeriesSamples { place, points, histograms, .. } in fetched.samples.iter() {
+        let mut reader = fetched.samples.reader();
+        while let Some(SeriesSamples { place, points, histograms, .. }) = reader.next_series()? {
             self.tick(steps.count)?;
             self.check_growth(&matrix)?;
             let points = real_points(points, &mut scratch);
@@ -158,10 +177,11 @@ impl Evaluator<'_> {
                     (end.saturating_sub(range.length_ms), end)
                 };
                 let fetched = self.data.fetched(selector.fetch);
-                self.count_windows(range, steps, &fetched.samples);
+                self.count_windows(range, steps, &fetched.samples)?;
                 let mut scratch = Vec::new();
                 let mut result = Vec::with_capacity(fetched.samples.series_count());
-                for SeriesSamples { place, points, histograms, .. } in fetched.samples.iter() {
+                let mut reader = fetched.samples.reader();
+                while let Some(SeriesSamples { place, points, histograms, .. }) = reader.next_series()? {
                     let points = real_points(points, &mut scratch);
                     let histograms: Vec<HistogramPoint> = histograms_of(histograms, false)
                         .iter()

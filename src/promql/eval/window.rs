@@ -173,11 +173,13 @@ impl Evaluator<'_> {
         match &range.source {
             Source::Selector(selector) => {
                 let fetched = self.data.fetched(selector.fetch);
-                self.count_windows(range, steps, &fetched.samples);
+                self.count_windows(range, steps, &fetched.samples)?;
                 let mut matrix = StepMatrix::of(&fetched.rows, steps.count);
                 let mut scratch = Vec::new();
                 let mut built = 0;
-                for SeriesSamples { place, points, histograms, start_timestamps } in fetched.samples.iter() {
+                let mut reader = fetched.samples.reader();
+                while let Some(series) = reader.next_series()? {
+                    let SeriesSamples { place, points, histograms, start_timestamps } = series;
                     let points = real_points(points, &mut scratch);
                     let row = Place(place);
                     let histograms = histograms_of(histograms, selector.totals_only);

@@ -359,7 +359,12 @@ impl Parser<'_> {
             if let Some(cardinality) = cardinality {
                 self.take();
                 matching.cardinality = cardinality;
-                if self.peek().kind == TokenKind::LeftParen {
+                let next = self.peek().kind;
+                let fills = matches!(
+                    next,
+                    TokenKind::Keyword(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight)
+                );
+                if next == TokenKind::LeftParen || !begins_expression(next) && !fills {
                     matching.include = self.label_list()?;
                 }
             }

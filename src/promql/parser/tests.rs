@@ -196,6 +196,14 @@ fn errors_have_prometheus_places_and_words() {
         "sum(a) by (b c)",
         "1:14: parse error: unexpected identifier \"c\" in grouping opts, expected \",\" or \")\"",
     );
+    check(
+        "a == on (b) group_right == c",
+        "1:25: parse error: unexpected <op:==> in grouping opts, expected \"(\"",
+    );
+    check(
+        "a + on (b) group_left",
+        "1:22: parse error: unexpected end of input in grouping opts, expected \"(\"",
+    );
     check("sum by (==) (a)", "1:9: parse error: unexpected <op:==> in grouping opts, expected label");
     check("sum by (a,,) (a)", "1:11: parse error: unexpected \",\" in grouping opts, expected label");
     check("sum by (without) (a)", "1:9: parse error: unexpected <without> in grouping opts, expected label");

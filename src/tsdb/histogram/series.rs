@@ -6,7 +6,7 @@ use super::chunk::{HistogramDecoder, OpenHistogramChunk};
 use crate::model::{CounterReset, FloatHistogram, HistogramPoint, TimestampMs};
 use crate::storage::SelectHints;
 use crate::tsdb::chunk::{Chunk, SAMPLES_PER_CHUNK};
-use crate::tsdb::closed::{ClosedChunks, Decode, Encoded, Growing};
+use crate::tsdb::closed::{ClosedChunks, Decode, Extracted, Growing};
 use crate::tsdb::memory::allocation;
 use crate::tsdb::series::{AppendRules, Tally};
 
@@ -146,7 +146,7 @@ impl HistogramData {
     }
 
     /// Copies the encoded histograms that may lie within the hinted range.
-    pub(in crate::tsdb) fn extract(&self, hints: &SelectHints, into: &mut Encoded<HistogramPoint>) {
+    pub(in crate::tsdb) fn extract(&self, hints: &SelectHints, into: &mut Extracted<HistogramPoint>) {
         let reaches = |bounds: &(TimestampMs, TimestampMs)| bounds.0 <= hints.end && bounds.1 >= hints.start;
         if let Some((_, last)) = self.bounds().filter(reaches) {
             into.copy_from(&self.closed, self.open.as_ref(), last, || self.newest(), hints);

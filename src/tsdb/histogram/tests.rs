@@ -7,7 +7,7 @@ use super::*;
 use crate::model::{CUSTOM_BUCKETS_SCHEMA, CounterReset, FloatHistogram, HistogramPoint};
 use crate::storage::SelectHints;
 use crate::tsdb::chunk::Chunk;
-use crate::tsdb::closed::{Decode, Encoded, Growing};
+use crate::tsdb::closed::{Decode, Extracted, Growing};
 use crate::tsdb::series::{AppendRules, Tally};
 
 const RULES: AppendRules = AppendRules { min_valid: i64::MIN, max_span_ms: 86_400_000, evict: false };
@@ -29,9 +29,9 @@ fn filled(all: impl IntoIterator<Item = FloatHistogram>) -> (HistogramData, Tall
 }
 
 fn read(data: &HistogramData, hints: &SelectHints) -> Vec<HistogramPoint> {
-    let (mut encoded, mut points) = (Encoded::default(), Vec::new());
+    let (mut encoded, mut points) = (Extracted::default(), Vec::new());
     data.extract(hints, &mut encoded);
-    encoded.decode::<HistogramDecoder<'_>>(hints, &mut points).expect("sound chunks");
+    encoded.decode::<HistogramDecoder<'_>>(0..encoded.chunks(), hints, &mut points).expect("sound chunks");
     points
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use valmis::model::MatchOp;
 use valmis::promql::{AggregateOp, BinaryOp, Expr, ExprKind, MatchCardinality};
 
 use super::comparison::Difference;
@@ -175,6 +176,20 @@ const REASONS: &[Reason] = &[
     },
     Reason {
         since: STILL,
+        source: "no order: texts, numbers and absent values are not comparable throughout by `natsort`",
+        explains: Whole(|expr, _, difference| {
+            matches!(difference, Difference::Order { .. }) && any_within(expr, sorts_by_mixed_label)
+        }),
+    },
+    Reason {
+        since: STILL,
+        source: "no order: whether the store has looked at the conditions on a label decides which `absent` sees first",
+        explains: Whole(|expr, _, difference| {
+            matches!(difference, Difference::Series { .. }) && any_within(expr, is_absent_of_excluded)
+        }),
+    },
+    Reason {
+        since: STILL,
         source: "last digits: of transcendental functions and of sums in no order, magnified by a remainder, a comparison, an angle or by rounding",
         explains: Whole(|expr, _, difference| is_about_data(difference) && any_within(expr, magnifies)),
     },
@@ -285,6 +300,32 @@ fn selects_without_order(expr: &Expr, range: bool) -> bool {
         } else {
             any_within(&aggregate.expr, from_map)
         }
+}
+
+/// Whether it sorts by the only label here with both texts and numbers.
+fn sorts_by_mixed_label(expr: &Expr) -> bool {
+    let ExprKind::Call(call) = &expr.kind else { return false };
+    call.function.starts_with("sort_by_label")
+        && call.args.iter().any(|arg| matches!(&arg.kind, ExprKind::String(label) if label == "le"))
+}
+
+/// Whether a label has a condition that excludes values before the one that names it.
+fn is_absent_of_excluded(expr: &Expr) -> bool {
+    let ExprKind::Call(call) = &expr.kind else { return false };
+    let excludes = |arg: &Expr| {
+        let matchers = match &arg.kind {
+            ExprKind::Vector(selector) => &selector.matchers,
+            ExprKind::Matrix(matrix) => &matrix.selector.matchers,
+            _ => return false,
+        };
+        matchers.iter().enumerate().any(|(index, named)| {
+            named.op() == MatchOp::Equal
+                && matchers[..index].iter().any(|other| {
+                    other.name() == named.name() && !matches!(other.op(), MatchOp::Equal | MatchOp::Regex)
+                })
+        })
+    };
+    call.function.starts_with("absent") && call.args.iter().any(excludes)
 }
 
 /// Whether a small error of an operand can become a large one, and there may be one.

@@ -9,6 +9,7 @@ use crate::promql::eval::Evaluator;
 use crate::promql::eval::error::failure;
 use crate::promql::eval::grouping::LabelKey;
 use crate::promql::eval::matrix::{Cell, Cells, Row, StepMatrix, is_present};
+use crate::promql::eval::selector::Instants;
 use crate::promql::plan::{Call, Reference};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
@@ -85,12 +86,10 @@ impl Evaluator<'_> {
         let base = self.vector(arg(&call.args, 0)?, steps)?;
         let fetched = self.data.fetched(source.fetch);
         // The cells hold the times of the samples: of several info series the newest one counts.
+        let instants = Instants { steps, reference: source.reference, totals_only: false };
         let times = self.newest_of(
-            &fetched.rows,
-            fetched.samples.iter(),
-            source.reference,
-            steps,
-            false,
+            fetched,
+            instants,
             |_, histogram| Cell::Histogram(Arc::clone(histogram)),
             |point| point.at as f64,
         )?;

@@ -4,6 +4,7 @@ use crate::model::{Labels, StartTimestamp};
 use crate::promql::eval::Evaluator;
 use crate::promql::eval::calendar::Civil;
 use crate::promql::eval::matrix::{Cell, Cells, Row, StepMatrix};
+use crate::promql::eval::selector::Instants;
 use crate::promql::plan::{Kind, Node};
 use crate::promql::steps::Steps;
 use crate::promql::value::EvalError;
@@ -80,25 +81,23 @@ impl Evaluator<'_> {
         };
         let fetched = self.data.fetched(selector.fetch);
         let mut result = StepMatrix::of(&fetched.rows, steps.count);
-        for series in fetched.samples.iter() {
+        let instants = Instants { steps, reference: selector.reference, totals_only: false };
+        let mut reader = fetched.samples.reader();
+        while let Some(series) = reader.next_series()? {
             let starts = series.start_timestamps;
             if starts.is_empty() {
                 continue;
             }
             let start = |at| StartTimestamp::of(starts, at).unwrap_or_default() as f64 / 1000.0;
-            let found = self.newest_of(
-                &fetched.rows,
-                std::iter::once(series),
-                selector.reference,
-                steps,
-                false,
+            self.push_newest(
+                &mut result,
+                &series,
+                instants,
                 |at, _| Cell::Float(start(at)),
                 |point| start(point.at),
             )?;
-            for (index, cells) in found.each_cells().enumerate() {
-                result.push_cells(found.name(index), cells);
-            }
         }
+        self.count_cells(&result);
         self.nameless(result, steps)
     }
 }
