@@ -28,6 +28,7 @@ pub mod artifacts;
 pub mod backtest;
 pub mod discovery;
 pub mod drill;
+pub mod heartbeat;
 pub mod lint;
 pub mod notifier;
 pub mod query;

@@ -12,6 +12,7 @@ mod ledger;
 mod metrics;
 mod pages;
 mod params;
+mod ping;
 mod query;
 mod readiness;
 mod respond;
@@ -37,6 +38,7 @@ use tower_http::compression::CompressionLayer;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::drill::Echo;
+use crate::heartbeat::Incoming;
 use crate::model::TimestampMs;
 use crate::notifier::Notifier;
 use crate::promql::Features;
@@ -70,6 +72,8 @@ pub struct Handles {
     pub rules: Groups,
     /// Scrape targets.
     pub scrapes: ScrapeManager,
+    /// Jobs that tell when they have run.
+    pub pings: Incoming,
     /// Deliveries.
     pub notifier: Arc<Notifier>,
     /// Alerts of drills that come back.
@@ -172,6 +176,8 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(health::reload).put(health::reload))
         .route("/readiness", get(readiness::readiness))
+        .route("/ping/{name}", any(ping::success))
+        .route("/ping/{name}/{signal}", any(ping::signal))
         .route("/", get(pages::status))
         .route("/drill/echo", post(drill::echo))
         .route("/ledger", get(ledger::page))

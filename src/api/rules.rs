@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::params::{Params, parse_int};
 use super::readiness::rfc3339;
 use super::respond::{Seconds, exponent_value, success};
-use crate::model::{Labels, Matcher, TimestampMs, quote};
+use crate::model::{Matcher, TimestampMs, quote};
 use crate::rules::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleSnapshot};
 use crate::state::AlertState;
 
@@ -305,17 +305,13 @@ fn wire_rule(rule: &RuleSnapshot, exclude_alerts: bool) -> Rule {
 
 fn wire_alert(alert: &AlertSnapshot) -> Alert {
     Alert {
-        labels: pairs(&alert.labels),
-        annotations: pairs(&alert.annotations),
+        labels: alert.labels.to_map(),
+        annotations: alert.annotations.to_map(),
         state: state_text(alert.state),
         active_at: rfc3339(alert.active_at),
         keep_firing_since: alert.keep_firing_since.map(rfc3339),
         value: exponent_value(alert.value),
     }
-}
-
-pub(super) fn pairs(labels: &Labels) -> BTreeMap<String, String> {
-    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 pub(super) fn state_text(state: AlertState) -> &'static str {

@@ -12,7 +12,7 @@ use super::Handles;
 use super::error::ApiError;
 use super::params::{Params, first_of};
 use super::respond::{Seconds, success};
-use super::rules::{pairs, time_or_never};
+use super::rules::time_or_never;
 use crate::exposition;
 use crate::model::{Labels, format_duration_ms};
 use crate::promql;
@@ -62,8 +62,8 @@ impl From<TargetState> for Target {
             format_duration_ms(duration.as_millis().try_into().unwrap_or(i64::MAX))
         };
         Self {
-            discovered_labels: pairs(&state.discovered_labels),
-            labels: pairs(&state.labels),
+            discovered_labels: state.discovered_labels.to_map(),
+            labels: state.labels.to_map(),
             scrape_pool: state.scrape_pool,
             scrape_url: state.scrape_url.clone(),
             global_url: state.global_url,
@@ -147,7 +147,7 @@ pub(super) async fn target_metadata(
         let families =
             target.families.into_iter().filter(|(name, _)| metric.is_none_or(|metric| metric == name));
         shown.extend(families.map(|(name, metadata)| TargetMetadata {
-            target: pairs(&target.labels),
+            target: target.labels.to_map(),
             metric: metric.is_none().then_some(name),
             metadata: Metadata::from(metadata),
         }));

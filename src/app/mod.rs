@@ -1,6 +1,7 @@
 //! The whole: builds the parts, keeps them running, replaces them when the configuration changes, and
 //! stops them in the order of the data.
 
+mod chain;
 mod components;
 mod parts;
 pub(crate) mod rules;

@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use url::Url;
 
+use super::chain::OwnChain;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
 use crate::config::{Config, Pace};
 use crate::discovery::Resolver;
 use crate::drill::{self, Drills};
+use crate::heartbeat::{self, Incoming, IncomingCollector, Outgoing};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::disk::Kernel;
@@ -50,6 +52,7 @@ pub(super) struct Parts {
     tsdb: Arc<Tsdb>,
     rules: Option<rules::Manager>,
     drills: Drills,
+    heartbeats: Outgoing,
     /// The loop of readiness itself: everything stops if it does.
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
@@ -97,6 +100,8 @@ impl Parts {
             clock: clock.clone(),
             metrics: drill::Metrics::register(&mut registry),
         });
+        let pings = Incoming::start(state.clone(), clock.clone()).await;
+        registry.register_collector(Box::new(IncomingCollector::new(pings.clone())));
         let scrapes =
             scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
         let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
@@ -111,6 +116,9 @@ impl Parts {
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
         rules.register(&mut registry);
+        let chain = OwnChain { rules: rules.groups(), notifier: notifier.clone() };
+        let heartbeat_metrics = heartbeat::Metrics::register(&mut registry);
+        let heartbeats = Outgoing::new(Arc::new(chain), clock.clone(), heartbeat_metrics);
         let (reload_successful, reload_at) = register_reload(&mut registry);
 
         let stop_readiness = CancellationToken::new();
@@ -139,6 +147,7 @@ impl Parts {
             readiness,
             rules: rules.groups(),
             scrapes,
+            pings,
             notifier,
             echo,
             state,
@@ -151,6 +160,7 @@ impl Parts {
             tsdb,
             rules: Some(rules),
             drills,
+            heartbeats,
             readiness_loop,
             stop_readiness,
             disks: None,
@@ -176,9 +186,12 @@ impl Parts {
             alertmanagers: config.alertmanagers.clone(),
             external_labels: Labels::from_pairs(&config.external_labels),
             alert_relabel: config.alert_relabel.clone(),
+            proof_interval: Outgoing::proof_interval(&config.heartbeat),
         };
         handles.scrapes.apply(scrapes::jobs(config, &self.url)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
+        self.heartbeats.apply(&config.heartbeat).context("heartbeat")?;
+        handles.pings.apply(&config.pings).await;
 
         self.drills.apply(&drills(config, &rule_files));
         handles.readiness.apply(OWNER, components);
@@ -239,10 +252,12 @@ impl Parts {
         "the loop of readiness"
     }
 
-    /// Stops the parts in the order of the data: rules, probes and scrapes, delivery, store.
+    /// Stops the parts in the order of the data: heartbeats, rules, probes and scrapes, delivery, store.
     pub(super) async fn stop(mut self) {
         let handles = &self.handles;
         handles.lifecycle.stopping.store(true, Ordering::Release);
+        // From now on nothing may say that all works.
+        within(GRACE, "heartbeats", self.heartbeats.shutdown()).await;
         if let Some(rules) = self.rules.take() {
             within(GRACE, "rules", rules.shutdown()).await;
         }

@@ -63,6 +63,8 @@ const RUNBOOKS: Texts = texts!(
         "DiskFillsWithinOneDay",
         "DiskNotReadable",
         "DiskTurnedReadOnly",
+        "HeartbeatFailed",
+        "HeartbeatMissing",
         "HighErrorRate",
         "InodesAlmostGone",
         "NotificationsFailing",

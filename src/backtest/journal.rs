@@ -7,7 +7,9 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::incident::Incidents;
 use crate::rules::{Alert, AlertSink};
-use crate::state::{Changes, LedgerEntry, LedgerQuestion, OutboxEntry, StateError, StateStore, StoredRule};
+use crate::state::{
+    Changes, HeartbeatRecord, LedgerEntry, LedgerQuestion, OutboxEntry, StateError, StateStore, StoredRule,
+};
 
 /// Puts the transitions of a replay together.
 #[derive(Debug)]
@@ -30,6 +32,10 @@ impl StateStore for Journal {
     }
 
     fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
         ready(Ok(Vec::new())).boxed()
     }
 

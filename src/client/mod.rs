@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use auth::{HttpAuth, SecretSource};
 pub use http::{Header, HttpConfig, Proxy, root_cause};
-pub use tls::{ClientCertificate, TlsConfig, TlsError, install_crypto_provider};
+pub use tls::{ClientCertificate, TlsConfig, TlsError, install_crypto_provider, system_certificates};
 pub use verify::{Demand, Verifier};
 
 /// How valmis presents itself to other servers.

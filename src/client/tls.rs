@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
@@ -131,13 +131,20 @@ impl ClientCertificate {
     }
 }
 
-/// The system's trust anchors, read once.
+/// The certificates that the system trusts, read once per process: the first call blocks. There are none
+/// on a system without any; then nobody is trusted.
+pub fn system_certificates() -> &'static [CertificateDer<'static>] {
+    static CERTIFICATES: LazyLock<Vec<CertificateDer<'static>>> =
+        LazyLock::new(|| rustls_native_certs::load_native_certs().certs);
+    &CERTIFICATES
+}
+
+/// The system's trust anchors.
 fn system_roots() -> Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let load = || {
+    static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(system_certificates().iter().cloned());
         Arc::new(roots)
-    };
-    ROOTS.get_or_init(load).clone()
+    });
+    ROOTS.clone()
 }

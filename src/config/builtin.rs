@@ -81,6 +81,8 @@ impl Default for Config {
             certificates: Vec::new(),
             scrapes: Vec::new(),
             alertmanagers: Vec::new(),
+            heartbeat: Vec::new(),
+            pings: Vec::new(),
             alert_relabel: Vec::new(),
             drills: Vec::new(),
             rules: RulesConfig::default(),

@@ -16,6 +16,7 @@ use url::Url;
 use crate::client::{HttpAuth, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::drill;
+use crate::heartbeat::{Expected, Told};
 use crate::model::Secret;
 use crate::notifier::AlertmanagerSet;
 use crate::probe::certificate::Glob;
@@ -62,6 +63,10 @@ pub struct Config {
     pub alert_relabel: Vec<relabel::Rule>,
     /// Drills that are repeated.
     pub drills: Vec<drill::Scheduled>,
+    /// Who is told that all works.
+    pub heartbeat: Vec<Told>,
+    /// Who tells that it has run.
+    pub pings: Vec<Expected>,
     /// Which rules are evaluated.
     pub rules: RulesConfig,
 }

@@ -1,6 +1,7 @@
 //! Label sets: sorted, immutable, cheap to clone and to hash.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -117,6 +118,11 @@ impl Labels {
         let middle = packed.ends[index * 2] as usize;
         let end = packed.ends[index * 2 + 1] as usize;
         (&packed.text[start..middle], &packed.text[middle..end])
+    }
+
+    /// The labels as a map of texts.
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        self.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// The value of `name`, empty if there is no such label.

@@ -18,6 +18,9 @@ pub struct Config {
     pub external_labels: Labels,
     /// What is done to the labels of every alert, external labels included.
     pub alert_relabel: Vec<relabel::Rule>,
+    /// How often each Alertmanager has to acknowledge something, be it that there is nothing to tell; never
+    /// unless somebody wants to know.
+    pub proof_interval: Option<Duration>,
 }
 
 /// Alertmanagers that are found and reached in the same way. The fields are those of Prometheus'

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,10 +16,11 @@ use tracing::warn;
 
 use super::outbox::{Change, Entry, Fingerprint, Outbox};
 use super::targets::Targets;
-use super::{AlertmanagerSet, Metrics, lock};
+use super::{AlertmanagerSet, Metrics, lock, wire};
 use crate::discovery::Discovery;
-use crate::model::Labels;
-use crate::relabel;
+use crate::model::{Labels, TimestampMs};
+use crate::relabel::{self, relabel};
+use crate::rules::Alert;
 
 /// The most alerts that wait for one Alertmanager. Prometheus' `--alertmanager.notification-queue-capacity`
 /// is 10,000; so many at once have to fit in beside those that wait already. Each waiting alert counts once
@@ -32,13 +34,28 @@ const MOST_LOST: usize = 32;
 /// All Alertmanagers.
 #[derive(Default)]
 pub(super) struct Destinations {
-    pub(super) external_labels: Labels,
-    pub(super) alert_relabel: Vec<relabel::Rule>,
+    pub(super) terms: Terms,
     /// In the order of the configuration. An Alertmanager that several find belongs to the first of them.
     pub(super) sets: Vec<Set>,
     by_name: BTreeMap<String, Destination>,
+    /// The alerts that fire, for Alertmanagers that are yet to be found.
+    firing: BTreeMap<Fingerprint, Alert>,
     /// What has to be written down about those that were given up.
     given_up: Vec<Unsaved>,
+}
+
+/// What is done to the labels of every alert.
+#[derive(Default)]
+pub(super) struct Terms {
+    pub(super) external_labels: Labels,
+    pub(super) alert_relabel: Vec<relabel::Rule>,
+}
+
+impl Terms {
+    /// The labels with which an alert is sent, unless relabelling drops it.
+    fn labels(&self, alert: &Alert) -> Option<Labels> {
+        relabel(&self.alert_relabel, &wire::with_external(&alert.labels, &self.external_labels))
+    }
 }
 
 /// Changes of one Alertmanager's outbox.
@@ -53,10 +70,10 @@ pub(super) struct Set {
 }
 
 /// One Alertmanager.
-pub(super) struct Destination {
+struct Destination {
     /// How it is reached; unknown of one that is known from before the start alone.
     set: Option<Arc<AlertmanagerSet>>,
-    pub(super) outbox: Arc<Mutex<Outbox>>,
+    outbox: Arc<Mutex<Outbox>>,
     state: State,
 }
 
@@ -89,12 +106,7 @@ impl Set {
 }
 
 impl Destination {
-    /// What is done to the labels of its alerts; nothing if it is not known what it would get.
-    pub(super) fn alert_relabel(&self) -> Option<&[relabel::Rule]> {
-        self.set.as_ref().map(|set| set.alert_relabel.as_slice())
-    }
-
-    pub(super) fn is_found(&self) -> bool {
+    fn is_found(&self) -> bool {
         self.sending().is_some()
     }
 
@@ -131,25 +143,68 @@ impl Destinations {
         Self { by_name: destinations.collect(), ..Self::default() }
     }
 
-    /// All Alertmanagers by name, also those that are not found now.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Destination)> {
-        self.by_name.iter()
-    }
-
     /// How many alerts wait for Alertmanagers that are found.
     pub(super) fn waiting(&self) -> usize {
         let found = self.by_name.values().filter(|one| one.is_found());
         found.map(|one| lock(&one.outbox).len()).sum()
     }
 
+    /// Puts an alert into the outbox of each Alertmanager.
+    pub(super) fn put(&mut self, alert: Alert, now: TimestampMs, metrics: &Metrics) {
+        let fingerprint = alert.labels.hash64();
+        if let Some(labels) = self.terms.labels(&alert) {
+            let mut same_for_most: Option<Bytes> = None;
+            for (name, destination) in &self.by_name {
+                let body = match destination.set.as_ref().map(|set| set.alert_relabel.as_slice()) {
+                    // It is not known what it would get.
+                    None => continue,
+                    Some([]) => {
+                        same_for_most.get_or_insert_with(|| wire::encode(&alert, &labels).into()).clone()
+                    }
+                    Some(rules) => match relabel(rules, &labels) {
+                        None => continue,
+                        Some(labels) => wire::encode(&alert, &labels).into(),
+                    },
+                };
+                if lock(&destination.outbox).put(fingerprint, body, now) {
+                    metrics.dropped(name);
+                }
+            }
+        }
+        if alert.resolved {
+            self.firing.remove(&fingerprint);
+        } else {
+            self.firing.insert(fingerprint, alert);
+        }
+    }
+
+    /// Says how many alerts wait for each Alertmanager that is found.
+    pub(super) fn count_waiting(&self, metrics: &Metrics) {
+        for (name, destination) in self.by_name.iter().filter(|(_, one)| one.is_found()) {
+            metrics.waiting(name, lock(&destination.outbox).len());
+        }
+    }
+
     /// Makes the Alertmanagers those that the sets find now; `start` starts the send loop of one. What is
-    /// unchanged goes on undisturbed.
+    /// unchanged goes on undisturbed. One that is new is told at once what fires; it would hear of it with
+    /// the next sending anyway.
     pub(super) fn sync(
         &mut self,
+        now: TimestampMs,
         metrics: &Metrics,
         mut start: impl FnMut(&str, &Set, &Arc<Mutex<Outbox>>) -> Sending,
     ) {
         self.sets.iter_mut().for_each(Set::resolve);
+        let still_firing = |alert: &Alert| alert.ends_at > now;
+        let tell = |set: &Set, outbox: &Mutex<Outbox>| {
+            let mut outbox = lock(outbox);
+            for (fingerprint, alert) in self.firing.iter().filter(|(_, alert)| still_firing(alert)) {
+                let labels = self.terms.labels(alert);
+                if let Some(labels) = labels.and_then(|labels| relabel(&set.config.alert_relabel, &labels)) {
+                    outbox.put(*fingerprint, wire::encode(alert, &labels).into(), now);
+                }
+            }
+        };
         let mut wanted: BTreeMap<&str, &Set> = BTreeMap::new();
         for set in &self.sets {
             for url in &set.targets.active {
@@ -169,20 +224,26 @@ impl Destinations {
             let unchanged = destination.set.as_ref().is_some_and(|known| Arc::ptr_eq(known, &set.config));
             if !destination.is_found() || !unchanged {
                 destination.stop();
+                if destination.set.is_none() {
+                    tell(set, &destination.outbox);
+                }
                 destination.set = Some(set.config.clone());
                 destination.state = State::Found(start(name, set, &destination.outbox));
             }
         }
         for (name, set) in wanted {
             let outbox = Arc::new(Mutex::new(Outbox::restored(CAPACITY, [])));
+            tell(set, &outbox);
             let state = State::Found(start(name, set, &outbox));
             let destination = Destination { set: Some(set.config.clone()), outbox, state };
             self.by_name.insert(name.to_owned(), destination);
         }
     }
 
-    /// Gives up Alertmanagers that have not been found for as long as `keep`.
-    pub(super) fn give_up(&mut self, keep: Duration) {
+    /// Forgets what is over: alerts that do not fire any more, and Alertmanagers that have not been found for
+    /// as long as `keep`.
+    pub(super) fn review(&mut self, now: TimestampMs, keep: Duration) {
+        self.firing.retain(|_, alert| alert.ends_at > now);
         let mut lost: Vec<(Instant, String)> = self
             .by_name
             .iter()

@@ -14,10 +14,10 @@ mod targets;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use tracing::{Instrument, error, info_span};
 use crate::client::ClientError;
 use crate::clock::SharedClock;
 use crate::discovery::{self, Discovery, Resolver};
-use crate::relabel::relabel;
+use crate::model::TimestampMs;
 use crate::rules::{Alert, AlertSink};
 use crate::state::{Changes, OutboxEntry, OutboxKey, StateError, StateStore};
 
@@ -35,7 +35,7 @@ pub use config::{AlertmanagerSet, Config};
 pub use metrics::Metrics;
 pub use reached::Reached;
 
-use destinations::{Destinations, Sending, Set, Unsaved};
+use destinations::{Destinations, Sending, Set, Terms, Unsaved};
 use outbox::{Change, Entry, Outbox};
 use send::Sender;
 
@@ -71,6 +71,10 @@ struct Shared {
     destinations: Mutex<Destinations>,
     /// Wakes the task that writes outboxes down.
     unsaved: Notify,
+    /// How often each Alertmanager has to acknowledge something.
+    proof_interval: watch::Sender<Option<Duration>>,
+    /// When one of them last did; the smallest number for never.
+    acknowledged: AtomicI64,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -89,6 +93,8 @@ impl Notifier {
             services,
             destinations: Mutex::new(Destinations::restored(restored)),
             unsaved: Notify::new(),
+            proof_interval: watch::Sender::new(None),
+            acknowledged: AtomicI64::new(TimestampMs::MIN),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
@@ -104,8 +110,8 @@ impl Notifier {
             wanted.push((set, set.http.client(set.timeout)?));
         }
         let mut destinations = lock(&self.0.destinations);
-        destinations.external_labels = config.external_labels.clone();
-        destinations.alert_relabel.clone_from(&config.alert_relabel);
+        let (external_labels, alert_relabel) = (config.external_labels.clone(), config.alert_relabel.clone());
+        destinations.terms = Terms { external_labels, alert_relabel };
         let mut known = std::mem::take(&mut destinations.sets);
         let mut sets: Vec<Set> = Vec::new();
         for (config, client) in wanted {
@@ -123,6 +129,7 @@ impl Notifier {
             sets.push(set);
         }
         destinations.sets = sets;
+        self.0.proof_interval.send_replace(config.proof_interval);
         self.0.sync(&mut destinations);
         Ok(())
     }
@@ -138,6 +145,17 @@ impl Notifier {
     pub fn dropped_alertmanagers(&self) -> Vec<String> {
         let destinations = lock(&self.0.destinations);
         destinations.sets.iter().flat_map(|set| &set.targets.dropped).cloned().collect()
+    }
+
+    /// Whether there is anybody to tell, found or not.
+    pub fn is_configured(&self) -> bool {
+        !lock(&self.0.destinations).sets.is_empty()
+    }
+
+    /// When an Alertmanager last acknowledged something.
+    pub fn last_acknowledged(&self) -> Option<TimestampMs> {
+        let at = self.0.acknowledged.load(Ordering::Acquire);
+        (at != TimestampMs::MIN).then_some(at)
     }
 
     /// How many alerts still have to be delivered, over all Alertmanagers.
@@ -165,31 +183,11 @@ impl AlertSink for Notifier {
     fn send(&self, alerts: Vec<Alert>) {
         let Services { clock, metrics, .. } = &self.0.services;
         let now = clock.now();
-        let destinations = lock(&self.0.destinations);
+        let mut destinations = lock(&self.0.destinations);
         for alert in alerts {
-            let labels = wire::with_external(&alert.labels, &destinations.external_labels);
-            let Some(labels) = relabel(&destinations.alert_relabel, &labels) else { continue };
-            let fingerprint = alert.labels.hash64();
-            let mut same_for_most: Option<Bytes> = None;
-            for (name, destination) in destinations.iter() {
-                let body = match destination.alert_relabel() {
-                    None => continue,
-                    Some([]) => {
-                        same_for_most.get_or_insert_with(|| wire::encode(&alert, &labels).into()).clone()
-                    }
-                    Some(rules) => match relabel(rules, &labels) {
-                        None => continue,
-                        Some(labels) => wire::encode(&alert, &labels).into(),
-                    },
-                };
-                if lock(&destination.outbox).put(fingerprint, body, now) {
-                    metrics.dropped(name);
-                }
-            }
+            destinations.put(alert, now, metrics);
         }
-        for (name, destination) in destinations.iter().filter(|(_, one)| one.is_found()) {
-            metrics.waiting(name, lock(&destination.outbox).len());
-        }
+        destinations.count_waiting(metrics);
         drop(destinations);
         self.0.unsaved.notify_one();
     }
@@ -204,7 +202,11 @@ impl Shared {
         let follow = async move {
             // It ends when nothing looks any more.
             while found.changed().await.is_ok() {
-                shared.sync(&mut lock(&shared.destinations));
+                let shared = shared.clone();
+                // A new Alertmanager is told all that fires, which may be much.
+                let syncing =
+                    tokio::task::spawn_blocking(move || shared.sync(&mut lock(&shared.destinations)));
+                syncing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             }
         };
         self.tracker.spawn(follow);
@@ -223,15 +225,20 @@ impl Shared {
                 outbox: outbox.clone(),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
+                proof_interval: self.proof_interval.subscribe(),
             };
             let (ready, woken) = watch::channel(());
             let (stop, shared) = (self.stop.child_token(), self.clone());
-            let run = sender.run(woken, stop.clone(), move || shared.unsaved.notify_one());
+            let run = sender.run(woken, stop.clone(), move |acknowledged| {
+                if let Some(at) = acknowledged {
+                    shared.acknowledged.store(at, Ordering::Release);
+                }
+                shared.unsaved.notify_one();
+            });
             self.tracker.spawn(run.instrument(info_span!("alertmanager", alertmanager = name)));
             Sending { ready, stop }
         };
-        destinations.sync(metrics, start);
-        destinations.give_up(self.services.keep_lost);
+        destinations.sync(clock.now(), metrics, start);
         self.unsaved.notify_one();
     }
 }
@@ -239,21 +246,20 @@ impl Shared {
 /// Writes outboxes down whenever they changed, then lets the send loops go; and gives up what is not
 /// found any more.
 async fn save_changes(shared: Arc<Shared>) {
-    let Services { store, metrics, keep_lost, .. } = &shared.services;
+    let Services { store, clock, metrics, keep_lost, .. } = &shared.services;
     let mut review = tokio::time::interval((*keep_lost / 10).max(Duration::from_millis(1)));
     review.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
         let last = tokio::select! {
             () = shared.unsaved.notified() => false,
-            _ = review.tick() => false,
+            _ = review.tick() => {
+                lock(&shared.destinations).review(clock.now(), *keep_lost);
+                false
+            }
             () = shared.stop.cancelled() => true,
         };
-        let (unsaved, touched) = {
-            let mut destinations = lock(&shared.destinations);
-            destinations.give_up(*keep_lost);
-            destinations.take_unsaved(metrics)
-        };
+        let (unsaved, touched) = lock(&shared.destinations).take_unsaved(metrics);
         let alerts: usize = unsaved.iter().map(|(_, changes)| changes.len()).sum();
         let changes = if alerts < MANY {
             changes(unsaved)

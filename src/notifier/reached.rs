@@ -27,8 +27,8 @@ impl Notifier {
     /// The Alertmanagers that are found now, and what an alert with these labels becomes on its way there.
     pub fn reached(&self, labels: &Labels) -> Vec<Reached> {
         let destinations = lock(&self.0.destinations);
-        let labels = wire::with_external(labels, &destinations.external_labels);
-        let labels = relabel(&destinations.alert_relabel, &labels);
+        let labels = wire::with_external(labels, &destinations.terms.external_labels);
+        let labels = relabel(&destinations.terms.alert_relabel, &labels);
         let mut reached: Vec<Reached> = Vec::new();
         for set in &destinations.sets {
             for url in &set.targets.active {

@@ -1,11 +1,13 @@
 //! The loop that empties the outbox of one Alertmanager.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -13,6 +15,7 @@ use super::outbox::{Entry, Fingerprint, Outbox};
 use super::{AlertmanagerSet, Metrics, lock};
 use crate::client::root_cause;
 use crate::clock::SharedClock;
+use crate::model::TimestampMs;
 
 /// Alerts in one request. Source: Prometheus `notifier/manager.go`, `DefaultMaxBatchSize`.
 const BATCH: usize = 256;
@@ -30,6 +33,8 @@ pub(super) struct Sender {
     pub(super) outbox: Arc<Mutex<Outbox>>,
     pub(super) clock: SharedClock,
     pub(super) metrics: Metrics,
+    /// How often something has to be acknowledged, if there is nothing to send.
+    pub(super) proof_interval: watch::Receiver<Option<Duration>>,
 }
 
 /// What became of a request.
@@ -43,14 +48,17 @@ enum Delivery {
 
 impl Sender {
     /// Sends whatever waits, again and again until it is acknowledged. `settled` is called after the
-    /// outbox has shrunk.
+    /// outbox may have shrunk, with the time if all was acknowledged. An empty list proves that alerts would
+    /// be taken when there is none to send for a long time.
     pub(super) async fn run(
         mut self,
         mut ready: watch::Receiver<()>,
         stop: CancellationToken,
-        settled: impl Fn(),
+        settled: impl Fn(Option<TimestampMs>),
     ) {
         let mut failures: u32 = 0;
+        // The first proof comes at once.
+        let mut proved: Option<Instant> = None;
         loop {
             let batch = {
                 let outbox = lock(&self.outbox);
@@ -58,19 +66,29 @@ impl Sender {
                 outbox.batch(BATCH)
             };
             if batch.is_empty() {
+                let interval = *self.proof_interval.borrow_and_update();
+                let due = interval.map(|interval| proved.map_or_else(Instant::now, |at| at + interval));
+                let proof_is_due = async {
+                    match due {
+                        Some(due) => sleep_until(due).await,
+                        None => pending().await,
+                    }
+                };
                 tokio::select! {
-                    changed = ready.changed() => if changed.is_err() { return },
+                    changed = ready.changed() => if changed.is_err() { return } else { continue },
+                    changed = self.proof_interval.changed() => if changed.is_err() { return } else { continue },
                     () = stop.cancelled() => return,
+                    () = proof_is_due => {}
                 }
-                continue;
             }
             let delivered = tokio::select! {
                 delivered = self.deliver(&batch) => delivered,
                 () = stop.cancelled() => return,
             };
-            settled();
+            settled(delivered.is_ok().then(|| self.clock.now()));
             match delivered {
                 Ok(()) => {
+                    proved = Some(Instant::now());
                     if failures > 0 {
                         info!(failures, "Alertmanager accepts alerts again");
                     }

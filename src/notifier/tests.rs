@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::discovery::testing::{NameServer, Reply};
 use crate::discovery::{DnsConfig, RecordType};
 use crate::model::Labels;
@@ -280,4 +280,19 @@ async fn a_reload_keeps_the_queue_of_what_stays() {
     fake.fail_next.store(0, Ordering::SeqCst);
     fake.wait_for(&["A"]).await;
     notifier.shutdown(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn one_that_is_found_late_is_told_at_once_what_fires() {
+    let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
+    let notifier = notifier(&store).await;
+    notifier.apply(&Config::default()).expect("usable");
+    let ends_at = SystemClock.now() + 60_000;
+    let firing = |name| Alert { ends_at, ..alert(name) };
+    notifier.send(vec![firing("A"), firing("B"), firing("C"), alert("outdated")]);
+    notifier.send(vec![Alert { resolved: true, ..alert("B") }]);
+    notifier.apply(&config(&[&fake.start().await])).expect("usable");
+    fake.wait_for(&["A", "C"]).await;
+    notifier.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(store.outbox().await.expect("readable"), []);
 }

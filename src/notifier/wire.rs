@@ -32,17 +32,13 @@ pub(super) fn with_external(labels: &Labels, external: &Labels) -> Labels {
 /// The JSON of one alert with these labels in place of its own.
 pub(super) fn encode(alert: &Alert, labels: &Labels) -> Vec<u8> {
     let postable = PostableAlert {
-        labels: pairs(labels),
-        annotations: pairs(&alert.annotations),
+        labels: labels.to_map(),
+        annotations: alert.annotations.to_map(),
         starts_at: rfc3339(alert.starts_at),
         ends_at: rfc3339(alert.ends_at),
         generator_url: alert.generator_url.clone(),
     };
     serde_json::to_vec(&postable).expect("maps of strings are always JSON")
-}
-
-fn pairs(labels: &Labels) -> BTreeMap<String, String> {
-    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn rfc3339(at: TimestampMs) -> String {

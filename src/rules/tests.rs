@@ -16,8 +16,8 @@ use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output,
 use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{
-    AlertState, Changes, LedgerEntry, LedgerQuestion, MemoryStore, OutboxEntry, StateError, StateStore,
-    StoredRule,
+    AlertState, Changes, HeartbeatRecord, LedgerEntry, LedgerQuestion, MemoryStore, OutboxEntry, StateError,
+    StateStore, StoredRule,
 };
 use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
@@ -166,6 +166,10 @@ impl StateStore for Shared {
 
     fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>> {
         self.0.store.ledger(question)
+    }
+
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
+        self.0.store.heartbeats()
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {

@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::{
-    AlertRecord, Changes, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleKey, StateError,
-    StateStore, StoredRule,
+    AlertRecord, Changes, HeartbeatRecord, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleKey,
+    StateError, StateStore, StoredRule,
 };
 use crate::model::TimestampMs;
 
@@ -23,6 +23,7 @@ struct Content {
     outbox: BTreeMap<(String, u64), OutboxEntry>,
     /// Newest last.
     ledger: VecDeque<LedgerEntry>,
+    heartbeats: BTreeMap<String, HeartbeatRecord>,
     commits: usize,
 }
 
@@ -68,6 +69,10 @@ impl StateStore for MemoryStore {
         ready(Ok(entries)).boxed()
     }
 
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
+        ready(Ok(self.with(|content| content.heartbeats.values().cloned().collect()))).boxed()
+    }
+
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {
         if !changes.is_empty() {
             self.with(|content| content.apply(changes));
@@ -102,6 +107,12 @@ impl Content {
         }
         for entry in changes.outbox {
             self.outbox.insert((entry.alertmanager.clone(), entry.fingerprint), entry);
+        }
+        for record in changes.heartbeats {
+            self.heartbeats.insert(record.name.clone(), record);
+        }
+        for name in changes.removed_heartbeats {
+            self.heartbeats.remove(&name);
         }
         for key in changes.delivered {
             let id = (key.alertmanager, key.fingerprint);

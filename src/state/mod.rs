@@ -33,6 +33,8 @@ pub trait StateStore: Send + Sync {
 
     /// Entries of the ledger, newest first. Entries that cannot be read are left out and counted.
     fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>>;
+    /// What jobs have told that are expected to, by name.
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>>;
 
     /// Applies all changes or none. Once this has returned `Ok` they survive a crash of the process and
     /// of the machine. Changes that are empty cost nothing.
@@ -145,6 +147,29 @@ pub struct OutboxKey {
     pub sequence: Option<u64>,
 }
 
+/// What is known of a job that is expected to tell when it has run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeartbeatRecord {
+    /// Its name.
+    pub name: String,
+    /// Since when it is expected.
+    pub declared_at: TimestampMs,
+    /// When it last told that it has run.
+    pub last_success: Option<TimestampMs>,
+    /// When it last told that it begins.
+    pub last_start: Option<TimestampMs>,
+    /// When it last told that it has failed.
+    pub last_failure: Option<TimestampMs>,
+}
+
+impl HeartbeatRecord {
+    /// A job that is expected from now on.
+    pub fn declared(name: &str, now: TimestampMs) -> Self {
+        let name = name.to_owned();
+        Self { name, declared_at: now, last_success: None, last_start: None, last_failure: None }
+    }
+}
+
 /// What changed about one rule.
 #[derive(Debug, Clone)]
 pub struct RuleChanges {
@@ -173,6 +198,10 @@ pub struct Changes {
     pub outbox: Vec<OutboxEntry>,
     /// Alerts that were delivered.
     pub delivered: Vec<OutboxKey>,
+    /// What jobs have told.
+    pub heartbeats: Vec<HeartbeatRecord>,
+    /// Jobs that are expected no more.
+    pub removed_heartbeats: Vec<String>,
 }
 
 impl Changes {
@@ -182,6 +211,8 @@ impl Changes {
             && self.removed_rules.is_empty()
             && self.outbox.is_empty()
             && self.delivered.is_empty()
+            && self.heartbeats.is_empty()
+            && self.removed_heartbeats.is_empty()
     }
 }
 

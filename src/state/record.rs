@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertRecord, AlertState};
+use super::{AlertRecord, AlertState, HeartbeatRecord};
 use crate::model::{Labels, TimestampMs};
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +68,30 @@ pub(super) fn decode(bytes: &[u8]) -> Result<AlertRecord, serde_json::Error> {
         resolved_at: wire.resolved_at,
         keep_firing_since: wire.keep_firing_since,
     })
+}
+
+/// A heartbeat; its name is its key.
+#[derive(Serialize, Deserialize)]
+struct WireHeartbeat {
+    declared_at: TimestampMs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_success: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_start: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_failure: Option<TimestampMs>,
+}
+
+pub(super) fn encode_heartbeat(record: &HeartbeatRecord) -> Vec<u8> {
+    let &HeartbeatRecord { name: _, declared_at, last_success, last_start, last_failure } = record;
+    let wire = WireHeartbeat { declared_at, last_success, last_start, last_failure };
+    serde_json::to_vec(&wire).expect("whole numbers can be written as JSON")
+}
+
+pub(super) fn decode_heartbeat(name: &str, bytes: &[u8]) -> Result<HeartbeatRecord, serde_json::Error> {
+    let WireHeartbeat { declared_at, last_success, last_start, last_failure } =
+        serde_json::from_slice(bytes)?;
+    Ok(HeartbeatRecord { name: name.to_owned(), declared_at, last_success, last_start, last_failure })
 }
 
 fn pairs(labels: &Labels) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {

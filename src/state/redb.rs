@@ -11,15 +11,15 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
-    TableDefinition, WriteTransaction,
+    TableDefinition, TableError, WriteTransaction,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use super::{
-    Changes, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleChanges, RuleKey, StateError,
-    StateStore, StoredRule, ledger_record, record,
+    Changes, HeartbeatRecord, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleChanges, RuleKey,
+    StateError, StateStore, StoredRule, ledger_record, record,
 };
 use crate::model::TimestampMs;
 
@@ -47,6 +47,8 @@ type LedgerRow = (u64, u64, &'static str, &'static [u8]);
 
 /// Entries of the ledger by instant and number. Files of earlier versions do not have it.
 const LEDGER: TableDefinition<'_, (TimestampMs, u64), LedgerRow> = TableDefinition::new("ledger");
+/// What jobs have told, by name. It came after the others: a file may be without it.
+const HEARTBEATS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("heartbeats");
 
 /// State in a redb file.
 #[derive(Debug)]
@@ -61,6 +63,7 @@ enum Command {
     Rules(oneshot::Sender<Result<Vec<StoredRule>, StateError>>),
     Outbox(oneshot::Sender<Result<Vec<OutboxEntry>, StateError>>),
     Ledger(LedgerQuestion, oneshot::Sender<Result<Vec<LedgerEntry>, StateError>>),
+    Heartbeats(oneshot::Sender<Result<Vec<HeartbeatRecord>, StateError>>),
     Commit(Changes, oneshot::Sender<Result<(), StateError>>),
 }
 
@@ -100,6 +103,10 @@ impl StateStore for RedbStore {
 
     fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>> {
         self.ask(|reply| Command::Ledger(question, reply)).boxed()
+    }
+
+    fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
+        self.ask(Command::Heartbeats).boxed()
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>> {
@@ -213,7 +220,7 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
                 return Ok(schema.value());
             }
         }
-        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
     drop(transaction);
@@ -244,6 +251,7 @@ impl Writer {
                 Command::Rules(reply) => drop(reply.send(self.rules())),
                 Command::Outbox(reply) => drop(reply.send(self.outbox())),
                 Command::Ledger(question, reply) => drop(reply.send(self.ledger(&question))),
+                Command::Heartbeats(reply) => drop(reply.send(self.heartbeats())),
                 Command::Commit(changes, reply) => {
                     let mut batch = vec![(changes, reply)];
                     while batch.len() < QUEUE {
@@ -382,6 +390,28 @@ impl Writer {
         entries.sort_by_key(|entry| entry.sequence);
         Ok(entries)
     }
+
+    fn heartbeats(&mut self) -> Result<Vec<HeartbeatRecord>, StateError> {
+        let unreadable = self.metrics.unreadable_records.clone();
+        let transaction = self.database()?.begin_read().map_err(storage)?;
+        let table = match transaction.open_table(HEARTBEATS) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(storage(error)),
+        };
+        let mut records = Vec::new();
+        for row in table.iter().map_err(storage)? {
+            let (name, bytes) = row.map_err(storage)?;
+            match record::decode_heartbeat(name.value(), bytes.value()) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    unreadable.inc();
+                    tracing::error!(heartbeat = name.value(), %error, "A stored heartbeat cannot be read");
+                }
+            }
+        }
+        Ok(records)
+    }
 }
 
 /// Adds what has happened to alerts, and drops what is too old or too much.
@@ -454,6 +484,16 @@ fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<()
             if key.sequence.is_none_or(|sequence| current == Some(sequence)) {
                 outbox.remove(id)?;
             }
+        }
+    }
+    if !changes.heartbeats.is_empty() || !changes.removed_heartbeats.is_empty() {
+        let mut heartbeats = transaction.open_table(HEARTBEATS)?;
+        for heartbeat in &changes.heartbeats {
+            let bytes = record::encode_heartbeat(heartbeat);
+            heartbeats.insert(heartbeat.name.as_str(), bytes.as_slice())?;
+        }
+        for name in &changes.removed_heartbeats {
+            heartbeats.remove(name.as_str())?;
         }
     }
     Ok(())

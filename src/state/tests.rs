@@ -313,3 +313,22 @@ async fn the_ledger_forgets_what_is_too_old_and_what_is_too_much() {
     drop(store);
     assert_eq!(instants(&open().unwrap()).await, [102, 102, 101], "also after a start");
 }
+#[tokio::test]
+async fn heartbeats_are_replaced_and_removed_by_name() {
+    both(async |store| {
+        assert_eq!(store.heartbeats().await.unwrap(), []);
+        let (one, other) = (HeartbeatRecord::declared("one", 5), HeartbeatRecord::declared("other", 6));
+        let put =
+            |record: &HeartbeatRecord| Changes { heartbeats: vec![record.clone()], ..Changes::default() };
+        store.commit(put(&one)).await.unwrap();
+        store.commit(put(&other)).await.unwrap();
+        let told =
+            HeartbeatRecord { last_success: Some(7), last_start: Some(8), last_failure: Some(9), ..one };
+        store.commit(put(&told)).await.unwrap();
+        assert_eq!(store.heartbeats().await.unwrap(), [told.clone(), other]);
+        let removed = Changes { removed_heartbeats: vec!["other".to_owned()], ..Changes::default() };
+        store.commit(removed).await.unwrap();
+        assert_eq!(store.heartbeats().await.unwrap(), [told]);
+    })
+    .await;
+}

@@ -104,8 +104,8 @@ fn alerts_say_what_whoever_is_woken_needs() {
         let severity = rule.labels["severity"].as_str();
         assert!(["critical", "warning", "none"].contains(&severity), "{place}: severity {severity}");
         assert!(rule.labels.contains_key("component"), "{place}: no component");
-        // One fires always, the other reads a date.
-        let at_once = ["Watchdog", "CertificateExpired"].contains(&alert.as_str());
+        // One fires always, one reads a date, and one is told outright.
+        let at_once = ["Watchdog", "CertificateExpired", "HeartbeatFailed"].contains(&alert.as_str());
         assert_eq!(rule.hold.is_none(), at_once, "{place}: hold duration");
         let expected = format!("{{{{ $externalURL }}}}/runbooks/{alert}");
         assert_eq!(rule.annotations["runbook_url"], expected, "{place}");

@@ -39,6 +39,8 @@ const PROVED: &[&str] = &[
     "CertificateNotTrusted",
     "ConfigReloadFailed",
     "DiskTurnedReadOnly",
+    "HeartbeatFailed",
+    "HeartbeatMissing",
     "InodesAlmostGone",
     "PostgresArchivingFails",
     "PostgresConnectionsNearLimit",
@@ -150,6 +152,10 @@ impl Things {
             "rules": ["./rules/*.yaml", rules],
             "scrapes": scrapes,
             "certificates": certificates,
+            "pings": [
+                {"name": "often", "period": "1s", "grace": "4s"},
+                {"name": "daily", "period": "1d"},
+            ],
             "disks": [disk(&self.inodes), disk(&self.read_only)],
             "postgres": [{"name": "db", "interval": "1s", "dsn": dsn}],
         });
@@ -177,10 +183,13 @@ async fn every_alert_fires_when_its_thing_breaks_and_ends_when_it_is_repaired() 
     let valmis = Valmis::start_with(&healthy, &things.rules()).await;
     fs::create_dir(valmis.file("failing")).unwrap();
     fs::write(valmis.file("failing/failing.yaml"), FAILING).unwrap();
+    let often = valmis.ping_often("often");
     valmis.wait_all_ready().await;
     valmis.wait_two_evaluations().await;
     assert_eq!(valmis.alerts().await, [], "nothing is wrong yet");
 
+    often.abort();
+    assert_eq!(valmis.post("/ping/daily/fail").await.0, StatusCode::OK);
     things.shop[1].stop().await;
     things.node.stop().await;
     let [soon, very_soon, distrusted, silent] = &things.certificates;
@@ -227,6 +236,8 @@ async fn every_alert_fires_when_its_thing_breaks_and_ends_when_it_is_repaired() 
     things.read_only.remount("rw");
     valmis.configure(&healthy);
     assert_eq!(valmis.post("/-/reload").await.0, StatusCode::OK, "{}", valmis.log());
+    let _often = valmis.ping_often("often");
+    assert_eq!(valmis.post("/ping/daily").await.0, StatusCode::OK);
     let repaired = Instant::now();
     eventually("end of all alerts", async || {
         let alerts = valmis.alerts().await;

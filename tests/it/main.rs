@@ -14,6 +14,7 @@ mod drill;
 mod every_alert;
 mod exposition;
 mod first_steps;
+mod heartbeats;
 mod helm;
 mod http_probe;
 mod isolation;

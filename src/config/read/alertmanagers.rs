@@ -66,13 +66,13 @@ impl Context<'_> {
         let [groups, files, dns] =
             ["static_configs", "file_sd_configs", "dns_sd_configs"].map(|key| fields.take(key));
         groups.or(files).or(dns)?;
-        let groups = self.list(groups, "static_configs", Self::target_group);
-        let files = self.list(files, "file_sd_configs", Self::target_files);
+        let groups = self.list(groups, "static_configs", |this, node| Some(this.target_group(node)));
+        let files = self.list(files, "file_sd_configs", |this, node| Some(this.target_files(node)));
         let dns = self.list(dns, "dns_sd_configs", Self::target_names);
         Some(discovery::Config { groups: values(groups), files: values(files), dns: values(dns) })
     }
 
-    fn target_group(&mut self, node: &Node) -> Option<TargetGroup> {
+    fn target_group(&mut self, node: &Node) -> TargetGroup {
         let mut fields = self.reader.fields("a static configuration", node);
         let targets = fields.require(&mut self.reader, "targets");
         let targets = self.list(targets, "targets", |this, node| this.reader_text("targets", node));
@@ -82,16 +82,16 @@ impl Context<'_> {
         for fault in group.check().err().into_iter().flatten() {
             self.reader.error("bad-target", node.place, fault.to_string());
         }
-        Some(group)
+        group
     }
 
-    fn target_files(&mut self, node: &Node) -> Option<FileConfig> {
+    fn target_files(&mut self, node: &Node) -> FileConfig {
         let mut fields = self.reader.fields("a file discovery", node);
         let files = fields.require(&mut self.reader, "files");
         let patterns = self.list(files, "files", |this, node| this.path("files", node));
         let refresh = self.refresh_interval(&mut fields);
         fields.finish(&mut self.reader);
-        Some(FileConfig { patterns: values(patterns), refresh: refresh.unwrap_or(DEFAULT_FILE_REFRESH) })
+        FileConfig { patterns: values(patterns), refresh: refresh.unwrap_or(DEFAULT_FILE_REFRESH) }
     }
 
     fn target_names(&mut self, node: &Node) -> Option<DnsConfig> {

@@ -145,7 +145,7 @@ impl Context<'_> {
         Some(address.to_owned())
     }
 
-    fn method(&mut self, node: &Node) -> Option<Method> {
+    pub(super) fn method(&mut self, node: &Node) -> Option<Method> {
         let text = self.reader.text("method", node)?.to_uppercase();
         let method = Method::from_bytes(text.as_bytes()).ok();
         if method.is_none() {

@@ -82,7 +82,7 @@ impl Context<'_> {
         let name_place = server_name.map(|node| node.place);
         let server_name = server_name.and_then(|node| self.reader_text("server_name", node));
         fields.finish(&mut self.reader);
-        let (ca_place, cert_place) = (place_of(&ca_file), place_of(&cert_file));
+        let (ca_place, cert_place) = (place_of(ca_file.as_ref()), place_of(cert_file.as_ref()));
         let client_certificate = match (cert_file, key_file) {
             (Some((_, cert_file)), Some((_, key_file))) => Some(ClientCertificate { cert_file, key_file }),
             (None, None) => None,
@@ -290,6 +290,6 @@ impl Context<'_> {
     }
 }
 
-fn place_of<T>(given: &Option<(LineColumn, T)>) -> Option<LineColumn> {
-    given.as_ref().map(|(place, _)| *place)
+fn place_of<T>(given: Option<&(LineColumn, T)>) -> Option<LineColumn> {
+    given.map(|(place, _)| *place)
 }

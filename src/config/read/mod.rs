@@ -4,6 +4,7 @@ mod alertmanagers;
 mod apps;
 mod connections;
 mod drills;
+mod heartbeats;
 mod ledger;
 mod probes;
 mod queries;
@@ -62,6 +63,8 @@ impl Context<'_> {
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
         let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
         let drills = self.list(fields.take("drills"), "drills", Self::drill);
+        let heartbeat = self.list(fields.take("heartbeat"), "heartbeat", Self::heartbeat);
+        let pings = self.list(fields.take("pings"), "pings", Self::ping);
         let resend_delay = fields
             .take("resend_delay")
             .and_then(|node| self.reader.duration("resend_delay", node))
@@ -90,6 +93,8 @@ impl Context<'_> {
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
             alert_relabel,
             drills: self.unique("drills", drills, |scheduled| scheduled.drill.alert.clone()),
+            heartbeat: self.unique("heartbeat", heartbeat, |heartbeat| heartbeat.name.clone()),
+            pings: self.unique("pings", pings, |ping| ping.name.clone()),
             rules,
         }
     }

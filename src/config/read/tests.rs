@@ -105,7 +105,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, drills, resend_delay, error_hold, rules
+      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, heartbeat, pings, drills, resend_delay, error_hold, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`
@@ -331,4 +331,37 @@ fn drills_have_an_alert_and_times() {
     for expected in ["`alert`", "`timeout` is longer", "have the name `C`"] {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
+}
+
+#[test]
+fn heartbeats_are_read_and_their_faults_reported() {
+    let text = "heartbeat:
+  - {name: outside, url: 'https://hc.example/s3cret', method: post, interval: 30s, tied_to: [evaluation]}
+  - {name: other, url_file: token, http_headers: {X-Key: k}}
+pings: [{name: backup, period: 1d, grace: 1h}, {name: sync, period: 5m}]
+";
+    let config = read_text(text).expect("a good configuration");
+    let (first, second) = (&config.heartbeat[0], &config.heartbeat[1]);
+    assert_eq!(
+        (first.method.as_str(), first.interval, first.ties.delivery),
+        ("POST", Duration::from_secs(30), false)
+    );
+    assert_eq!((second.method.as_str(), second.ties.delivery), ("GET", true));
+    assert_eq!(second.url, SecretSource::File("/etc/valmis/token".into()));
+    assert_eq!(config.pings[1].grace, Duration::from_mins(5));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let text = "heartbeat: [{name: a}, {name: b, url: s3cret, tied_to: [luck]}]
+pings: [{name: a/b, period: 1d}, {name: c}, {name: d, period: 1m}, {name: d, period: 1m}]
+";
+    insta::assert_snapshot!(findings(text), @r"
+    valmis.yaml:1:13: a heartbeat needs a value for `url`
+      hint: `url_file` and `url_env` keep it out of this file: who knows it can pretend that all is well
+    valmis.yaml:1:24: `url` is not a usable URL: it must begin with `http://` or `https://`
+    valmis.yaml:1:57: `tied_to` knows nothing of `luck`
+      hint: there are `evaluation` and `delivery`
+    valmis.yaml:2:16: `a/b` cannot be part of a path
+      hint: use letters, digits, `-`, `_` and `.`
+    valmis.yaml:2:34: a ping needs a value for `period`
+    valmis.yaml:2:68: two entries of `pings` have the name `d`
+    ");
 }

@@ -18,7 +18,7 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::dsn::{Dsn, RootCertificates, SslMode};
-use crate::client::{Demand, Verifier};
+use crate::client::{Demand, Verifier, system_certificates};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ fn load_roots(roots: &RootCertificates) -> Result<RootCertStore, TlsSetupError> 
             path.display().to_string()
         }
         RootCertificates::System => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            store.add_parsable_certificates(system_certificates().iter().cloned());
             "system".to_owned()
         }
     };

@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
+use crate::client::system_certificates;
 use crate::probe::small_file::{self, FileError};
 use crate::probe::x509::Certificate;
 
@@ -33,7 +34,7 @@ impl TrustStore {
     pub(super) async fn native() -> Arc<Self> {
         static NATIVE: OnceCell<Arc<TrustStore>> = OnceCell::const_new();
         let load = || async {
-            let load = || Self::of(rustls_native_certs::load_native_certs().certs);
+            let load = || Self::of(system_certificates().iter().cloned());
             // The runtime gives up blocking work only when it shuts down.
             Arc::new(tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| Self::of([])))
         };

@@ -4,12 +4,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use ::valmis::artifacts::{Artifact, rules};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use super::process::Process;
 use super::{eventually, http};
@@ -145,6 +147,19 @@ impl Valmis {
     pub(crate) async fn post(&self, path: &str) -> (StatusCode, String) {
         let answer = http().post(format!("http://{}{path}", self.address)).send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
+    }
+
+    /// Tells it all the time that a job has run.
+    pub(crate) fn ping_often(&self, job: &str) -> JoinHandle<()> {
+        let url = format!("http://{}/ping/{job}", self.address);
+        tokio::spawn(async move {
+            let mut often = tokio::time::interval(Duration::from_millis(200));
+            loop {
+                often.tick().await;
+                // It may not be there at the end of a test.
+                let _ = http().get(&url).send().await;
+            }
+        })
     }
 
     pub(crate) async fn json(&self, path: &str) -> Value {

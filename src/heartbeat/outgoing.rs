@@ -1,0 +1,147 @@
+//! Telling somebody outside that the chain works, for as long as it does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::chain::recent;
+use super::{Chain, Metrics, Reason, Told};
+use crate::client::{ClientError, root_cause};
+use crate::clock::SharedClock;
+use crate::model::TimestampMs;
+
+/// How soon a heartbeat that is due and was not sent is thought of again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Sends heartbeats.
+pub struct Outgoing {
+    services: Arc<Services>,
+    running: Mutex<BTreeMap<String, Running>>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+struct Services {
+    chain: Arc<dyn Chain>,
+    clock: SharedClock,
+    metrics: Metrics,
+    started_at: TimestampMs,
+}
+
+struct Running {
+    told: Told,
+    stop: CancellationToken,
+}
+
+impl Outgoing {
+    /// Sends none until [`Self::apply`] says which.
+    pub fn new(chain: Arc<dyn Chain>, clock: SharedClock, metrics: Metrics) -> Self {
+        let started_at = clock.now();
+        Self {
+            services: Arc::new(Services { chain, clock, metrics, started_at }),
+            running: Mutex::default(),
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// How often an Alertmanager has to acknowledge something so that these can be sent; never if none
+    /// is tied to that.
+    pub fn proof_interval(told: &[Told]) -> Option<Duration> {
+        let tied = told.iter().filter(|one| one.ties.delivery);
+        tied.map(|one| recent(one.interval) / 2).min()
+    }
+
+    /// Makes these the heartbeats; unchanged ones go on. Reads the files of TLS settings.
+    pub fn apply(&self, all: &[Told]) -> Result<(), ClientError> {
+        let mut wanted = BTreeMap::new();
+        for told in all {
+            wanted.insert(told.name.clone(), (told.clone(), told.http.client(told.timeout)?));
+        }
+        // Nothing panics while it is held.
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|name, one| {
+            let unchanged = wanted.get(name).is_some_and(|(told, _)| *told == one.told);
+            if unchanged {
+                wanted.remove(name);
+            } else {
+                one.stop.cancel();
+                self.services.metrics.forget(name);
+            }
+            unchanged
+        });
+        for (name, (told, client)) in wanted {
+            self.services.metrics.introduce(&name);
+            let stop = self.stop.child_token();
+            let span = info_span!("heartbeat", heartbeat = %name);
+            let run = send_again_and_again(self.services.clone(), told.clone(), client);
+            self.tracker.spawn(stop.clone().run_until_cancelled_owned(run.instrument(span)));
+            running.insert(name, Running { told, stop });
+        }
+        Ok(())
+    }
+
+    /// Sends no more.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: reqwest::Client) {
+    let Services { chain, clock, metrics, started_at } = &*services;
+    let mut due = Instant::now();
+    let mut withheld: Option<Reason> = None;
+    loop {
+        sleep_until(due).await;
+        let broken = told.ties.broken(&**chain, told.interval, *started_at, clock.now());
+        let outcome = match broken {
+            Some(reason) => Err((reason, "the chain is broken".to_owned())),
+            None => request(&told, &client).await.map_err(|fault| (Reason::Request, fault)),
+        };
+        match outcome {
+            Ok(()) => {
+                metrics.sent(&told.name, clock.now());
+                if withheld.is_some() {
+                    info!("The heartbeat is sent again");
+                }
+                withheld = None;
+                // From when it was due, but not in the past: what was missed is not made up for.
+                due = (due + told.interval).max(Instant::now());
+            }
+            Err((reason, fault)) => {
+                if withheld != Some(reason) {
+                    warn!(reason = reason.as_str(), fault, "The heartbeat is not sent");
+                }
+                withheld = Some(reason);
+                if reason == Reason::Request && told.http.depends_on_files() {
+                    client = renewed(&told).await.unwrap_or(client);
+                }
+                sleep(RETRY.min(told.interval)).await;
+            }
+        }
+        metrics.withheld(&told.name, withheld);
+    }
+}
+
+/// A client with trust anchors and certificates as they are now.
+async fn renewed(told: &Told) -> Option<reqwest::Client> {
+    let (http, timeout) = (told.http.clone(), told.timeout);
+    tokio::task::spawn_blocking(move || http.client(timeout)).await.ok()?.ok()
+}
+
+/// Sends one. What is wrong does not name the URL, which is a secret.
+async fn request(told: &Told, client: &reqwest::Client) -> Result<(), String> {
+    let url = told.url.resolve().map_err(|fault| fault.to_string())?;
+    let request = client.request(told.method.clone(), url.expose());
+    let request = told.http.prepare(request).map_err(|fault| fault.to_string())?;
+    let answer = request.send().await.map_err(|fault| root_cause(&fault.without_url()))?;
+    let status = answer.status();
+    if status.is_success() { Ok(()) } else { Err(format!("the answer is {status}")) }
+}
