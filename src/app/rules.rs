@@ -45,7 +45,7 @@ pub(super) fn settings(config: &Config, external_url: &str) -> rules::Config {
         error_hold_ms: ms(config.rules.error_hold),
         features: config.features,
         external_labels: Labels::from_pairs(&config.external_labels),
-        evidence: config.ledger.max_entries > 0,
+        ledger_evidence: config.ledger.max_entries > 0,
         external_url: external_url.trim_end_matches('/').to_owned(),
         ..rules::Config::default()
     }

@@ -24,7 +24,7 @@ pub struct Config {
     /// Labels that templates see as `$externalLabels`.
     pub external_labels: Labels,
     /// Whether the samples that decided what happens to alerts are looked up for the ledger.
-    pub evidence: bool,
+    pub ledger_evidence: bool,
     /// The address at which users reach this process, without a slash at the end; empty if unknown.
     pub external_url: String,
 }
@@ -39,7 +39,7 @@ impl Default for Config {
             query_timeout: Duration::from_mins(2),
             features: Features::default(),
             external_labels: Labels::empty(),
-            evidence: false,
+            ledger_evidence: false,
             external_url: String::new(),
         }
     }

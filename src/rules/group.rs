@@ -15,8 +15,8 @@ use super::alert::{Alert, AlertSink};
 use super::alerting::Candidate;
 use super::config::Config;
 use super::error::RuleError;
-use super::evidence;
 use super::expand::{Queries, Texts, as_vector};
+use super::ledger;
 use super::metrics::{Durations, GroupCounters, add};
 use super::recording::Recorded;
 use super::rule::{Definition, GroupSettings, RunningRule};
@@ -248,10 +248,16 @@ impl Group {
                     Ok(candidates) => {
                         let step = aside(candidates.len(), || rule.step(active, at, &candidates));
                         let transitions = active.note(at, None);
-                        if self.config.evidence && !transitions.is_empty() {
+                        if self.config.ledger_evidence && !transitions.is_empty() {
                             let (source, own) = (&*self.services.source, &info.labels);
-                            evidence::add(transitions, &rule.expr, own, source, at - self.query_offset_ms)
-                                .await;
+                            ledger::add_evidence(
+                                transitions,
+                                &rule.expr,
+                                own,
+                                source,
+                                at - self.query_offset_ms,
+                            )
+                            .await;
                         }
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Adds to transitions what they were decided by. `own` are the labels that the rule sets, and `at` is the
 /// instant of the query.
-pub(super) async fn add(
+pub(super) async fn add_evidence(
     transitions: &mut [Transition],
     expr: &Expr,
     own: &BTreeMap<String, String>,
