@@ -3,7 +3,8 @@
 use divan::{Bencher, black_box, counter::ItemsCount};
 use valmis::model::Labels;
 use valmis::promql::{self, Features};
-use valmis::rules::{ActiveAlerts, AlertingRule, Candidate};
+use valmis::rulefmt::Instructions;
+use valmis::rules::{ActiveAlerts, AlertingRule, Candidate, Evidence};
 
 fn main() {
     divan::main();
@@ -22,6 +23,7 @@ fn rule() -> AlertingRule {
         error_hold_ms: 3_600_000,
         common_labels: Labels::empty(),
         generator_url: String::new(),
+        instructions: Instructions::default(),
     }
 }
 
@@ -47,7 +49,7 @@ fn step(bencher: Bencher<'_, '_>, alerts: usize) {
     let mut at = 0;
     bencher.counter(ItemsCount::new(alerts)).bench_local(|| {
         at += rule.interval_ms;
-        rule.step(&mut active, at, black_box(&result))
+        rule.step(&mut active, at, black_box(&result), &Evidence::default())
     });
 }
 
@@ -56,7 +58,7 @@ fn step(bencher: Bencher<'_, '_>, alerts: usize) {
 fn step_without_alerts(bencher: Bencher<'_, '_>) {
     let rule = rule();
     let mut active = ActiveAlerts::default();
-    bencher.bench_local(|| rule.step(&mut active, black_box(60_000), &[]));
+    bencher.bench_local(|| rule.step(&mut active, black_box(60_000), &[], &Evidence::default()));
 }
 
 /// A file of 1,000 rules.

@@ -15,7 +15,8 @@ use valmis::clock::SystemClock;
 use valmis::model::Labels;
 use valmis::promql::{Features, Value, parse_with};
 use valmis::query::{LocalConfig, LocalSource, PreparedQuery, QuerySource as _};
-use valmis::rules::{ActiveAlerts, AlertingRule, Candidate};
+use valmis::rulefmt::Instructions;
+use valmis::rules::{ActiveAlerts, AlertingRule, Candidate, Evidence};
 use valmis::storage::{Appender as _, RefSample, SeriesRef};
 use valmis::tsdb::{Config, Tsdb};
 
@@ -125,6 +126,7 @@ fn rules(source: &LocalSource) -> Vec<Rule> {
                 error_hold_ms: 3_600_000,
                 common_labels: Labels::empty(),
                 generator_url: String::new(),
+                instructions: Instructions::default(),
             };
             let query = source.prepare(&Arc::new(rule.expr.clone()));
             Rule { definition: rule, query, active: ActiveAlerts::default() }
@@ -146,7 +148,7 @@ async fn evaluate_all(rules: &mut [Rule], at: i64) -> usize {
         });
         let candidates: Vec<_> = candidates.collect();
         alerts += candidates.len();
-        definition.step(active, at, &candidates);
+        definition.step(active, at, &candidates, &Evidence::default());
     }
     alerts
 }

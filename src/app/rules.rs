@@ -1,5 +1,7 @@
 //! From the configuration to the rules that are evaluated.
 
+use std::time::Duration;
+
 use crate::artifacts;
 use crate::config::Config;
 use crate::diag::{Diagnostic, Severity};
@@ -36,13 +38,28 @@ pub(crate) fn bundled() -> Loaded {
     loaded
 }
 
+/// After so long at most rules no longer wait for what is scraped seldom.
+const MAX_SETTLE: Duration = Duration::from_mins(2);
+
+/// How long after a pause everything has been scraped and probed again.
+fn settle(config: &Config) -> Duration {
+    let scrapes = config.scrapes.iter().map(|scrape| scrape.interval + scrape.timeout);
+    let apps = config.apps.iter().map(|app| app.pace);
+    let servers = config.postgres.iter().map(|server| server.pace);
+    let disks = config.disks.iter().map(|disk| disk.pace);
+    let paces = apps.chain(servers).chain(disks).map(|pace| pace.interval + pace.timeout);
+    scrapes.chain(paces).max().unwrap_or_default().min(MAX_SETTLE)
+}
+
 /// The settings of all rules.
 pub(super) fn settings(config: &Config, external_url: &str) -> rules::Config {
-    let ms = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     rules::Config {
         evaluation_interval_ms: ms(config.evaluation_interval),
         resend_delay_ms: ms(config.rules.resend_delay),
         error_hold_ms: ms(config.rules.error_hold),
+        catch_up_ms: ms(config.rules.catch_up),
+        settle_ms: ms(settle(config)),
         features: config.features,
         external_labels: Labels::from_pairs(&config.external_labels),
         ledger_evidence: config.ledger.max_entries > 0,

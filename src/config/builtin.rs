@@ -60,6 +60,7 @@ impl Default for RulesConfig {
             files: Vec::new(),
             resend_delay: Duration::from_mins(1),
             error_hold: Duration::from_hours(1),
+            catch_up: Duration::from_hours(1),
         }
     }
 }

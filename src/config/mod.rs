@@ -245,6 +245,8 @@ pub struct RulesConfig {
     pub resend_delay: Duration,
     /// How long firing alerts go on being sent while their rule cannot be evaluated.
     pub error_hold: Duration,
+    /// How far back evaluations that were missed are made up for.
+    pub catch_up: Duration,
 }
 
 /// What reading a configuration needs from outside.

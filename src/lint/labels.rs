@@ -146,6 +146,11 @@ impl Labels {
         }
     }
 
+    /// Whether there may be labels about which nothing is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.others
+    }
+
     /// The labels about which more is known than about all others.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(String::as_str)

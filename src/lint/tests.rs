@@ -622,3 +622,24 @@ fn an_alert_cannot_fire_if_what_it_needs_is_not_there() {
     check("sum(rate(gone[5m])) > 0", true);
     check("there > scalar(gone)", false);
 }
+
+#[test]
+fn resolve_expressions_without_a_result_for_any_alert_are_found() {
+    let check = |expr: &str, resolve: &str, expected: bool| {
+        let rule = format!(
+            "- alert: A\n  expr: {expr}\n  for: 5m\n  labels: {{severity: page}}\n  annotations: {{valmis_resolve_expr: '{resolve}'}}"
+        );
+        let found = lint(&load(&rule), None);
+        let found = found.iter().any(|finding| finding.code == "resolve-expr-labels");
+        assert_eq!(found, expected, "{expr} / {resolve}");
+    };
+    check("m > 9", "m < 5", false);
+    check("m > 9", "sum(m) < 5", false);
+    check("m{x=\"1\"} > 9", "m{x=\"2\"} < 5", true);
+    check("m > 9", "m{x=\"2\"} < 5", false);
+    check("sum by (x) (m) > 9", "m < 5", true);
+    check("sum by (x) (m) > 9", "sum by (y) (m{y!=\"\"}) < 5", true);
+    check("sum by (x) (m) > 9", "sum by (x) (m) < 5", false);
+    check("sum(m) > 9", "vector(1)", false);
+    check("sum(m) > 9", "sum by (severity) (m{severity!=\"\"}) < 5", false);
+}

@@ -34,6 +34,12 @@ pub trait QuerySource: Send + Sync {
         options: &'a QueryOptions,
     ) -> BoxFuture<'a, Result<Answer, EvalError>>;
 
+    /// Whether samples come in also while this process does not run: then it can be asked afterwards what
+    /// happened meanwhile.
+    fn goes_on_alone(&self) -> bool {
+        false
+    }
+
     /// Makes ready for evaluating an expression many times, as rules do: series are looked up, grouped and
     /// matched once for as long as they stay the same.
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery>;

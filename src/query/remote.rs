@@ -94,6 +94,10 @@ impl QuerySource for RemoteSource {
         .boxed()
     }
 
+    fn goes_on_alone(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
         Arc::new(RemoteQuery { remote: Arc::clone(&self.0), expr: Arc::clone(expr) })
     }

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::instructions::{Instructions, RESOLVE_EXPR, is_instruction};
 use super::types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 
 use crate::diag::{Diagnostic, closest};
 use crate::model::{LineColumn, METRIC_NAME, parse_duration_ms};
-use crate::promql::{self, Expr, Features};
+use crate::promql::{self, Expr, Features, ValueType};
 use crate::template::Template;
 use crate::yaml::compose::{self, Entry, Node, NodeKind, Placement, Scalar, Source};
 
@@ -18,6 +19,10 @@ const FILE_FIELDS: [&str; 1] = ["groups"];
 const GROUP_FIELDS: [&str; 6] = ["name", "interval", "query_offset", "limit", "labels", "rules"];
 /// A field of a group that is Thanos', and that PrometheusRule objects may have.
 const THANOS_FIELD: &str = "partial_response_strategy";
+/// The label that `valmis_severities` decides about.
+const SEVERITY_LABEL: &str = "severity";
+/// What templates of labels cannot use: it depends on what they yield.
+const UNKNOWN_IN_LABELS: [&str; 4] = ["$activeAt", "$alertID", "$resolvedValue", "$status"];
 const RULE_FIELDS: [&str; 7] = ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
 
 /// Reads rule files: plain ones, and manifests with PrometheusRule objects, alone or in a list. Of a
@@ -266,6 +271,16 @@ impl Decoder<'_> {
 
         let mut all_labels = group_labels.clone();
         all_labels.extend(owned(&labels));
+        let instructions = match alert {
+            Some(_) => self.instructions(&annotations, expr.as_ref(), &context),
+            None => Instructions::default(),
+        };
+        if instructions.severities.is_some()
+            && let Some(text) = labels.get(SEVERITY_LABEL).filter(|text| text.value.contains("{{"))
+        {
+            let message = "label \"severity\" is a template; `valmis_severities` decides about it already";
+            self.error("instruction", context.message(message), text.key_at);
+        }
         let kind = match (alert, record) {
             (Some((alert, _)), _) => RuleKind::Alerting {
                 alert: alert.to_owned(),
@@ -280,6 +295,7 @@ impl Decoder<'_> {
             kind,
             expr: expr?,
             labels: all_labels,
+            instructions,
             place: self.source.place(node.at),
             places: RulePlaces {
                 name: self.source.place(alert.or(record).map_or(node.at, |(_, at)| at)),
@@ -288,6 +304,38 @@ impl Decoder<'_> {
                 annotations: self.placements(&annotations),
             },
         })
+    }
+
+    /// What the annotations tell the evaluator to do.
+    fn instructions(
+        &mut self,
+        annotations: &BTreeMap<&str, Text<'_>>,
+        expr: Option<&Expr>,
+        context: &Context<'_>,
+    ) -> Instructions {
+        let mut instructions = Instructions::default();
+        for (name, text) in annotations.iter().filter(|(name, _)| is_instruction(name)) {
+            if *name == RESOLVE_EXPR {
+                instructions.resolve_expr = self.resolve_expr(text, context).map(Arc::new);
+            }
+            if let Err(fault) = instructions.set(name, text.value, expr) {
+                let mut finding = Diagnostic::error("instruction", context.message(&fault.to_string()));
+                finding.hint = fault.hint();
+                self.report(finding, text.key_at);
+            }
+        }
+        instructions
+    }
+
+    fn resolve_expr(&mut self, text: &Text<'_>, context: &Context<'_>) -> Option<Expr> {
+        let expr =
+            self.promql(text.value, text.scalar, &format!("annotation \"{RESOLVE_EXPR}\": "), context)?;
+        if expr.value_type() != ValueType::Vector {
+            let message = format!("annotation \"{RESOLVE_EXPR}\": the expression must be an instant vector");
+            self.error("instruction", context.message(&message), text.key_at);
+            return None;
+        }
+        Some(expr)
     }
 
     fn placements(&self, texts: &BTreeMap<&str, Text<'_>>) -> BTreeMap<String, Placement> {
@@ -305,11 +353,16 @@ impl Decoder<'_> {
             self.error("no-expr", context.message("field 'expr' must be set in rule"), at);
             return None;
         };
+        self.promql(text, scalar, "", context)
+    }
+
+    /// `what` goes before messages, if the expression is not that of the rule.
+    fn promql(&mut self, text: &str, scalar: &Scalar, what: &str, context: &Context<'_>) -> Option<Expr> {
         match promql::parse_with(text, self.features) {
             Ok(expr) => Some(expr),
             Err(errors) => {
                 for error in errors {
-                    let message = format!("could not parse expression: parse error: {}", error.message);
+                    let message = format!("{what}could not parse expression: parse error: {}", error.message);
                     let mut finding = Diagnostic::error("promql", context.message(&message));
                     finding.hint = error.hint;
                     let place = self.source.placement(scalar).place(error.span.start);
@@ -336,13 +389,24 @@ impl Decoder<'_> {
 
     /// Parses a text as the template that it is; only whether it is one matters here.
     fn template(&mut self, kind: &str, name: &str, text: &Text<'_>, context: &Context<'_>) {
-        if let Err(error) = Template::parse(&format!("__alert_{}", context.rule), text.value) {
-            let lines = text.value.split_inclusive('\n').take(error.line - 1);
-            let offset = lines.map(str::len).sum::<usize>() + error.column - 1;
-            let message = context.message(&format!("{kind} {name:?}: {error}"));
-            let place = self.source.placement(text.scalar).place(offset);
-            self.report_at(Diagnostic::error("template", message), place);
-        }
+        let placement = self.source.placement(text.scalar);
+        let (place, message) = match Template::parse(&format!("__alert_{}", context.rule), text.value) {
+            Err(error) => {
+                let lines = text.value.split_inclusive('\n').take(error.line - 1);
+                let offset = lines.map(str::len).sum::<usize>() + error.column - 1;
+                (placement.place(offset), error.to_string())
+            }
+            Ok(_) if kind != "label" => return,
+            Ok(template) => {
+                let facts = template.references().facts;
+                let Some(fact) = UNKNOWN_IN_LABELS.into_iter().find(|fact| facts.contains(fact)) else {
+                    return;
+                };
+                (placement.start(), format!("`{fact}` is known only when all labels of the alert are"))
+            }
+        };
+        let message = context.message(&format!("{kind} {name:?}: {message}"));
+        self.report_at(Diagnostic::error("template", message), place);
     }
 
     /// The fields of a mapping; reports those that are not known.

@@ -292,3 +292,95 @@ fn the_bundled_rules_are_good() {
     assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
     assert!(loaded.files.len() >= 4, "{} files", loaded.files.len());
 }
+
+#[test]
+fn instructions_are_checked_when_a_file_is_read() {
+    let check = |expr: &str, annotations: &str, expected: &[&str]| {
+        let rule = format!("alert: A, expr: '{expr}', annotations: {{{annotations}}}");
+        check(&format!("groups: [{{name: g, rules: [{{\n{rule}}}]}}]"), expected)
+    };
+    let files = check("up == 0", "valmis_on_missing: hold 1m, summary: x", &[]);
+    let rule = &files[0].groups[0].rules[0];
+    assert_eq!(rule.instructions.on_missing, Some(OnMissing::Hold { for_ms: Some(60_000), alert: false }));
+    let RuleKind::Alerting { annotations, .. } = &rule.kind else { panic!("an alerting rule") };
+    assert_eq!(annotations.len(), 2, "as they are written");
+    check(
+        "up == 0",
+        "valmis_on_mising: hold, valmis_x: y",
+        &[
+            "2:42: group \"g\", rule 1, \"A\": unknown instruction `valmis_on_mising`; annotations that begin with `valmis_` are instructions to valmis\n  hint: did you mean `valmis_on_missing`?",
+            "2:66: group \"g\", rule 1, \"A\": unknown instruction `valmis_x`; annotations that begin with `valmis_` are instructions to valmis",
+        ],
+    );
+    check(
+        "up == 0",
+        "valmis_on_missing: \"{{ $value }}\"",
+        &[
+            "2:42: group \"g\", rule 1, \"A\": `valmis_on_missing` is `resolve`, `hold` or `alert`, the latter two with or without a duration such as `30m`, but found `{{ $value }}`",
+        ],
+    );
+    check(
+        "up == 0",
+        "valmis_resolved_value: a b",
+        &[
+            "2:42: group \"g\", rule 1, \"A\": `valmis_resolved_value` is the name of an annotation, of letters, digits and underscores, but found `a b`",
+        ],
+    );
+    let files = check("up == 0", "valmis_resolve_expr: up == 1", &[]);
+    let resolve = files[0].groups[0].rules[0].instructions.resolve_expr.as_ref();
+    assert_eq!(resolve.map(ToString::to_string).as_deref(), Some("up == 1"));
+    check(
+        "up == 0",
+        "valmis_resolve_expr: up ==",
+        &[
+            r#"2:68: group "g", rule 1, "A": annotation "valmis_resolve_expr": could not parse expression: parse error: unexpected end of input"#,
+        ],
+    );
+    check(
+        "up == 0",
+        "valmis_resolve_expr: 1 + 1",
+        &[
+            r#"2:42: group "g", rule 1, "A": annotation "valmis_resolve_expr": the expression must be an instant vector"#,
+        ],
+    );
+    check(
+        "up > 0",
+        "valmis_severities: 'critical > 95, warning > 80'",
+        &[
+            "2:41: group \"g\", rule 1, \"A\": `valmis_severities` is a list of severities, each worse than the one before, such as `warning > 80, critical > 95`, but found `critical > 95, warning > 80`",
+        ],
+    );
+    check(
+        "vector(1)",
+        "valmis_on_missing: hold",
+        &[
+            "2:44: group \"g\", rule 1, \"A\": `valmis_on_missing` has no effect: the expression selects no series",
+        ],
+    );
+}
+
+#[test]
+fn templates_of_labels_cannot_use_what_depends_on_the_labels() {
+    let check = |labels: &str, expected: &[&str]| {
+        let rule = format!("alert: A, expr: up == 0, labels: {{{labels}}}");
+        check(&format!("groups: [{{name: g, rules: [{{\n{rule}}}]}}]"), expected);
+    };
+    check("a: '{{ $for }} {{ $expr }} {{ $interval }}'", &[]);
+    check(
+        "a: 'x {{ .Status }}'",
+        &[
+            r#"2:39: group "g", rule 1, "A": label "a": `$status` is known only when all labels of the alert are"#,
+        ],
+    );
+}
+
+#[test]
+fn a_severity_is_decided_about_once() {
+    check(
+        "groups: [{name: g, rules: [{
+alert: A, expr: up > 0, labels: {severity: '{{ $value }}'}, annotations: {valmis_severities: page > 1}}]}]",
+        &[
+            r#"2:34: group "g", rule 1, "A": label "severity" is a template; `valmis_severities` decides about it already"#,
+        ],
+    );
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::instructions::Instructions;
 use crate::model::LineColumn;
 use crate::promql::Expr;
 use crate::yaml::compose::Placement;
@@ -46,6 +47,8 @@ pub struct Rule {
     pub expr: Expr,
     /// Its labels, those of the group included. An empty value removes the label from the result.
     pub labels: BTreeMap<String, String>,
+    /// What its annotations tell the evaluator to do.
+    pub instructions: Instructions,
     /// Where it begins in its file.
     pub place: LineColumn,
     /// Where its parts stand.
@@ -81,7 +84,7 @@ pub enum RuleKind {
         hold_ms: i64,
         /// How long alerts go on firing after their condition ended, in milliseconds.
         keep_firing_ms: i64,
-        /// Templates of texts for people.
+        /// Templates of texts for people, and instructions as they are written.
         annotations: BTreeMap<String, String>,
     },
 }

@@ -10,6 +10,8 @@ const REFRESH_MS: i64 = 3_600_000;
 
 /// How many transitions of a rule wait for a disk that takes none; beyond that the oldest are lost.
 const MAX_UNSAVED_TRANSITIONS: usize = 10_000;
+/// The annotation of an alert that fires although the series that it came from are gone.
+const MISSING_ANNOTATION: &str = "missing_data";
 
 /// An alert instance: one label set for which a rule's condition holds or recently held.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,19 +21,22 @@ pub struct ActiveAlert {
     /// When it was last handed over for delivery. Not durable: after a restart everything that is not
     /// pending is handed over again, since what was in flight may be lost.
     pub last_sent_at: Option<TimestampMs>,
+    /// The input that it lacks while it fires only because series are gone. Not durable: every evaluation
+    /// finds it out anew.
+    pub(super) missing: Option<String>,
     /// Whether the record differs from what is stored in more than value and annotations.
     dirty: bool,
     /// Whether value or annotations differ from what is stored. That alone is worth a write only when
     /// the alert is sent: else every alert would be written at every evaluation.
     reworded: bool,
-    /// The phase of its last transition.
-    noted: Option<Phase>,
+    /// What it had come to by its last transition.
+    noted: Option<Standing>,
 }
 
 impl ActiveAlert {
     /// An alert that was not stored yet.
     pub(super) fn new(record: AlertRecord) -> Self {
-        Self { record, last_sent_at: None, dirty: true, reworded: false, noted: None }
+        Self { record, last_sent_at: None, missing: None, dirty: true, reworded: false, noted: None }
     }
 
     /// Notes that the record is to be stored.
@@ -48,6 +53,14 @@ impl ActiveAlert {
         }
     }
 
+    /// Notes which input it lacks, or that it lacks none. A change of that is news for whoever gets it.
+    pub(super) fn lacks(&mut self, input: Option<String>) {
+        if self.missing.is_some() != input.is_some() {
+            self.last_sent_at = None;
+        }
+        self.missing = input;
+    }
+
     /// Notes that it is handed over for delivery.
     pub(super) fn sent(&mut self, at: TimestampMs) {
         self.last_sent_at = Some(at);
@@ -59,20 +72,47 @@ impl ActiveAlert {
         self.record.state != AlertState::Inactive
     }
 
-    /// What it is in.
-    fn phase(&self) -> Phase {
-        match self.record.state {
+    /// What it has come to.
+    fn standing(&self) -> Standing {
+        let AlertRecord { state, keep_firing_since, absence, severity, .. } = &self.record;
+        let phase = match state {
             AlertState::Pending => Phase::Pending,
-            AlertState::Firing if self.record.keep_firing_since.is_some() => Phase::Kept,
+            AlertState::Firing if absence.is_some_and(|absence| absence.missing_since.is_some()) => {
+                Phase::Held
+            }
+            AlertState::Firing if keep_firing_since.is_some() || absence.is_some() => Phase::Kept,
             AlertState::Firing => Phase::Firing,
             AlertState::Inactive => Phase::Resolved,
-        }
+        };
+        Standing { phase, severity: severity.as_ref().map(|severity| severity.current.clone()) }
     }
 
-    /// Whether time counts for it: it waits for its hold duration or for the end of `keep_firing_for`.
-    pub(super) fn is_timed(&self) -> bool {
-        self.record.state == AlertState::Pending || self.record.keep_firing_since.is_some()
+    /// What it lacks, if it fires only because series are gone.
+    fn lacking(&self) -> Option<String> {
+        self.missing.as_ref().map(|input| format!("there are no samples of {input} any more"))
     }
+
+    /// Whether time counts for it: it waits for its hold duration, for the end of `keep_firing_for` or for
+    /// series to come back.
+    pub(super) fn is_timed(&self) -> bool {
+        let missing = self.record.absence.is_some_and(|absence| absence.missing_since.is_some());
+        self.record.state == AlertState::Pending || self.record.keep_firing_since.is_some() || missing
+    }
+
+    /// Its annotations, with a mark if it fires only because series are gone.
+    pub(super) fn marked_annotations(&self) -> Labels {
+        match self.lacking() {
+            Some(text) => self.record.annotations.with(MISSING_ANNOTATION, &text),
+            None => self.record.annotations.clone(),
+        }
+    }
+}
+
+/// What an alert has come to, as far as the ledger tells it.
+#[derive(Debug, Clone, PartialEq)]
+struct Standing {
+    phase: Phase,
+    severity: Option<String>,
 }
 
 /// All alert instances of a rule, in the order of their labels.
@@ -108,9 +148,8 @@ impl ActiveAlerts {
     pub(super) fn restore(stored: &StoredRule) -> Self {
         let alerts = stored.alerts.iter().map(|record| {
             let record = record.clone();
-            let mut alert =
-                ActiveAlert { record, last_sent_at: None, dirty: false, reworded: false, noted: None };
-            alert.noted = Some(alert.phase());
+            let mut alert = ActiveAlert { dirty: false, ..ActiveAlert::new(record) };
+            alert.noted = Some(alert.standing());
             (alert.record.labels.clone(), alert)
         });
         let evaluated_at = Some(stored.evaluated_at);
@@ -135,6 +174,12 @@ impl ActiveAlerts {
             let firing = |alert: &&mut ActiveAlert| alert.record.state == AlertState::Firing;
             self.alerts.values_mut().filter(firing).for_each(|alert| alert.last_sent_at = None);
         }
+    }
+
+    /// Takes back that alerts were handed over at `at`.
+    pub(super) fn unsent(&mut self, at: TimestampMs) {
+        let handed_over = |alert: &&mut ActiveAlert| alert.last_sent_at == Some(at);
+        self.alerts.values_mut().filter(handed_over).for_each(|alert| alert.last_sent_at = None);
     }
 
     /// Notes that an evaluation had no result; returns which was the first of those.
@@ -164,31 +209,38 @@ impl ActiveAlerts {
     /// Notes what the evaluation at `at` has changed; `error` is why it had no result, if it had none.
     /// Returns the transitions.
     pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) -> &mut [Transition] {
-        let transition = |record: &AlertRecord, from: Option<Phase>, to: Phase| Transition {
-            at,
-            from,
-            to,
-            labels: record.labels.clone(),
-            value: record.value,
-            active_at: record.active_at,
-            error: error.map(str::to_owned),
-            evidence: None,
-        };
+        let transition =
+            |record: &AlertRecord, from: Option<Phase>, to: Phase, why: Option<String>| Transition {
+                at,
+                from,
+                to,
+                labels: record.labels.clone(),
+                severity: record.severity.as_ref().map(|severity| severity.current.clone()),
+                value: record.value,
+                active_at: record.active_at,
+                error: why,
+                evidence: None,
+            };
         let excess = self.transitions.len().saturating_sub(MAX_UNSAVED_TRANSITIONS);
         self.transitions.drain(..excess);
         let known = self.transitions.len();
         for record in self.dropped.drain(..) {
-            self.transitions.push(transition(&record, Some(Phase::Pending), Phase::Dropped));
+            self.transitions.push(transition(&record, Some(Phase::Pending), Phase::Dropped, None));
         }
         for alert in self.alerts.values_mut() {
-            let phase = match error {
-                None => alert.phase(),
-                Some(_) if alert.record.state == AlertState::Firing => Phase::Held,
-                Some(_) => continue,
-            };
-            if alert.noted != Some(phase) {
-                let from = alert.noted.replace(phase);
-                self.transitions.push(transition(&alert.record, from, phase));
+            let mut standing = alert.standing();
+            let mut why = alert.lacking().filter(|_| standing.phase == Phase::Held);
+            if let Some(error) = error {
+                if !standing.phase.is_firing() {
+                    continue;
+                }
+                standing.phase = Phase::Held;
+                why = Some(error.to_owned());
+            }
+            if alert.noted.as_ref() != Some(&standing) {
+                let to = standing.phase;
+                let from = alert.noted.replace(standing).map(|before| before.phase);
+                self.transitions.push(transition(&alert.record, from, to, why));
             }
         }
         &mut self.transitions[known..]

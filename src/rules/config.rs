@@ -17,6 +17,10 @@ pub struct Config {
     pub resend_delay_ms: i64,
     /// How long firing alerts go on being sent while their rule cannot be evaluated, in milliseconds.
     pub error_hold_ms: i64,
+    /// How far back slots that went by are evaluated afterwards, in milliseconds; 0 for not at all.
+    pub catch_up_ms: i64,
+    /// How long after a pause of the process everything has been scraped again, in milliseconds.
+    pub settle_ms: i64,
     /// How long a query may take.
     pub query_timeout: Duration,
     /// What the queries of templates may use.
@@ -36,6 +40,8 @@ impl Default for Config {
             query_offset_ms: 0,
             resend_delay_ms: 60_000,
             error_hold_ms: 3_600_000,
+            catch_up_ms: 3_600_000,
+            settle_ms: 0,
             query_timeout: Duration::from_mins(2),
             features: Features::default(),
             external_labels: Labels::empty(),

@@ -34,6 +34,12 @@ pub enum RuleError {
         /// How many there would be.
         count: usize,
     },
+    /// Nothing was scraped, so that samples say nothing.
+    #[error("nothing was scraped while the process did not run")]
+    Paused,
+    /// Samples of this time are older than what was known before.
+    #[error("the clock was set back")]
+    ClockSetBack,
     /// A sample of the result was not stored.
     #[error(transparent)]
     Append(#[from] AppendError),

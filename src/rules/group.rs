@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
@@ -12,19 +13,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveAlerts;
 use super::alert::{Alert, AlertSink};
-use super::alerting::Candidate;
+use super::alerting::{AlertingRule, Candidate};
+use super::catch_up::{Backlog, Pace};
 use super::config::Config;
 use super::error::RuleError;
+use super::evidence::Asked;
 use super::expand::{Queries, Texts, as_vector};
 use super::ledger;
 use super::metrics::{Durations, GroupCounters, add};
+use super::pulse::Pulse;
 use super::recording::Recorded;
 use super::rule::{Definition, GroupSettings, RunningRule};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
 use crate::model::{Labels, Sample, TimestampMs, stale_nan};
-use crate::promql::{EvalError, InstantSample};
-use crate::query::{PreparedQuery, QuerySource};
+use crate::promql::{EvalError, InstantSample, Output};
+use crate::query::QuerySource;
 use crate::rulefmt::RuleGroup;
 use crate::schedule::{Schedule, Ticker};
 use crate::state::{Changes, RuleKey, StateError, StateStore};
@@ -73,7 +77,10 @@ pub(super) struct Group {
     outgoing: Vec<Alert>,
     evaluation_time: Duration,
     last_evaluation: Option<TimestampMs>,
+    /// The last slot that was evaluated, if slots since then can be made up for.
+    last_slot: Option<TimestampMs>,
     last_samples: usize,
+    pace: Pace,
     config: Arc<Config>,
     services: Services,
     durations: Arc<Durations>,
@@ -93,6 +100,7 @@ impl Group {
         let settings = GroupSettings {
             file,
             group: &group.name,
+            id: identity(file, &group.name),
             interval_ms: group.interval_ms.unwrap_or(config.evaluation_interval_ms).max(1),
             query_offset_ms: group.query_offset_ms.unwrap_or(config.query_offset_ms),
             limit: group.limit,
@@ -115,7 +123,9 @@ impl Group {
             outgoing: Vec::new(),
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
+            last_slot: None,
             last_samples: 0,
+            pace: Pace::default(),
             config,
             services,
             durations,
@@ -127,6 +137,10 @@ impl Group {
     pub(super) fn restore(&mut self, mut stored: impl FnMut(&RuleKey) -> Option<ActiveAlerts>) {
         for rule in &mut self.rules {
             if let Some(active) = stored(&rule.key) {
+                // Where samples came in meanwhile, what was missed can be made up for.
+                if self.services.source.goes_on_alone() {
+                    self.last_slot = self.last_slot.max(active.evaluated_at);
+                }
                 rule.restore(active);
             }
         }
@@ -137,6 +151,8 @@ impl Group {
     pub(super) fn take_over(&mut self, old: Self) -> Vec<Arc<RuleKey>> {
         self.evaluation_time = old.evaluation_time;
         self.last_evaluation = old.last_evaluation;
+        self.last_slot = old.last_slot;
+        self.pace = old.pace;
         self.orphans = old.orphans;
         let kind = |rule: &RunningRule| (rule.info.alerting.is_some(), rule.key.clone());
         let mut olds: HashMap<_, VecDeque<RunningRule>> = HashMap::new();
@@ -157,6 +173,21 @@ impl Group {
     /// Where the alerts' states are kept.
     pub(super) fn state(&self) -> &dyn StateStore {
         &*self.services.state
+    }
+
+    /// What answers the rules' expressions.
+    pub(super) fn source(&self) -> Arc<dyn QuerySource> {
+        self.services.source.clone()
+    }
+
+    /// The alerts of a rule.
+    pub(super) fn active(&self, index: usize) -> &ActiveAlerts {
+        &self.rules[index].active
+    }
+
+    /// How far in the past queries look, in milliseconds.
+    pub(super) fn query_offset_ms(&self) -> i64 {
+        self.query_offset_ms
     }
 
     /// The rules in order.
@@ -185,11 +216,17 @@ impl Group {
 
     /// Evaluates slot after slot, from the next one on, until cancelled; returns the group with its
     /// state.
-    pub(super) async fn run(mut self, shown: Arc<Shown>, token: CancellationToken) -> Self {
+    pub(super) async fn run(
+        mut self,
+        shown: Arc<Shown>,
+        pulse: Arc<Pulse>,
+        token: CancellationToken,
+    ) -> Self {
         let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
         let schedule = Schedule::spread(interval, identity(&self.file, &self.name));
         let mut ticker = Ticker::new(schedule, self.services.clock.clone());
         while let Some(slot) = ticker.tick(&token).await {
+            pulse.beat();
             if slot.missed > 0 {
                 tracing::warn!(
                     group = %self.name, file = %self.file, missed = slot.missed,
@@ -198,10 +235,73 @@ impl Group {
             }
             add(&self.counters.iterations, slot.missed + 1);
             add(&self.counters.missed, slot.missed);
-            self.evaluate(slot.at, &token).await;
+            self.slot(slot.at, &pulse, &token).await;
             shown.snapshot.store(Arc::new(self.snapshot()));
         }
         self
+    }
+
+    /// Evaluates a slot that is due, after those before it that went by and about which something is
+    /// known. If nothing is known about the slot itself, whatever fires goes on firing.
+    async fn slot(&mut self, at: TimestampMs, pulse: &Pulse, token: &CancellationToken) {
+        let alone = self.services.source.goes_on_alone();
+        let settle_ms = self.config.settle_ms;
+        let blind = |at: TimestampMs| !alone && pulse.blind(at - self.query_offset_ms, settle_ms);
+        let backlog = Backlog {
+            at,
+            last: self.last_slot,
+            interval_ms: self.interval_ms,
+            window_ms: self.config.catch_up_ms,
+            takes: self.pace.usual(),
+        };
+        let missed: Vec<_> = backlog.slots().into_iter().filter(|slot| !blind(*slot)).collect();
+        let unknown = if blind(at) {
+            Some(RuleError::Paused)
+        } else if !alone
+            && self.last_slot.is_some_and(|last| at <= last && last - at < self.config.error_hold_ms)
+        {
+            // The store takes nothing that is older than what it has.
+            Some(RuleError::ClockSetBack)
+        } else {
+            None
+        };
+        let began = Instant::now();
+        let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
+        for missed in missed {
+            if token.is_cancelled() || began.elapsed() > interval {
+                break;
+            }
+            self.make_up_for(missed, token).await;
+        }
+        match unknown {
+            Some(error) => self.hold(at, &error).await,
+            None => self.evaluate(at, token).await,
+        }
+    }
+
+    /// Evaluates a slot that went by. Nobody is told what it has led to before the present is known: it may
+    /// be over by now.
+    async fn make_up_for(&mut self, at: TimestampMs, token: &CancellationToken) {
+        for index in 0..self.rules.len() {
+            if self.evaluate_rule(index, at, token).await.is_none() {
+                return;
+            }
+            self.outgoing.clear();
+            self.rules[index].active.unsent(at);
+        }
+        self.last_slot = Some(at);
+        add(&self.counters.caught_up, 1);
+    }
+
+    /// Goes on sending what fires, without an evaluation.
+    async fn hold(&mut self, at: TimestampMs, error: &RuleError) {
+        tracing::info!(group = %self.name, file = %self.file, %error, "Rule group `{}` waits", self.name);
+        for rule in &mut self.rules {
+            if let Definition::Alerting(definition, ..) = &*rule.definition {
+                self.outgoing.extend(definition.hold(&mut rule.active, at, error));
+            }
+        }
+        self.flush().await;
     }
 
     /// Evaluates all rules at `at`. When cancelled it stops before the next rule, and what the rules
@@ -217,7 +317,9 @@ impl Group {
         self.flush().await;
         self.mark_orphans(at);
         self.evaluation_time = began.elapsed();
+        self.pace.note(self.evaluation_time);
         self.last_evaluation = Some(now);
+        self.last_slot = Some(at);
         self.last_samples = samples;
     }
 
@@ -232,32 +334,34 @@ impl Group {
         let now = self.services.clock.now();
         let definition = self.rules[index].definition.clone();
         let query = self.rules[index].query.clone();
-        let result = self.query(&*query, at, token).await?;
+        let result = self.query(query.instant(at - self.query_offset_ms), token).await?;
         add(&self.counters.evaluations, 1);
         let evaluated = match (&*definition, result) {
             (Definition::Recording(rule), result) => {
                 result.and_then(|result| rule.samples(at, &result)).map(|samples| (samples, None))
             }
-            (Definition::Alerting(rule, texts), result) => {
+            (Definition::Alerting(rule, texts, questions), result) => {
                 let candidates = match result {
-                    Ok(result) => self.expand(texts, result, at).await,
+                    Ok(result) => self.expand(index, rule, texts, result, at).await,
+                    Err(error) => Err(error),
+                };
+                let known = match candidates {
+                    Ok(candidates) => {
+                        let asked = Asked { index, rule, texts, questions };
+                        let evidence = self.evidence(&asked, &candidates, at, token).await?;
+                        evidence.map(|evidence| (candidates, evidence))
+                    }
                     Err(error) => Err(error),
                 };
                 let RunningRule { active, info, .. } = &mut self.rules[index];
-                match candidates {
-                    Ok(candidates) => {
-                        let step = aside(candidates.len(), || rule.step(active, at, &candidates));
+                match known {
+                    Ok((candidates, evidence)) => {
+                        let step = aside(candidates.len(), || rule.step(active, at, &candidates, &evidence));
                         let transitions = active.note(at, None);
                         if self.config.ledger_evidence && !transitions.is_empty() {
                             let (source, own) = (&*self.services.source, &info.labels);
-                            ledger::add_evidence(
-                                transitions,
-                                &rule.expr,
-                                own,
-                                source,
-                                at - self.query_offset_ms,
-                            )
-                            .await;
+                            let at = at - self.query_offset_ms;
+                            ledger::add_evidence(transitions, &rule.expr, own, source, at).await;
                         }
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
@@ -297,16 +401,15 @@ impl Group {
 
     /// The value of an expression as a vector; `None` if cancelled. Alerts of the rules before do not
     /// wait for a slow query.
-    async fn query(
+    pub(super) async fn query(
         &mut self,
-        query: &dyn PreparedQuery,
-        at: TimestampMs,
+        query: BoxFuture<'_, Result<Output, EvalError>>,
         token: &CancellationToken,
     ) -> Option<Result<Vec<InstantSample>, RuleError>> {
         if token.is_cancelled() {
             return None;
         }
-        let query = timeout(self.config.query_timeout, query.instant(at - self.query_offset_ms));
+        let query = timeout(self.config.query_timeout, query);
         tokio::pin!(query);
         let answer = loop {
             tokio::select! {
@@ -323,20 +426,36 @@ impl Group {
     /// stand; those that ask any are expanded on a thread where waiting is allowed.
     async fn expand(
         &self,
+        index: usize,
+        rule: &AlertingRule,
         texts: &Arc<Texts>,
         result: Vec<InstantSample>,
         at: TimestampMs,
     ) -> Result<Vec<Candidate>, RuleError> {
-        let config = &self.config;
+        let active = &self.rules[index].active;
+        let active = if texts.tell_standing() { rule.active_since(active, at) } else { HashMap::new() };
+        let alerts = result.len();
+        let expand = move |texts: &Texts, config: &Config, queries: &Queries| {
+            texts.candidates(&result, &active, at, config, queries)
+        };
+        self.expanded(texts, alerts, expand).await?
+    }
+
+    /// Lets templates be expanded where they may wait for the answers to their queries.
+    pub(super) async fn expanded<T: Send + 'static>(
+        &self,
+        texts: &Arc<Texts>,
+        alerts: usize,
+        expand: impl FnOnce(&Texts, &Config, &Queries) -> T + Send + 'static,
+    ) -> Result<T, RuleError> {
+        let (config, texts) = (self.config.clone(), texts.clone());
         let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
-            let candidates = || texts.candidates(&result, at, &self.config, &queries);
-            return aside(result.len(), candidates);
+            return Ok(aside(alerts, || expand(&texts, &config, &queries)));
         }
-        let (config, texts) = (self.config.clone(), texts.clone());
-        let expanding = spawn_blocking(move || texts.candidates(&result, at, &config, &queries));
+        let expanding = spawn_blocking(move || expand(&texts, &config, &queries));
         // A panic has been reported when it happened.
-        expanding.await.unwrap_or_else(|_| Err(EvalError::Canceled("template expansion").into()))
+        expanding.await.map_err(|_| EvalError::Canceled("template expansion").into())
     }
 
     /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not

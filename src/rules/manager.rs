@@ -3,24 +3,36 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::active::ActiveAlerts;
 use super::config::Config;
+use super::expand::as_vector;
 use super::group::{Group, Services, Shown};
 use super::metrics::{self, Durations, GroupCounters};
+use super::pulse::Pulse;
 use super::snapshot::GroupSnapshot;
+use crate::model::TimestampMs;
+use crate::promql;
 use crate::rulefmt::{RuleFile, RuleGroup};
 use crate::state::{Changes, RuleKey, StoredRule};
 
 /// How old stored states may be at the start. Until then the state of a rule that is not configured is
 /// kept, for its file may come back; and whatever is older says nothing about the present.
 pub(super) const ORPHAN_RETENTION_MS: i64 = 24 * 3_600_000;
+
+/// When the newest sample was taken of those that every scrape and probe leaves behind, in seconds.
+pub(super) const NEWEST_SAMPLE: &str = r#"max(timestamp({__name__=~"up|probe_success|pg_up"}))"#;
+
+/// How long the start waits for the store.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What others see of the groups: a handle that is cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +57,7 @@ pub struct Manager {
     running: BTreeMap<GroupKey, Running>,
     groups: Groups,
     durations: Arc<Durations>,
+    pulse: Arc<Pulse>,
     /// States from before the start whose rules have not appeared yet.
     stored: HashMap<RuleKey, StoredRule>,
     tasks: TaskTracker,
@@ -73,7 +86,14 @@ impl Manager {
                 Vec::new()
             }
         };
-        let oldest = services.clock.now() - ORPHAN_RETENTION_MS;
+        let now = services.clock.now();
+        let pulse = Arc::new(Pulse::new(services.clock.clone()));
+        // What was stored tells until when the process ran before.
+        if let Some(stored_at) = stored.iter().map(|rule| rule.evaluated_at).max() {
+            let newest = newest_sample(&services, now).await;
+            pulse.paused(newest.map_or(stored_at, |at| at.max(stored_at)), now);
+        }
+        let oldest = now - ORPHAN_RETENTION_MS;
         let (stored, outdated): (Vec<_>, Vec<_>) =
             stored.into_iter().partition(|rule| rule.evaluated_at >= oldest);
         let manager = Self {
@@ -81,10 +101,13 @@ impl Manager {
             running: BTreeMap::new(),
             groups: Groups::default(),
             durations: Arc::default(),
+            pulse: pulse.clone(),
             stored: stored.into_iter().map(|rule| (rule.key.clone(), rule)).collect(),
             tasks: TaskTracker::new(),
             token: token.child_token(),
         };
+        let beats = manager.token.child_token();
+        manager.tasks.spawn(async move { pulse.run(beats).await });
         manager.forget(outdated.into_iter().map(|rule| Arc::new(rule.key)).collect()).await;
         manager
     }
@@ -97,6 +120,7 @@ impl Manager {
     /// Names the metrics of all groups, present and to come.
     pub fn register(&self, registry: &mut Registry) {
         metrics::register(registry, self.groups.clone(), self.durations.clone());
+        self.pulse.register(registry);
     }
 
     /// Replaces all groups by these. Groups that did not change go on undisturbed; in those that did,
@@ -160,7 +184,7 @@ impl Manager {
         }
         let shown = Arc::new(Shown { snapshot: ArcSwap::from_pointee(group.snapshot()), counters });
         let token = self.token.child_token();
-        let task = self.tasks.spawn(group.run(shown.clone(), token.clone()));
+        let task = self.tasks.spawn(group.run(shown.clone(), self.pulse.clone(), token.clone()));
         Running { definition: Arc::new(definition.clone()), config: config.clone(), shown, token, task }
     }
 
@@ -182,6 +206,18 @@ impl Manager {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// When one of the samples was taken that every scrape and probe leaves behind; `None` if there is none
+/// that a query would still find, and where samples come in also without this process.
+async fn newest_sample(services: &Services, now: TimestampMs) -> Option<TimestampMs> {
+    if services.source.goes_on_alone() {
+        return None;
+    }
+    let newest = promql::parse(NEWEST_SAMPLE).expect("a valid expression");
+    let answer = timeout(START_TIMEOUT, services.source.instant(&newest, now)).await.ok()?;
+    let found = as_vector(answer).ok()?;
+    found.first().map(|newest| (newest.value * 1000.0) as TimestampMs)
 }
 
 /// The groups of all files. Of two with the same file and name, which two objects of the same name in

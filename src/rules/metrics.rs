@@ -35,6 +35,7 @@ const MAX_DURATIONS: usize = 4096;
 pub(super) struct GroupCounters {
     pub(super) iterations: AtomicU64,
     pub(super) missed: AtomicU64,
+    pub(super) caught_up: AtomicU64,
     pub(super) evaluations: AtomicU64,
     pub(super) failures: AtomicU64,
 }
@@ -141,6 +142,11 @@ impl Collector for RulesCollector {
             "prometheus_rule_group_iterations_missed",
             "The total number of rule group evaluations missed due to slow rule group evaluation.",
             |counters| &counters.missed,
+        )?;
+        counter(
+            "valmis_rule_group_iterations_caught_up",
+            "The total number of rule group evaluations that were missed and made up for afterwards.",
+            |counters| &counters.caught_up,
         )?;
         counter("prometheus_rule_evaluations", "The total number of rule evaluations.", |counters| {
             &counters.evaluations

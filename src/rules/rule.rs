@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::active::ActiveAlerts;
 use super::alerting::{AlertingRule, generator_url};
 use super::config::Config;
-use super::expand::Texts;
+use super::evidence::Questions;
+use super::expand::{RuleFacts, Texts};
 use super::recording::RecordingRule;
 use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapshot};
 use crate::model::{ALERT_NAME, Labels, TimestampMs};
@@ -19,13 +20,15 @@ use crate::state::{AlertState, RuleChanges, RuleKey, RuleVersion};
 #[derive(Debug)]
 pub(super) enum Definition {
     Recording(RecordingRule),
-    Alerting(Box<AlertingRule>, Arc<Texts>),
+    Alerting(Box<AlertingRule>, Arc<Texts>, Questions),
 }
 
 /// The group's part in its rules.
 pub(super) struct GroupSettings<'a> {
     pub(super) file: &'a str,
     pub(super) group: &'a str,
+    /// What identifies the group in templates.
+    pub(super) id: u64,
     pub(super) interval_ms: i64,
     pub(super) query_offset_ms: i64,
     pub(super) limit: usize,
@@ -80,8 +83,18 @@ impl RunningRule {
                 query_offset_ms: group.query_offset_ms,
                 limit: group.limit,
             }),
-            RuleKind::Alerting { alert, hold_ms, keep_firing_ms, annotations } => Definition::Alerting(
-                Box::new(AlertingRule {
+            RuleKind::Alerting { alert, hold_ms, keep_firing_ms, .. } => {
+                let texts = Texts::new(
+                    rule,
+                    RuleFacts {
+                        expr: query.clone(),
+                        hold_ms: *hold_ms,
+                        interval_ms: group.interval_ms,
+                        group_id: group.id,
+                    },
+                );
+                let questions = Questions::new(rule, &texts);
+                let rule = AlertingRule {
                     name: alert.clone(),
                     expr: rule.expr.clone(),
                     hold_ms: *hold_ms,
@@ -93,9 +106,10 @@ impl RunningRule {
                     error_hold_ms: config.error_hold_ms,
                     common_labels: common_labels(alert, &rule.labels),
                     generator_url: generator_url(&config.external_url, &query),
-                }),
-                Arc::new(Texts::new(alert, &rule.labels, annotations)),
-            ),
+                    instructions: rule.instructions.clone(),
+                };
+                Definition::Alerting(Box::new(rule), Arc::new(texts), questions)
+            }
         };
         let key = RuleKey {
             file: group.file.to_owned(),
@@ -122,7 +136,7 @@ impl RunningRule {
     /// Goes on with alerts from before the start. Their series are those of the last evaluation, so
     /// that what is no longer active is marked stale.
     pub(super) fn restore(&mut self, active: ActiveAlerts) {
-        if let Definition::Alerting(rule, _) = &*self.definition {
+        if let Definition::Alerting(rule, ..) = &*self.definition {
             let alerts = active.iter().map(|alert| &alert.record);
             let alerts = alerts.filter(|alert| alert.state != AlertState::Inactive);
             self.previous = alerts.flat_map(|alert| rule.samples(alert, 0)).map(|s| s.labels).collect();
@@ -149,8 +163,7 @@ impl RunningRule {
     }
 
     pub(super) fn snapshot(&self) -> RuleSnapshot {
-        let records = self.active.iter().map(|alert| &alert.record);
-        let alerts = records.filter(|record| record.state != AlertState::Inactive);
+        let alerts = self.active.iter().filter(|alert| alert.is_active());
         RuleSnapshot {
             info: self.info.clone(),
             health: self.health,
@@ -158,13 +171,13 @@ impl RunningRule {
             evaluation_time: self.evaluation_time,
             last_evaluation: self.last_evaluation,
             alerts: alerts
-                .map(|record| AlertSnapshot {
-                    labels: record.labels.clone(),
-                    annotations: record.annotations.clone(),
-                    state: record.state,
-                    active_at: record.active_at,
-                    keep_firing_since: record.keep_firing_since,
-                    value: record.value,
+                .map(|alert| AlertSnapshot {
+                    labels: alert.record.shown_labels(),
+                    annotations: alert.marked_annotations(),
+                    state: alert.record.state,
+                    active_at: alert.record.active_at,
+                    keep_firing_since: alert.record.keep_firing_since,
+                    value: alert.record.value,
                 })
                 .collect(),
         }

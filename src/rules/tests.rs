@@ -1,6 +1,7 @@
 //! Groups and their manager, with a fake source of values and a clock that follows the runtime's.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+
+mod pauses;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
@@ -24,6 +27,15 @@ use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 /// Follows the runtime's clock, which tests let jump.
 struct RuntimeClock(Instant);
 
+/// The same clock, as whoever administers the machine has set it.
+struct WorldClock(RuntimeClock, Arc<World>);
+
+impl Clock for WorldClock {
+    fn now(&self) -> TimestampMs {
+        self.0.now() + self.1.clock_set.load(Ordering::Relaxed)
+    }
+}
+
 /// When tests begin.
 const BEGIN: TimestampMs = 1_700_000_000_000;
 
@@ -37,6 +49,12 @@ impl Clock for RuntimeClock {
 #[derive(Default)]
 struct World {
     answers: Mutex<HashMap<String, Answer>>,
+    /// Other answers from an instant on.
+    later: Mutex<Vec<(String, TimestampMs, Value)>>,
+    /// Whether samples come in without this process.
+    alone: AtomicBool,
+    /// By how much the clock was set, in milliseconds.
+    clock_set: AtomicI64,
     asked: Mutex<Vec<(String, TimestampMs)>>,
     samples: Mutex<Vec<Sample>>,
     sent: Mutex<Vec<Alert>>,
@@ -56,6 +74,11 @@ impl World {
     fn answer(&self, query: &str, value: Value) {
         let answer = Answer { result: Ok(value), takes: Duration::ZERO };
         self.answers.lock().unwrap().insert(query.to_owned(), answer);
+    }
+
+    /// What is answered about instants from `from` on.
+    fn answer_from(&self, query: &str, from: TimestampMs, value: Value) {
+        self.later.lock().unwrap().push((query.to_owned(), from, value));
     }
 
     fn fail(&self, query: &str) {
@@ -115,10 +138,18 @@ impl QuerySource for Shared {
             let answer = self.0.answers.lock().unwrap().get(&query).cloned();
             let answer = answer.unwrap_or_else(|| panic!("no answer for {query}"));
             sleep(answer.takes).await;
-            let output = Output { value: answer.result?, annotations: Vec::new(), samples: None };
+            let later = self.0.later.lock().unwrap();
+            let later = later.iter().filter(|(asked, from, _)| *asked == query && *from <= range.start);
+            let later = later.map(|(_, _, value)| value.clone()).next_back();
+            let output =
+                Output { value: later.map_or(answer.result, Ok)?, annotations: Vec::new(), samples: None };
             Ok(query::Answer { output, timings: Timings::default() })
         }
         .boxed()
+    }
+
+    fn goes_on_alone(&self) -> bool {
+        self.0.alone.load(Ordering::Relaxed)
     }
 
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
@@ -193,13 +224,20 @@ impl Stage {
     }
 
     async fn with(world: Arc<World>, began: Instant) -> Self {
+        let newest = super::manager::NEWEST_SAMPLE;
+        world
+            .answers
+            .lock()
+            .unwrap()
+            .entry(newest.to_owned())
+            .or_insert_with(|| Answer { result: Ok(Value::Vector(Vec::new())), takes: Duration::ZERO });
         let shared = Arc::new(Shared(world.clone()));
         let services = Services {
             source: shared.clone(),
             appender: shared.clone(),
             sink: shared.clone(),
             state: shared,
-            clock: Arc::new(RuntimeClock(began)),
+            clock: Arc::new(WorldClock(RuntimeClock(began), world.clone())),
         };
         Self { world, began, manager: Manager::start(services, &CancellationToken::new()).await }
     }
@@ -219,7 +257,7 @@ impl Stage {
     }
 
     fn now(&self) -> TimestampMs {
-        RuntimeClock(self.began).now()
+        RuntimeClock(self.began).now() + self.world.clock_set.load(Ordering::Relaxed)
     }
 
     fn rule(&self, name: &str) -> RuleSnapshot {

@@ -9,6 +9,7 @@ use super::histogram::format_histogram;
 use super::simulate::Payload;
 use crate::model::{ALERT_NAME, Labels, TimestampMs, format_duration_ms, format_float, quote};
 use crate::promql::{InstantSample, Value};
+use crate::rulefmt::is_instruction;
 use crate::rules::Alert;
 use crate::state::{AlertRecord, AlertState};
 
@@ -47,7 +48,7 @@ fn state(record: &AlertRecord) -> State {
 /// Compares the alerts of a name with the expected ones; `start` is that of the test.
 pub(super) fn alerts(
     test: &AlertTest,
-    found: &[&AlertRecord],
+    found: &[AlertRecord],
     start: TimestampMs,
     floats: Floats,
 ) -> Option<Difference> {
@@ -59,11 +60,11 @@ pub(super) fn alerts(
         test.expected.iter().partition(|alert| alert.state == State::Inactive);
     let inactive = absent.iter().all(|alert| !active(&alert.labels));
     expected.sort_by(|a, b| (&a.labels, &a.annotations).cmp(&(&b.labels, &b.annotations)));
-    let asked = |record: &&&AlertRecord| {
+    let asked = |record: &&AlertRecord| {
         let of_state = test.states.contains(&state(record));
         of_state || absent.iter().any(|alert| same_pairs(&alert.labels, &record.labels))
     };
-    let mut got: Vec<&AlertRecord> = found.iter().filter(asked).copied().collect();
+    let mut got: Vec<&AlertRecord> = found.iter().filter(asked).collect();
     got.sort_by(|a, b| (&a.labels, &a.annotations).cmp(&(&b.labels, &b.annotations)));
 
     let same = |(expected, got): (&&ExpectedAlert, &&AlertRecord)| {
@@ -228,9 +229,11 @@ fn same_pairs(expected: &BTreeMap<String, String>, got: &Labels) -> bool {
     expected.iter().map(as_strs).eq(got.iter())
 }
 
-/// As [`same_pairs`], for texts: an empty one is none.
+/// As [`same_pairs`], for texts: an empty one is none, and instructions, which promtool takes for texts, are
+/// not looked at.
 fn same_annotations(expected: &BTreeMap<String, String>, got: &Labels) -> bool {
-    expected.iter().map(as_strs).filter(|(_, text)| !text.is_empty()).eq(got.iter())
+    let sent = |(name, text): &(&str, &str)| !text.is_empty() && !is_instruction(name);
+    expected.iter().map(as_strs).filter(sent).eq(got.iter())
 }
 
 /// `name{label="value"}`

@@ -14,6 +14,7 @@ use super::simulate::{Definition, Simulation};
 use super::suite::Suite;
 use crate::diag::Diagnostic;
 use crate::model::{LineColumn, format_duration_ms};
+use crate::state::AlertRecord;
 
 /// What became of a test file.
 #[derive(Debug, Clone)]
@@ -181,7 +182,7 @@ pub(super) async fn examine(
         while let Some(asked) = alert_tests.next_if(|test| test.eval_ms < simulation.next_ms()) {
             let rules = simulation.groups().flat_map(|(_, group)| group.rules());
             let records = rules.filter(|rule| rule.name == asked.alertname).flat_map(|rule| rule.alerts());
-            let records: Vec<_> = records.collect();
+            let records: Vec<AlertRecord> = records.map(AlertRecord::as_shown).collect();
             let difference = compare::alerts(asked, &records, test.start, floats);
             outcome.failures.extend(difference.map(|difference| Failure {
                 place: asked.place,

@@ -4,6 +4,8 @@ use std::fs;
 
 use super::*;
 
+mod instructions;
+
 const RULES: &str = r"
 groups:
   - name: slow

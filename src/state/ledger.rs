@@ -64,7 +64,7 @@ pub struct LedgerQuestion {
 impl LedgerEntry {
     /// What identifies the alert at Alertmanager, unless relabelling changes its labels.
     pub fn fingerprint(&self) -> u64 {
-        let own = &self.transition.labels;
+        let own = self.transition.shown_labels();
         let mut labels = own.builder();
         for (name, value) in self.rule.external_labels.iter().filter(|(name, _)| !own.has(name)) {
             labels.set(name, value);
@@ -74,7 +74,7 @@ impl LedgerEntry {
 
     /// What identifies the alert by the labels that its rule gives it.
     pub fn own_fingerprint(&self) -> u64 {
-        fingerprint(&self.transition.labels)
+        fingerprint(&self.transition.shown_labels())
     }
 
     /// The alert's name.

@@ -17,6 +17,8 @@ struct Wire<'a> {
     to: Cow<'a, str>,
     #[serde(borrow)]
     labels: Pairs<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    severity: Option<Cow<'a, str>>,
     /// The value's bits: JSON has no NaN and no infinity.
     value_bits: u64,
     active_at: TimestampMs,
@@ -60,6 +62,7 @@ pub(super) fn encode(entry: &LedgerEntry) -> Vec<u8> {
         from: transition.from.map(|phase| phase.name().into()),
         to: transition.to.name().into(),
         labels: pairs(&transition.labels),
+        severity: transition.severity.as_deref().map(Into::into),
         value_bits: transition.value.to_bits(),
         active_at: transition.active_at,
         error: transition.error.as_deref().map(Into::into),
@@ -102,6 +105,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<LedgerEntry, serde_json::Error> {
         from: wire.from.map(|name| phase(&name)).transpose()?,
         to: phase(&wire.to)?,
         labels: Labels::from_pairs(wire.labels),
+        severity: wire.severity.map(Cow::into_owned),
         value: f64::from_bits(wire.value_bits),
         active_at: wire.active_at,
         error: wire.error.map(Cow::into_owned),

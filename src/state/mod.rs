@@ -109,6 +109,53 @@ pub struct AlertRecord {
     pub resolved_at: Option<TimestampMs>,
     /// Since when it fires only because of `keep_firing_for`.
     pub keep_firing_since: Option<TimestampMs>,
+    /// Set while it fires although it is not in its rule's result.
+    pub absence: Option<Absence>,
+    /// Its severity, if that depends on the value; else it is among the labels alone.
+    pub severity: Option<Severity>,
+}
+
+impl AlertRecord {
+    /// The labels by which it is known outside: with its severity.
+    pub fn shown_labels(&self) -> Labels {
+        self.severity
+            .as_ref()
+            .map_or_else(|| self.labels.clone(), |severity| self.labels_at(&severity.current))
+    }
+
+    /// As it is known outside.
+    #[must_use]
+    pub fn as_shown(&self) -> Self {
+        Self { labels: self.shown_labels(), ..self.clone() }
+    }
+
+    /// The labels by which it is known outside at a severity.
+    pub fn labels_at(&self, severity: &str) -> Labels {
+        self.labels.with(SEVERITY_LABEL, severity)
+    }
+}
+
+/// The label that has the severity.
+const SEVERITY_LABEL: &str = "severity";
+
+/// The severity of an alert, which does not belong to its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Severity {
+    /// What it is.
+    pub current: String,
+    /// Since when the value calls for a lower one.
+    pub lower_since: Option<TimestampMs>,
+    /// Those with which the alert fired before, each with when that ended.
+    pub former: Vec<(String, TimestampMs)>,
+}
+
+/// Why an alert fires that is not in its rule's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// The last evaluation in whose result it was.
+    pub seen_at: TimestampMs,
+    /// Since when it fires only because the series that it came from are gone.
+    pub missing_since: Option<TimestampMs>,
 }
 
 /// What is known about a rule.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertRecord, AlertState, HeartbeatRecord};
+use super::{Absence, AlertRecord, AlertState, HeartbeatRecord, Severity};
 use crate::model::{Labels, TimestampMs};
 
 #[derive(Serialize, Deserialize)]
@@ -24,6 +24,16 @@ struct Wire<'a> {
     resolved_at: Option<TimestampMs>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keep_firing_since: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_at: Option<TimestampMs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing_since: Option<TimestampMs>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    severity: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    severity_lower_since: Option<TimestampMs>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    former_severities: Vec<(Cow<'a, str>, TimestampMs)>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -48,6 +58,13 @@ pub(super) fn encode(alert: &AlertRecord) -> Vec<u8> {
         fired_at: alert.fired_at,
         resolved_at: alert.resolved_at,
         keep_firing_since: alert.keep_firing_since,
+        seen_at: alert.absence.map(|absence| absence.seen_at),
+        missing_since: alert.absence.and_then(|absence| absence.missing_since),
+        severity: alert.severity.as_ref().map(|severity| severity.current.as_str().into()),
+        severity_lower_since: alert.severity.as_ref().and_then(|severity| severity.lower_since),
+        former_severities: alert.severity.as_ref().map_or_else(Vec::new, |severity| {
+            severity.former.iter().map(|(former, at)| (former.as_str().into(), *at)).collect()
+        }),
     };
     serde_json::to_vec(&wire).expect("text and whole numbers can be written as JSON")
 }
@@ -67,6 +84,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<AlertRecord, serde_json::Error> {
         fired_at: wire.fired_at,
         resolved_at: wire.resolved_at,
         keep_firing_since: wire.keep_firing_since,
+        absence: wire.seen_at.map(|seen_at| Absence { seen_at, missing_since: wire.missing_since }),
+        severity: wire.severity.map(|current| Severity {
+            current: current.into_owned(),
+            lower_since: wire.severity_lower_since,
+            former: wire
+                .former_severities
+                .into_iter()
+                .map(|(former, at)| (former.into_owned(), at))
+                .collect(),
+        }),
     })
 }
 

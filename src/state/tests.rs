@@ -25,6 +25,12 @@ fn alert(instance: &str, value: f64) -> AlertRecord {
         fired_at: Some(61_000),
         resolved_at: None,
         keep_firing_since: Some(121_000),
+        absence: Some(Absence { seen_at: 61_000, missing_since: Some(121_000) }),
+        severity: Some(Severity {
+            current: "critical".to_owned(),
+            lower_since: Some(3),
+            former: vec![("warning".to_owned(), 2)],
+        }),
     }
 }
 
@@ -247,6 +253,7 @@ fn transition(at: TimestampMs, to: Phase, instance: &str) -> Transition {
         from: Some(Phase::Pending),
         to,
         labels,
+        severity: None,
         value: f64::INFINITY,
         active_at: 5,
         error: (to == Phase::Held).then(|| "boom".to_owned()),

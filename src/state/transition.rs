@@ -9,9 +9,9 @@ pub enum Phase {
     Pending,
     /// Fires.
     Firing,
-    /// Its condition has ended; it fires on because of `keep_firing_for`.
+    /// Its condition has ended; it fires on because of `keep_firing_for` or until it has recovered.
     Kept,
-    /// Fires on although its rule cannot be evaluated.
+    /// Fires on although its rule cannot be evaluated or series are gone.
     Held,
     /// Was firing and no longer is.
     Resolved,
@@ -55,11 +55,13 @@ pub struct Transition {
     pub to: Phase,
     /// The alert's labels, `alertname` included.
     pub labels: Labels,
+    /// Its severity, if that depends on the value; else it is among the labels alone.
+    pub severity: Option<String>,
     /// The expression's last value.
     pub value: f64,
     /// Since when the condition holds or held.
     pub active_at: TimestampMs,
-    /// Why the rule could not be evaluated.
+    /// Why the alert is held: an error of its rule, or series that are gone.
     pub error: Option<String>,
     /// The samples that it was decided by; none: they were not looked at.
     pub evidence: Option<Vec<Evidence>>,
@@ -74,6 +76,14 @@ pub struct Evidence {
     pub inputs: Vec<Input>,
     /// Whether there are more of them.
     pub more: bool,
+}
+
+impl Transition {
+    /// The labels by which the alert is known outside: with its severity.
+    pub fn shown_labels(&self) -> Labels {
+        let with = |severity: &String| self.labels.with(super::SEVERITY_LABEL, severity);
+        self.severity.as_ref().map_or_else(|| self.labels.clone(), with)
+    }
 }
 
 /// A sample that a rule has seen.

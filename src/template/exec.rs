@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::quote;
 
+use super::facts;
 use super::functions::{self, Param, Signature};
 use super::parser::{Fault, Trees};
 use super::syntax::{Branch, Command, Invocation, Node, Operand, OperandKind, Pipeline};
@@ -26,6 +27,7 @@ pub(super) fn run(trees: &Trees, name: &str, context: &Context<'_>) -> Result<St
         external_labels: context.external_labels.clone(),
         external_url: context.external_url.to_owned(),
         value: context.value,
+        facts: facts::values(&context.facts),
     });
     let values = [
         Value::Labels(alert.labels.clone()),
@@ -33,9 +35,10 @@ pub(super) fn run(trees: &Trees, name: &str, context: &Context<'_>) -> Result<St
         alert.external_url.as_str().into(),
         Value::Float(alert.value),
     ];
+    let facts = facts::NAMES.iter().map(|(variable, _)| *variable).zip(alert.facts.iter().cloned());
+    let mut variables: Vec<_> = PREDEFINED.into_iter().zip(values).chain(facts).collect();
     let dot = Value::Alert(alert);
-    let mut variables = vec![("$", dot.clone())];
-    variables.extend(PREDEFINED.into_iter().zip(values));
+    variables.insert(0, ("$", dot.clone()));
     let mut run = Run { trees, context, variables, out: String::new(), steps: 0, depth: 0, place: None };
     match run.nodes(&dot, &trees.main) {
         Ok(_) => Ok(run.out),
@@ -384,6 +387,10 @@ impl<'t> Run<'t> {
             (Value::Alert(alert), "ExternalLabels") => Some(Value::Labels(alert.external_labels.clone())),
             (Value::Alert(alert), "ExternalURL") => Some(alert.external_url.as_str().into()),
             (Value::Alert(alert), "Value") => Some(Value::Float(alert.value)),
+            (Value::Alert(alert), name) => {
+                let mut facts = facts::NAMES.iter().zip(&alert.facts);
+                facts.find(|((_, field), _)| *field == name).map(|(_, value)| value.clone())
+            }
             (Value::Sample(sample), "Labels") => Some(Value::Labels(sample.labels.clone())),
             (Value::Sample(sample), "Value") => Some(Value::Float(sample.value)),
             _ => None,

@@ -6,6 +6,7 @@
 
 mod compare;
 mod exec;
+mod facts;
 mod float;
 mod functions;
 mod humanize;
@@ -27,12 +28,13 @@ use std::fmt;
 
 use crate::model::{Labels, LineColumn, TimestampMs};
 
+pub use facts::Facts;
 pub use references::References;
 
-/// The variables that exist in every template of a rule: the alert's labels, the labels that go to the
-/// outside, where the outside reaches this process, and the value of the expression.
+/// The variables that exist in every template of a rule in Prometheus, too: the alert's labels, the labels
+/// that go to the outside, where the outside reaches this process, and the value of the expression.
 /// Source: Prometheus `rules/alerting.go`.
-pub const PREDEFINED: [&str; 4] = ["$labels", "$externalLabels", "$externalURL", "$value"];
+const PREDEFINED: [&str; 4] = ["$labels", "$externalLabels", "$externalURL", "$value"];
 
 /// Answers the queries that templates ask.
 pub trait QueryFn {
@@ -53,6 +55,8 @@ pub struct Context<'c> {
     pub value: f64,
     /// The instant of the evaluation: `now`, and that of queries.
     pub at: TimestampMs,
+    /// Where the alert stands.
+    pub facts: Facts<'c>,
     /// Answers `query`.
     pub query: &'c dyn QueryFn,
 }
@@ -65,6 +69,7 @@ impl fmt::Debug for Context<'_> {
             .field("external_url", &self.external_url)
             .field("value", &self.value)
             .field("at", &self.at)
+            .field("facts", &self.facts)
             .finish_non_exhaustive()
     }
 }
@@ -121,8 +126,9 @@ pub struct Template {
 impl Template {
     /// Parses a template; the name is the one that errors show.
     pub fn parse(name: &str, text: &str) -> Result<Self, TemplateError> {
+        let variables = [&PREDEFINED[..], &facts::NAMES.map(|(variable, _)| variable)].concat();
         let trees =
-            parser::parse(text, &PREDEFINED).map_err(|fault| located(name, text, Stage::Parsing, fault))?;
+            parser::parse(text, &variables).map_err(|fault| located(name, text, Stage::Parsing, fault))?;
         Ok(Self { name: name.to_owned(), text: text.to_owned(), trees })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::facts;
 use super::parser::Trees;
 use super::syntax::{Command, Node, Operand, OperandKind, Pipeline};
 
@@ -21,6 +22,8 @@ pub struct References {
     pub whole_labels: bool,
     /// Whether it uses `$value` for more than the condition of an `if` or `with`.
     pub value_printed: bool,
+    /// The variables beyond Prometheus' that it reads, also as fields of the dot.
+    pub facts: BTreeSet<&'static str>,
     /// The queries that are written out in it, in their order.
     pub queries: Vec<String>,
     /// Whether it puts queries together while it runs.
@@ -123,7 +126,7 @@ impl References {
                 ("$labels", [label, ..]) => note(&mut self.labels, label, operand.at),
                 ("$externalLabels", [label, ..]) => note(&mut self.external_labels, label, operand.at),
                 ("$", fields) => self.alert_fields(fields, operand.at),
-                _ => {}
+                (name, _) => self.facts.extend(facts::known(name)),
             },
             OperandKind::Field(fields) if alert => self.alert_fields(fields, operand.at),
             _ => {}
@@ -136,7 +139,8 @@ impl References {
             ["Labels", label, ..] => note(&mut self.labels, label, at),
             ["ExternalLabels", label, ..] => note(&mut self.external_labels, label, at),
             ["Value", ..] => self.value_printed = true,
-            _ => {}
+            [field, ..] => self.facts.extend(facts::variable(field)),
+            [] => {}
         }
     }
 

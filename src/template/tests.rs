@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Context, QueryFn, References, Template};
+use super::{Context, Facts, QueryFn, References, Template};
 use crate::model::{Labels, TimestampMs};
 
 /// Answers every query with the same rows, except for `fail`.
@@ -27,6 +27,16 @@ fn expand_value(text: &str, value: f64, rows: &Rows) -> Result<String, String> {
         external_url: "http://testhost:9090/path/prefix",
         value,
         at: AT,
+        facts: Facts {
+            status: "resolved",
+            resolved_value: 0.25,
+            active_at: AT - 90_500,
+            hold_ms: 300_000,
+            expr: "up == 0",
+            alert_id: u64::MAX,
+            group_id: 7,
+            interval_ms: 15_000,
+        },
         query: rows,
     };
     let template = Template::parse("test", text).map_err(|e| e.to_string())?;
@@ -47,6 +57,30 @@ fn check(text: &str, expected: &str) {
 
 fn check_error(text: &str, expected: &str) {
     assert_eq!(expand(text).expect_err(text), expected, "{text}");
+}
+
+#[test]
+fn templates_know_where_their_alert_stands() {
+    check(
+        "{{ $status }} {{ .Status }} {{ if eq $status \"resolved\" }}over{{ end }}",
+        "resolved resolved over",
+    );
+    check("{{ $resolvedValue }} {{ .ResolvedValue | humanizePercentage }}", "0.25 25%");
+    check("{{ $activeAt }}", "2012-11-24 11:12:41.5 +0000 UTC");
+    check("{{ (now | toTime).Sub $activeAt }} {{ .ActiveAt.Unix }}", "1m30.5s 1353755561");
+    check("{{ $for }} {{ $interval }} {{ .For.Seconds }} {{ .Interval }}", "5m0s 15s 300 15s");
+    check("{{ $expr }} {{ .Expr }} {{ $type }} {{ .Type }}", "up == 0 up == 0 prometheus prometheus");
+    check("{{ $alertID }} {{ .GroupID }}", "18446744073709551615 7");
+    check("{{ $status := \"mine\" }}{{ $status }}", "mine");
+    check_error(
+        "{{ .Unknown }}",
+        "error executing template test: template: test:1:3: executing \"test\" at <.Unknown>: can't evaluate field Unknown in type struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }",
+    );
+    let facts = |text: &str| Template::parse("test", text).unwrap().references().facts;
+    let found = facts(
+        "{{ if eq .Status \"x\" }}{{ range query $expr }}{{ .For }}{{ end }}{{ $.ResolvedValue }}{{ end }}",
+    );
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["$expr", "$resolvedValue", "$status"]);
 }
 
 #[test]
@@ -373,6 +407,7 @@ fn references_tell_what_a_template_uses() {
             labels: at(&[("a", 10), ("b", 25), ("c", 47), ("d", 65)]),
             tested_labels: names(&["a"]),
             external_labels: at(&[("e", 95)]),
+            facts: [].into(),
             whole_labels: false,
             value_printed: true,
             queries: vec!["up".to_owned(), "down".to_owned()],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::facts;
 use crate::model::Labels;
 
 /// A value.
@@ -44,6 +45,8 @@ pub(super) struct Alert {
     pub(super) external_labels: Labels,
     pub(super) external_url: String,
     pub(super) value: f64,
+    /// In the order of their names.
+    pub(super) facts: [Value; facts::COUNT],
 }
 
 impl Value {

@@ -94,7 +94,8 @@ impl LedgerView {
 impl EntryView {
     fn new(entry: &LedgerEntry) -> Self {
         let LedgerEntry { key, rule, transition } = entry;
-        let others = transition.labels.iter().filter(|(name, _)| *name != ALERT_NAME);
+        let labels = transition.shown_labels();
+        let others = labels.iter().filter(|(name, _)| *name != ALERT_NAME);
         Self {
             at_ms: transition.at,
             at: clock_time(transition.at),
@@ -171,13 +172,22 @@ fn why(entry: &LedgerEntry) -> String {
     match (step.from, step.to) {
         (_, Phase::Pending) => "the condition holds, not yet for as long as `for` demands".to_owned(),
         (Some(Phase::Kept), Phase::Firing) => "the condition holds again".to_owned(),
-        (Some(Phase::Held), Phase::Firing) => "the rule can be evaluated again".to_owned(),
+        (Some(Phase::Held), Phase::Firing) => {
+            "the rule can be evaluated again, and the condition holds".to_owned()
+        }
+        (Some(Phase::Firing), Phase::Firing) => {
+            let severity = step.severity.as_deref().unwrap_or("not known");
+            format!("the value calls for another severity: it is now {severity}")
+        }
         (_, Phase::Firing) if step.at == step.active_at => "the condition holds".to_owned(),
         (_, Phase::Firing) => format!("the condition has held for {held}, since {since}"),
-        (_, Phase::Kept) => "the condition has ended; `keep_firing_for` keeps the alert firing".to_owned(),
+        (_, Phase::Kept) => {
+            "the condition has ended; `keep_firing_for` or what is awaited for the end keeps the alert firing"
+                .to_owned()
+        }
         (_, Phase::Held) => {
-            let error = step.error.as_deref().unwrap_or("its error is not known");
-            format!("the rule cannot be evaluated, which does not resolve the alert: {error}")
+            let error = step.error.as_deref().unwrap_or("why is not known");
+            format!("the rule says nothing about the alert, which does not resolve it: {error}")
         }
         (_, Phase::Resolved) => format!("the condition has ended; it had held since {since}"),
         (_, Phase::Dropped) => format!("the condition ended after {held}, too soon for `for`"),
@@ -227,6 +237,7 @@ mod tests {
                 from,
                 to,
                 labels,
+                severity: None,
                 value: f64::NAN,
                 active_at: 60_000,
                 error: Some("boom".to_owned()),
@@ -263,6 +274,7 @@ mod tests {
         check(None, Phase::Firing, "held for 1m");
         check(Some(Phase::Kept), Phase::Firing, "holds again");
         check(Some(Phase::Held), Phase::Firing, "evaluated again");
+        check(Some(Phase::Firing), Phase::Firing, "severity");
         check(Some(Phase::Firing), Phase::Kept, "keep_firing_for");
         check(Some(Phase::Firing), Phase::Held, "boom");
         check(Some(Phase::Firing), Phase::Resolved, "ended");

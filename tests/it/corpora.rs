@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use valmis::model::Labels;
 use valmis::promql::{Features, parse_with};
-use valmis::template::{Context, QueryFn, Template};
+use valmis::template::{Context, Facts, QueryFn, Template};
 
 use crate::conformance::{files_below, folder};
 
@@ -125,6 +125,7 @@ fn every_template_of_published_rule_files_is_expanded() {
         external_url: "http://localhost:9090",
         value: 12.5,
         at: 1_700_000_000_000,
+        facts: Facts::default(),
         query: &OneSample,
     };
     let mut actions = 0;

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::real::alertmanager::Alertmanager;
 use crate::real::app::{App, Mood};
 use crate::real::disk::Disk;
@@ -331,4 +333,53 @@ fn app_down_after(hold: &str) -> String {
         "groups:\n- name: app\n  rules:\n  - {{alert: Watchdog, expr: vector(1)}}\n\
          \x20 - {{alert: ApplicationDown, expr: 'probe_success{{job=\"app\"}} == 0', for: {hold}}}\n"
     )
+}
+
+/// Alerts that a pause would make fire or end if it were taken for evidence: of series that are absent and
+/// were not before, of a condition that has to hold, and of one that has been firing.
+const PAUSED_RULES: &str = r#"
+groups:
+- name: pause
+  interval: 1s
+  rules:
+  - {alert: Absent, expr: 'absent(up{job="backend"}) and on () count(last_over_time(up{job="backend"}[1m]))'}
+  - {alert: Standing, expr: 'up{job="backend"} == 1'}
+  - {alert: Held, expr: 'up{job="backend"} == 1 and on () vector(time()) > 0', for: 20s}
+"#;
+
+/// How long the process stands still: longer than a sample counts as the newest one, so that the store has
+/// nothing that is not out of date, and shorter than Alertmanager waits for an alert to be sent again.
+const STOPPED: Duration = Duration::from_secs(14);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stands_still_pages_nobody_and_ends_nothing() {
+    let _turn = turn().await;
+    let app = App::start().await;
+    let webhook = Webhook::start().await;
+    let Some(alertmanager) = Alertmanager::start(&webhook).await else { return };
+    let configuration = format!(
+        "{COMMON}query: {{lookback_delta: 5s}}\n{NO_DISK}alertmanagers: [{{url: 'http://{}'}}]\napps: \
+         [{{name: backend, interval: 1s, timeout: 1s, metrics: '{}'}}]\n",
+        alertmanager.address,
+        app.url("/metrics")
+    );
+    let rules = [("pause.yaml".to_owned(), PAUSED_RULES.to_owned())];
+    let valmis = Valmis::start_with(&configuration, &rules).await;
+    webhook.wait_for("firing", "Standing").await;
+    let before = webhook.story();
+    let pending = Instant::now();
+    valmis.signal(Signal::STOP);
+    tokio::time::sleep(STOPPED).await;
+    valmis.signal(Signal::CONT);
+    let held = webhook.wait_for("firing", "Held").await.received;
+    say(&format!(
+        "an alert that had to hold for 20 s fired {:?} after a stop of {STOPPED:?} began",
+        held - pending
+    ));
+    // At most a few seconds had passed before the stop, and they count.
+    assert!(held - pending + SLACK > STOPPED + Duration::from_secs(20), "{:?}", held - pending);
+    alertmanager.flush(&webhook).await;
+    let news = &webhook.story()[before.len()..];
+    assert_eq!(news, ["firing Held"], "{:#?}\n{}", webhook.all(), valmis.log());
+    assert!(valmis.log().contains("The process did not run for"), "{}", valmis.log());
 }

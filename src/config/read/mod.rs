@@ -73,7 +73,11 @@ impl Context<'_> {
             .take("error_hold")
             .and_then(|node| self.reader.duration("error_hold", node))
             .unwrap_or(default.rules.error_hold);
-        let rules = RulesConfig { resend_delay, error_hold, ..self.rules(fields.take("rules")) };
+        let catch_up = fields
+            .take("catch_up")
+            .and_then(|node| self.reader.duration("catch_up", node))
+            .unwrap_or(default.rules.catch_up);
+        let rules = RulesConfig { resend_delay, error_hold, catch_up, ..self.rules(fields.take("rules")) };
         fields.finish(&mut self.reader);
         self.jobs(&apps, &scrapes);
         Config {

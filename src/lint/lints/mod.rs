@@ -24,6 +24,7 @@ mod quantile_without_le;
 mod range_below_samples;
 mod rate_of_gauge;
 mod redundant_anchors;
+mod resolve_expr_labels;
 mod series_never_seen;
 mod short_window;
 mod template_label;
@@ -59,6 +60,7 @@ pub(super) const ALL: &[&Lint] = &[
     &range_below_samples::LINT,
     &rate_of_gauge::LINT,
     &redundant_anchors::LINT,
+    &resolve_expr_labels::LINT,
     &series_never_seen::LINT,
     &short_window::LINT,
     &template_label::LINT,

@@ -21,6 +21,7 @@ fn rule(hold_minutes: i64, keep_firing_minutes: i64) -> AlertingRule {
         error_hold_ms: 60 * MINUTE,
         common_labels: Labels::from_pairs([(ALERT_NAME, "Down"), ("severity", "critical")]),
         generator_url: String::new(),
+        instructions: Instructions::default(),
     }
 }
 
@@ -77,7 +78,7 @@ fn check(rule: &AlertingRule, steps: &[(i64, &str, &str, &str)]) {
         let alerts = if *instances == "error" {
             rule.hold(&mut active, minute * MINUTE, &failure())
         } else {
-            rule.step(&mut active, minute * MINUTE, &result(instances)).alerts
+            rule.step(&mut active, minute * MINUTE, &result(instances), &Evidence::default()).alerts
         };
         assert_eq!(states(&active), *expected_states, "states in minute {minute}");
         assert_eq!(sent(&alerts), *expected_sent, "sent in minute {minute}");
@@ -257,11 +258,11 @@ fn a_clock_that_is_set_back_undoes_nothing() {
 #[test]
 fn a_longer_hold_duration_makes_a_firing_alert_wait_again() {
     let mut active = ActiveAlerts::default();
-    rule(0, 0).step(&mut active, MINUTE, &result("a"));
+    rule(0, 0).step(&mut active, MINUTE, &result("a"), &Evidence::default());
     let longer = rule(3, 0);
-    let step = longer.step(&mut active, 2 * MINUTE, &result("a"));
+    let step = longer.step(&mut active, 2 * MINUTE, &result("a"), &Evidence::default());
     assert_eq!((states(&active).as_str(), step.alerts.len()), ("a pending 1", 0));
-    longer.step(&mut active, 4 * MINUTE, &result("a"));
+    longer.step(&mut active, 4 * MINUTE, &result("a"), &Evidence::default());
     assert_eq!(states(&active), "a firing 4");
 }
 
@@ -269,16 +270,16 @@ fn a_longer_hold_duration_makes_a_firing_alert_wait_again() {
 fn the_limit_keeps_what_is_active_and_then_the_first() {
     let limited = AlertingRule { limit: 2, ..rule(0, 0) };
     let mut active = ActiveAlerts::default();
-    limited.step(&mut active, MINUTE, &result("m"));
-    let step = limited.step(&mut active, 2 * MINUTE, &result("z m b a"));
+    limited.step(&mut active, MINUTE, &result("m"), &Evidence::default());
+    let step = limited.step(&mut active, 2 * MINUTE, &result("z m b a"), &Evidence::default());
     assert_eq!(states(&active), "a firing 2, m firing 1, summary firing 2");
     assert_eq!(step.error.unwrap().to_string(), "exceeded limit of 2 with 4 alerts");
     // What is active stays, even if the limit is lowered.
     let lower = AlertingRule { limit: 1, ..rule(0, 0) };
-    let step = lower.step(&mut active, 3 * MINUTE, &result("a m"));
+    let step = lower.step(&mut active, 3 * MINUTE, &result("a m"), &Evidence::default());
     assert_eq!(states(&active), "a firing 2, m firing 1, summary resolved 3");
     assert_eq!(step.error.unwrap().to_string(), "exceeded limit of 1 with 2 alerts");
-    assert_eq!(lower.step(&mut active, 4 * MINUTE, &result("a")).error, None);
+    assert_eq!(lower.step(&mut active, 4 * MINUTE, &result("a"), &Evidence::default()).error, None);
 }
 
 #[test]
@@ -286,7 +287,7 @@ fn one_alert_stands_for_those_beyond_the_limit() {
     let limited = AlertingRule { limit: 1, ..rule(1, 0) };
     let mut active = ActiveAlerts::default();
     let mut summary = |minute: i64, instances| {
-        let step = limited.step(&mut active, minute * MINUTE, &result(instances));
+        let step = limited.step(&mut active, minute * MINUTE, &result(instances), &Evidence::default());
         let summary = step.alerts.into_iter().find(|alert| !alert.labels.has("instance"));
         summary.map(|alert| (alert.labels.to_string(), alert.annotations.to_string(), alert.resolved))
     };
@@ -303,7 +304,7 @@ fn one_alert_stands_for_those_beyond_the_limit() {
 fn alerts_are_held_through_an_error_with_a_mark_for_a_limited_time() {
     let rule = AlertingRule { error_hold_ms: 3 * MINUTE, ..rule(0, 0) };
     let mut active = ActiveAlerts::default();
-    rule.step(&mut active, MINUTE, &result("a"));
+    rule.step(&mut active, MINUTE, &result("a"), &Evidence::default());
     let annotations = |alerts: &[Alert]| -> Vec<String> {
         alerts.iter().map(|alert| alert.annotations.get("evaluation_error").to_owned()).collect()
     };
@@ -315,7 +316,10 @@ fn alerts_are_held_through_an_error_with_a_mark_for_a_limited_time() {
     }
     assert_eq!(states(&active), "a firing 1", "nothing is known about it");
     // With the first result everybody learns that the mark is out of date, and an error begins anew.
-    assert_eq!(annotations(&rule.step(&mut active, 10 * MINUTE, &result("a")).alerts), [""]);
+    assert_eq!(
+        annotations(&rule.step(&mut active, 10 * MINUTE, &result("a"), &Evidence::default()).alerts),
+        [""]
+    );
     assert_eq!(rule.hold(&mut active, 12 * MINUTE, &error).len(), 1);
 }
 
@@ -328,31 +332,31 @@ fn active_alerts_can_be_queried() {
         lines.collect::<Vec<_>>()
     };
     assert_eq!(
-        text(rule.step(&mut active, 61_500, &result("a"))),
+        text(rule.step(&mut active, 61_500, &result("a"), &Evidence::default())),
         [
             r#"{__name__="ALERTS", alertname="Down", alertstate="pending", instance="a"} 1 @56500"#,
             r#"{__name__="ALERTS_FOR_STATE", alertname="Down", instance="a"} 61 @56500"#,
         ]
     );
     assert_eq!(
-        text(rule.step(&mut active, 121_500, &result("a"))),
+        text(rule.step(&mut active, 121_500, &result("a"), &Evidence::default())),
         [
             r#"{__name__="ALERTS", alertname="Down", alertstate="firing", instance="a"} 1 @116500"#,
             r#"{__name__="ALERTS_FOR_STATE", alertname="Down", instance="a"} 61 @116500"#,
         ]
     );
-    assert_eq!(text(rule.step(&mut active, 181_500, &[])), Vec::<String>::new());
+    assert_eq!(text(rule.step(&mut active, 181_500, &[], &Evidence::default())), Vec::<String>::new());
 }
 
 #[test]
 fn value_and_annotations_are_those_of_the_last_result() {
     let rule = rule(0, 0);
     let mut active = ActiveAlerts::default();
-    rule.step(&mut active, MINUTE, &[candidate("a", 1.0)]);
-    let step = rule.step(&mut active, 3 * MINUTE, &[candidate("a", 2.0)]);
+    rule.step(&mut active, MINUTE, &[candidate("a", 1.0)], &Evidence::default());
+    let step = rule.step(&mut active, 3 * MINUTE, &[candidate("a", 2.0)], &Evidence::default());
     assert_eq!(step.alerts[0].annotations.get("summary"), "a is 2");
     // The news of the end carries the last value at which the condition held.
-    let step = rule.step(&mut active, 4 * MINUTE, &[]);
+    let step = rule.step(&mut active, 4 * MINUTE, &[], &Evidence::default());
     assert_eq!(step.alerts[0].annotations.get("summary"), "a is 2");
 }
 
@@ -360,7 +364,7 @@ fn value_and_annotations_are_those_of_the_last_result() {
 fn only_what_matters_is_written() {
     let mut active = ActiveAlerts::default();
     let mut writes = |rule: &AlertingRule, minute: i64, found: &[Candidate]| {
-        rule.step(&mut active, minute * MINUTE, found);
+        rule.step(&mut active, minute * MINUTE, found, &Evidence::default());
         let unsaved = active.unsaved();
         active.saved();
         unsaved.map(|unsaved| (unsaved.alerts.len(), unsaved.removed.len()))
@@ -452,8 +456,8 @@ proptest! {
             } else {
                 let names = ["a", "b", "c"].iter().zip(present).filter(|(_, present)| **present);
                 let found: Vec<_> = names.map(|(name, _)| candidate(name, minute as f64)).collect();
-                let expected = rule.step(&mut steady, at, &found).samples;
-                prop_assert_eq!(rule.step(&mut killed, at, &found).samples, expected);
+                let expected = rule.step(&mut steady, at, &found, &Evidence::default()).samples;
+                prop_assert_eq!(rule.step(&mut killed, at, &found, &Evidence::default()).samples, expected);
             }
             prop_assert_eq!(states(&killed), states(&steady));
             save(&mut killed, &store);
@@ -463,4 +467,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_end_of_an_alert_is_told_with_the_annotations_that_it_gets_by_then() {
+    let rule = rule(0, 0);
+    let mut active = ActiveAlerts::default();
+    rule.step(&mut active, MINUTE, &result("a b"), &Evidence::default());
+    let over = Labels::from_pairs([("summary", "over")]);
+    let farewells = result("a b").into_iter().map(|found| (found.labels, over.clone())).collect();
+    let evidence = Evidence { farewells, ..Evidence::default() };
+    let step = rule.step(&mut active, 2 * MINUTE, &result("b"), &evidence);
+    assert_eq!((step.alerts.len(), &step.alerts[0].annotations), (1, &over));
+    assert!(step.alerts[0].resolved);
+    let going_on = active.iter().find(|alert| alert.is_active()).expect("b fires");
+    assert_eq!(going_on.record.annotations.get("summary"), "b is 0");
 }
