@@ -38,6 +38,7 @@ pub mod rules;
 pub mod ruletest;
 pub mod scrape;
 pub mod state;
+pub mod write_back;
 
 // Edges.
 pub mod api;

@@ -11,7 +11,7 @@
 #                                       Pass `-k DIR` (socket folder) to postgres: the default one is not writable.
 #     bookworm/usr/bin/prometheus       2.42; also promtool, prometheus-alertmanager, amtool,
 #                                       prometheus-node-exporter, prometheus-blackbox-exporter,
-#                                       prometheus-postgres-exporter
+#                                       prometheus-postgres-exporter, victoria-metrics
 #     bookworm/usr/lib/postgresql/15/   what bin/ wraps
 #     trixie/usr/bin/                   prometheus and promtool 2.53
 #     sid/usr/bin/                      prometheus and promtool 3.x, best effort
@@ -28,11 +28,11 @@ pg_bin=usr/lib/postgresql/15/bin
 pg_tools=(initdb postgres pg_ctl pg_isready psql pg_dump pg_dumpall pg_restore pg_basebackup pgbench createdb)
 
 # Change this when a list or a step below changes: what is cached under another number is fetched anew.
-edition=1
+edition=2
 
 bookworm=(
   prometheus prometheus-alertmanager prometheus-node-exporter prometheus-blackbox-exporter
-  prometheus-postgres-exporter postgresql-15 postgresql-client-15 tzdata
+  prometheus-postgres-exporter victoria-metrics postgresql-15 postgresql-client-15 tzdata
   # The libraries of PostgreSQL, also those that most machines have, so that a bare image does.
   libpq5 libssl3 zlib1g liblz4-1 libzstd1 liblzma5 libicu72 libstdc++6 libgcc-s1 libxml2 libxslt1.1
   libldap-2.5-0 libsasl2-2 libgnutls30 libp11-kit0 libidn2-0 libunistring2 libtasn1-6 libnettle8
@@ -178,6 +178,8 @@ bookworm_is_there() {
     prometheus-blackbox-exporter prometheus-postgres-exporter; do
     version "bookworm/$tool" "$bin/$tool" --version || return 1
   done
+  # It prints its flags and no version of its own.
+  [ -x "$bin/victoria-metrics" ] || { say "victoria-metrics is missing"; return 1; }
   for tool in initdb postgres psql; do
     version "bin/$tool" "$servers/bin/$tool" --version || return 1
   done

@@ -7,6 +7,7 @@ mod parts;
 pub(crate) mod rules;
 mod scrapes;
 mod signals;
+mod sources;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

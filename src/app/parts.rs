@@ -16,6 +16,7 @@ use tracing::warn;
 use url::Url;
 
 use super::chain::OwnChain;
+use super::sources::Sources;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
@@ -52,6 +53,7 @@ pub(super) struct Parts {
     tsdb: Arc<Tsdb>,
     rules: Option<rules::Manager>,
     drills: Drills,
+    sources: Sources,
     heartbeats: Outgoing,
     /// The loop of readiness itself: everything stops if it does.
     readiness_loop: JoinHandle<()>,
@@ -116,6 +118,7 @@ impl Parts {
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
         rules.register(&mut registry);
+        let sources = Sources::new(tsdb.clone(), query_limits(config), &mut registry);
         let chain = OwnChain { rules: rules.groups(), notifier: notifier.clone() };
         let heartbeat_metrics = heartbeat::Metrics::register(&mut registry);
         let heartbeats = Outgoing::new(Arc::new(chain), clock.clone(), heartbeat_metrics);
@@ -160,6 +163,7 @@ impl Parts {
             tsdb,
             rules: Some(rules),
             drills,
+            sources,
             heartbeats,
             readiness_loop,
             stop_readiness,
@@ -181,7 +185,9 @@ impl Parts {
     pub(super) async fn apply(&mut self, config: &Config) -> Result<()> {
         let handles = self.handles.clone();
         let components = components::configured(config, &handles.clock)?;
-        let rule_files = rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
+        let (rule_files, sources_of_groups) =
+            rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
+        let sources = self.sources.prepare(&config.sources)?;
         let notifications = notifier::Config {
             alertmanagers: config.alertmanagers.clone(),
             external_labels: Labels::from_pairs(&config.external_labels),
@@ -197,8 +203,9 @@ impl Parts {
         handles.readiness.apply(OWNER, components);
         self.watch_disks(config);
         let settings = rule_sources::settings(config, &self.external_url);
+        let origins = self.sources.apply(&config.sources, sources, &sources_of_groups, &rule_files);
         if let Some(rules) = &mut self.rules {
-            rules.apply(&rule_files, settings).await;
+            rules.apply(&rule_files, settings, &origins).await;
         }
         let receiver = config.storage.remote_write_receiver;
         handles.lifecycle.remote_write_receiver.store(receiver, Ordering::Release);
@@ -267,6 +274,7 @@ impl Parts {
             within(GRACE, "probes", async { drop((&mut self.readiness_loop).await) }).await;
         }
         within(GRACE, "scrapes", handles.scrapes.shutdown()).await;
+        self.sources.shutdown(DELIVERY_GRACE).await;
         within(DELIVERY_GRACE + GRACE, "delivery of alerts", handles.notifier.shutdown(DELIVERY_GRACE)).await;
         let tsdb = self.tsdb.clone();
         let closing = tokio::task::spawn_blocking(move || tsdb.close());

@@ -3,26 +3,29 @@
 use std::time::Duration;
 
 use crate::artifacts;
-use crate::config::Config;
+use crate::config::{Config, SourcesOfGroups};
 use crate::diag::{Diagnostic, Severity};
 use crate::model::Labels;
 use crate::promql::Features;
 use crate::rulefmt::{self, Loaded, RuleFile, SourceText};
 use crate::rules;
 
-/// The rules of all files, the bundled ones among them; or what is wrong with them.
-pub(super) fn files(config: &Config) -> Result<Vec<RuleFile>, Vec<Diagnostic>> {
+/// The rules of all files, the bundled ones among them, and the sources of groups; or what is wrong with
+/// them.
+pub(super) fn files(config: &Config) -> Result<(Vec<RuleFile>, SourcesOfGroups), Vec<Diagnostic>> {
     let Loaded { mut files, mut findings, .. } =
         if config.rules.builtin { bundled() } else { Loaded::default() };
     let loaded = rulefmt::load(&config.rules.files, config.features);
     files.extend(loaded.files);
     findings.extend(loaded.findings);
+    let (sources, unassigned) = config.rules.assign(&files);
+    findings.extend(unassigned);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         findings.into_iter().partition(|finding| finding.severity == Severity::Error);
     for warning in warnings {
         tracing::warn!(file = warning.file, "{}", warning.message);
     }
-    if errors.is_empty() { Ok(files) } else { Err(errors) }
+    if errors.is_empty() { Ok((files, sources)) } else { Err(errors) }
 }
 
 /// The bundled rules.

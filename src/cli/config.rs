@@ -36,7 +36,9 @@ pub(super) fn run(command: &Config, out: &mut Output) -> Result<Exit> {
     let mut summary = Vec::new();
     for file in files {
         let (config, mut findings) = config::examine(file, &environment);
-        findings.extend(rulefmt::load(&config.rules.files, config.features).findings);
+        let loaded = rulefmt::load(&config.rules.files, config.features);
+        findings.extend(loaded.findings);
+        findings.extend(config.rules.assign(&loaded.files).1);
         if findings.is_empty() {
             summary.push(format!("{}: no faults found\n", file.display()));
         }

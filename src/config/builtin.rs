@@ -58,6 +58,7 @@ impl Default for RulesConfig {
         Self {
             builtin: true,
             files: Vec::new(),
+            sources: Vec::new(),
             resend_delay: Duration::from_mins(1),
             error_hold: Duration::from_hours(1),
             catch_up: Duration::from_hours(1),
@@ -81,6 +82,7 @@ impl Default for Config {
             disks: Vec::new(),
             certificates: Vec::new(),
             scrapes: Vec::new(),
+            sources: Vec::new(),
             alertmanagers: Vec::new(),
             heartbeat: Vec::new(),
             pings: Vec::new(),

@@ -3,6 +3,7 @@
 //! Reading reports every fault of a file at once, with its place. Nothing here starts anything; the
 //! environment and the machine come in as arguments.
 
+mod assign;
 mod builtin;
 mod read;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::client::{HttpAuth, SecretSource, TlsConfig};
+use crate::client::{HttpAuth, HttpConfig, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::drill;
 use crate::heartbeat::{Expected, Told};
@@ -25,6 +26,7 @@ use crate::promql::Features;
 use crate::relabel;
 use crate::state::LedgerLimits;
 
+pub use assign::SourcesOfGroups;
 pub use builtin::builtin;
 pub use read::read;
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub certificates: Vec<CertificateConfig>,
     /// Further scrape targets.
     pub scrapes: Vec<ScrapeConfig>,
+    /// Servers that evaluate rules.
+    pub sources: Vec<SourceConfig>,
     /// Where alerts go.
     pub alertmanagers: Vec<AlertmanagerSet>,
     /// What is done to the labels of every alert before it is sent.
@@ -234,13 +238,55 @@ pub struct ScrapeConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A server with Prometheus' HTTP API that evaluates rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// What rules call it.
+    pub name: String,
+    /// Below it lies `api/v1/query`.
+    pub url: Url,
+    /// Time an answer may take.
+    pub timeout: Duration,
+    /// How it is reached, and as whom.
+    pub http: HttpConfig,
+    /// Further parameters of every query.
+    pub parameters: Vec<(String, String)>,
+    /// Where the samples of its rules are written, beside the store.
+    pub write_back: Option<WriteBackConfig>,
+}
+
+/// A receiver of remote write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteBackConfig {
+    /// The whole URL.
+    pub url: Url,
+    /// Time a request may take.
+    pub timeout: Duration,
+    /// How it is reached, and as whom.
+    pub http: HttpConfig,
+}
+
+/// Which source evaluates which rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSource {
+    /// Patterns of rule files, made absolute against the folder of the configuration.
+    pub files: Vec<String>,
+    /// The groups of those files; empty: all.
+    pub groups: Vec<String>,
+    /// The source.
+    pub source: String,
+}
+
 /// Rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesConfig {
     /// Whether the bundled rules are evaluated.
     pub builtin: bool,
-    /// Patterns of rule files, made absolute against the folder of the configuration.
+    /// Patterns of all rule files, made absolute against the folder of the configuration.
     pub files: Vec<String>,
+    /// Those that a source evaluates. For a group that several entries name the first one counts; one
+    /// that none names is evaluated over the store.
+    pub sources: Vec<RuleSource>,
     /// Distance between re-sendings of a firing alert.
     pub resend_delay: Duration,
     /// How long firing alerts go on being sent while their rule cannot be evaluated.

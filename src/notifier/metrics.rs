@@ -24,6 +24,7 @@ pub struct Metrics {
     errors: Family<Destination, Counter>,
     dropped: Family<Destination, Counter>,
     queue_length: Family<Destination, Gauge>,
+    queue_capacity: Family<Destination, Gauge>,
     discovered: Gauge,
     /// From the moment an alert entered the outbox to its acknowledgement, in seconds.
     lag: Family<Destination, Histogram, fn() -> Histogram>,
@@ -42,6 +43,7 @@ impl Metrics {
             errors: Family::default(),
             dropped: Family::default(),
             queue_length: Family::default(),
+            queue_capacity: Family::default(),
             discovered: Gauge::default(),
             lag: Family::new_with_constructor(buckets),
             store_failures: Counter::default(),
@@ -72,6 +74,11 @@ impl Metrics {
             capacity,
         );
         r.register(
+            "prometheus_notifications_queue_capacity",
+            "The number of alerts that may wait for delivery",
+            metrics.queue_capacity.clone(),
+        );
+        r.register(
             "prometheus_notifications_alertmanagers_discovered",
             "The number of Alertmanagers that alerts are sent to",
             metrics.discovered.clone(),
@@ -98,13 +105,15 @@ impl Metrics {
         Destination { alertmanager: name.to_owned() }
     }
 
-    /// Makes the series of an Alertmanager exist at 0.
-    pub(super) fn introduce(&self, name: &str) {
+    /// Makes the series of an Alertmanager exist at 0. Prometheus has one capacity without the label of an
+    /// Alertmanager, though the lengths have it: no alert that compares them would find anything.
+    pub(super) fn introduce(&self, name: &str, capacity: usize) {
         let destination = Self::destination(name);
         for counters in [&self.sent, &self.errors, &self.dropped] {
             drop(counters.get_or_create(&destination));
         }
         drop(self.queue_length.get_or_create(&destination));
+        self.queue_capacity.get_or_create(&destination).set(i64::try_from(capacity).unwrap_or(i64::MAX));
         drop(self.lag.get_or_create(&destination));
     }
 
@@ -115,6 +124,7 @@ impl Metrics {
             counters.remove(&destination);
         }
         self.queue_length.remove(&destination);
+        self.queue_capacity.remove(&destination);
         self.lag.remove(&destination);
     }
 

@@ -217,7 +217,7 @@ impl Shared {
     fn sync(self: &Arc<Self>, destinations: &mut Destinations) {
         let Services { clock, metrics, .. } = &self.services;
         let start = |name: &str, set: &Set, outbox: &Arc<Mutex<Outbox>>| {
-            metrics.introduce(name);
+            metrics.introduce(name, destinations::CAPACITY);
             let sender = Sender {
                 name: name.to_owned(),
                 set: set.config.clone(),

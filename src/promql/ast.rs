@@ -332,22 +332,42 @@ impl Expr {
         self.any(&|kind| matches!(kind, ExprKind::Subquery(_)))
     }
 
+    /// The selectors of the expression, those in range selectors and subqueries included.
+    pub fn selectors(&self) -> Vec<&VectorSelector> {
+        let mut found = Vec::new();
+        self.walk(&mut |expr| match &expr.kind {
+            ExprKind::Vector(selector) => found.push(selector),
+            ExprKind::Matrix(matrix) => found.push(&matrix.selector),
+            _ => {}
+        });
+        found
+    }
+
+    /// Shows the expression and all of its parts to `visit`, the whole before its parts.
+    pub fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
+        visit(self);
+        for part in self.parts() {
+            part.walk(visit);
+        }
+    }
+
     /// Whether any part of the expression is so.
     fn any(&self, is_so: &impl Fn(&ExprKind) -> bool) -> bool {
-        is_so(&self.kind)
-            || match &self.kind {
-                ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => {
-                    false
-                }
-                ExprKind::Paren(expr) | ExprKind::Unary { expr, .. } => expr.any(is_so),
-                ExprKind::Binary(binary) => binary.left.any(is_so) || binary.right.any(is_so),
-                ExprKind::Aggregate(aggregate) => {
-                    aggregate.expr.any(is_so)
-                        || aggregate.param.as_ref().is_some_and(|param| param.any(is_so))
-                }
-                ExprKind::Call(call) => call.args.iter().any(|arg| arg.any(is_so)),
-                ExprKind::Subquery(subquery) => subquery.expr.any(is_so),
+        is_so(&self.kind) || self.parts().into_iter().any(|part| part.any(is_so))
+    }
+
+    /// The expressions that it consists of.
+    pub fn parts(&self) -> Vec<&Self> {
+        match &self.kind {
+            ExprKind::Number { .. } | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => {
+                Vec::new()
             }
+            ExprKind::Paren(expr) | ExprKind::Unary { expr, .. } => vec![expr],
+            ExprKind::Binary(binary) => vec![&binary.left, &binary.right],
+            ExprKind::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.expr]).collect(),
+            ExprKind::Call(call) => call.args.iter().collect(),
+            ExprKind::Subquery(subquery) => vec![&subquery.expr],
+        }
     }
 
     /// The type of the expression's value.

@@ -2,8 +2,8 @@
 //! samples live.
 
 mod local;
+mod overlay;
 mod remote;
-mod remote_histogram;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::model::TimestampMs;
 use crate::promql::{EvalError, EvalRange, Expr, Output};
 
 pub use local::{LocalConfig, LocalSource};
-pub use remote::RemoteSource;
+pub use overlay::OverlaySource;
+pub use remote::{RemoteConfig, RemoteMetrics, RemoteSource, SourceMetrics};
 
 /// An expression that is evaluated again and again. Dropping it frees what was kept for that.
 pub trait PreparedQuery: Send + Sync {

@@ -74,6 +74,13 @@ fn unreadable(name: &str, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error("unreadable", format!("cannot be read: {error}")).at(name, None)
 }
 
+/// The files that a pattern names, as [`load`] names them; none if it is at fault, which [`load`] tells.
+/// Blocks: looks into folders.
+pub fn matching(pattern: &str) -> Vec<String> {
+    let found = find(pattern).unwrap_or_default();
+    found.into_iter().map(|path| path.display().to_string()).collect()
+}
+
 /// The files that a pattern names, in order.
 fn find(pattern: &str) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     let path = Path::new(pattern);

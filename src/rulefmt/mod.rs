@@ -8,7 +8,7 @@ mod types;
 
 pub use decode::parse;
 pub use instructions::{Instructions, OnMissing, is_instruction};
-pub use load::{Loaded, SourceText, load};
+pub use load::{Loaded, SourceText, load, matching};
 pub use severities::Severities;
 pub use types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 

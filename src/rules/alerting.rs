@@ -29,7 +29,9 @@ const VALID_INTERVALS: i64 = 4;
 const GAP_INTERVALS: i64 = 2;
 
 const ALERTS: &str = "ALERTS";
-const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
+pub(super) const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
+/// The names of the series that alerts are written as.
+pub const ALERT_SERIES: [&str; 2] = [ALERTS, ALERTS_FOR_STATE];
 const ALERT_STATE_LABEL: &str = "alertstate";
 
 /// The label of the one alert that stands for those beyond the limit.
@@ -470,7 +472,15 @@ impl AlertingRule {
 
     /// Begins an alert for an element that has none.
     fn begin(&self, active: &mut ActiveAlerts, at: TimestampMs, found: &Candidate) {
-        let mut alert = ActiveAlert::new(AlertRecord {
+        let mut alert = ActiveAlert::new(Self::new_record(at, found));
+        self.judge(&mut alert, at, found.value);
+        self.fire_or_wait(&mut alert, at);
+        active.insert(alert);
+    }
+
+    /// An alert whose condition holds since now.
+    pub(super) fn new_record(at: TimestampMs, found: &Candidate) -> AlertRecord {
+        AlertRecord {
             labels: found.labels.clone(),
             annotations: found.annotations.clone(),
             value: found.value,
@@ -481,10 +491,7 @@ impl AlertingRule {
             keep_firing_since: None,
             absence: None,
             severity: None,
-        });
-        self.judge(&mut alert, at, found.value);
-        self.fire_or_wait(&mut alert, at);
-        active.insert(alert);
+        }
     }
 
     /// The series by which an alert can be queried.

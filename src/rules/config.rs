@@ -23,6 +23,8 @@ pub struct Config {
     pub settle_ms: i64,
     /// How long a query may take.
     pub query_timeout: Duration,
+    /// How many queries of a group run at once, of rules that do not read one another's series.
+    pub concurrency: usize,
     /// What the queries of templates may use.
     pub features: Features,
     /// Labels that templates see as `$externalLabels`.
@@ -43,6 +45,8 @@ impl Default for Config {
             catch_up_ms: 3_600_000,
             settle_ms: 0,
             query_timeout: Duration::from_mins(2),
+            // Source: `--rules.max-concurrent-evals`, where it is for all groups together.
+            concurrency: 4,
             features: Features::default(),
             external_labels: Labels::empty(),
             ledger_evidence: false,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveAlerts;
+use super::ahead::{self, Ahead};
 use super::alert::{Alert, AlertSink};
 use super::alerting::{AlertingRule, Candidate};
 use super::catch_up::{Backlog, Pace};
@@ -23,6 +24,7 @@ use super::ledger;
 use super::metrics::{Durations, GroupCounters, add};
 use super::pulse::Pulse;
 use super::recording::Recorded;
+use super::remember::{Sources, remember};
 use super::rule::{Definition, GroupSettings, RunningRule};
 use super::snapshot::{GroupSnapshot, Health};
 use crate::clock::SharedClock;
@@ -71,8 +73,13 @@ pub(super) struct Group {
     query_offset_ms: i64,
     limit: usize,
     rules: Vec<RunningRule>,
+    /// How many of the rules before each it has to wait for.
+    needs: Vec<usize>,
+    ahead: Ahead,
     /// Series of rules that are gone, to be marked stale.
     orphans: Vec<Labels>,
+    /// Who may remember alerts of which there is no state.
+    memories: Sources,
     /// Alerts that wait for their state to be stored.
     outgoing: Vec<Alert>,
     evaluation_time: Duration,
@@ -119,7 +126,10 @@ impl Group {
             query_offset_ms: settings.query_offset_ms,
             limit: settings.limit,
             rules: rules.collect(),
+            needs: ahead::needs(&group.rules),
+            ahead: Ahead::default(),
             orphans: Vec::new(),
+            memories: Sources::new(),
             outgoing: Vec::new(),
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
@@ -131,6 +141,11 @@ impl Group {
             durations,
             counters,
         }
+    }
+
+    /// Alerts without state go on with what these remember of them.
+    pub(super) fn remember_from(&mut self, memories: Sources) {
+        self.memories = memories;
     }
 
     /// Goes on with what was stored before the start.
@@ -318,6 +333,7 @@ impl Group {
         self.mark_orphans(at);
         self.evaluation_time = began.elapsed();
         self.pace.note(self.evaluation_time);
+        self.durations.observe_group(self.evaluation_time);
         self.last_evaluation = Some(now);
         self.last_slot = Some(at);
         self.last_samples = samples;
@@ -330,11 +346,10 @@ impl Group {
         at: TimestampMs,
         token: &CancellationToken,
     ) -> Option<usize> {
-        let began = Instant::now();
         let now = self.services.clock.now();
         let definition = self.rules[index].definition.clone();
-        let query = self.rules[index].query.clone();
-        let result = self.query(query.instant(at - self.query_offset_ms), token).await?;
+        let (result, query_time) = self.result(index, at, token).await?;
+        let began = Instant::now();
         add(&self.counters.evaluations, 1);
         let evaluated = match (&*definition, result) {
             (Definition::Recording(rule), result) => {
@@ -347,6 +362,7 @@ impl Group {
                 };
                 let known = match candidates {
                     Ok(candidates) => {
+                        self.go_on_from_memories(index, rule, at, &candidates).await;
                         let asked = Asked { index, rule, texts, questions };
                         let evidence = self.evidence(&asked, &candidates, at, token).await?;
                         evidence.map(|evidence| (candidates, evidence))
@@ -394,32 +410,71 @@ impl Group {
         rule.health = if error.is_some() { Health::Err } else { Health::Ok };
         rule.last_error = error.map(|error| error.to_string());
         rule.last_evaluation = Some(now);
-        rule.evaluation_time = began.elapsed();
+        rule.evaluation_time = query_time + began.elapsed();
         self.durations.observe(rule.evaluation_time);
         Some(written)
     }
 
-    /// The value of an expression as a vector; `None` if cancelled. Alerts of the rules before do not
-    /// wait for a slow query.
+    /// The value of a rule's expression and how long finding it took; `None` if cancelled. Rules after it
+    /// that need not wait are asked for as well.
+    async fn result(
+        &mut self,
+        index: usize,
+        at: TimestampMs,
+        token: &CancellationToken,
+    ) -> Option<(Result<Vec<InstantSample>, RuleError>, Duration)> {
+        if index == 0 {
+            self.ahead.clear();
+        }
+        let (rules, limit) = (&self.rules, self.config.query_timeout);
+        let query = |index: usize| ahead::timed(&rules[index].query, at - self.query_offset_ms, limit);
+        let asked = self.ahead.ask(index, &self.needs, self.config.concurrency, query);
+        let (answer, took) = self.wait(asked, token).await?;
+        Some((as_vector(answer), took))
+    }
+
+    /// Before the first evaluation of a rule without state: asks what is remembered of its alerts.
+    async fn go_on_from_memories(
+        &mut self,
+        index: usize,
+        rule: &AlertingRule,
+        at: TimestampMs,
+        candidates: &[Candidate],
+    ) {
+        let is_new = std::mem::take(&mut self.rules[index].is_new);
+        if !is_new || candidates.is_empty() || !rule.may_remember() || self.memories.is_empty() {
+            return;
+        }
+        let (memories, took) = remember(&self.memories, rule, at).await;
+        self.counters.restored(took);
+        rule.go_on_from(&mut self.rules[index].active, at, candidates, &memories);
+    }
+
+    /// The value of an expression as a vector; `None` if cancelled.
     pub(super) async fn query(
         &mut self,
         query: BoxFuture<'_, Result<Output, EvalError>>,
         token: &CancellationToken,
     ) -> Option<Result<Vec<InstantSample>, RuleError>> {
+        let answer = self.wait(timeout(self.config.query_timeout, query), token).await?;
+        Some(as_vector(answer.unwrap_or(Err(EvalError::Timeout("expression evaluation")))))
+    }
+
+    /// What comes of something that ends by itself; `None` if cancelled. Alerts of the rules before do not
+    /// wait for it.
+    async fn wait<T>(&mut self, asked: impl Future<Output = T>, token: &CancellationToken) -> Option<T> {
         if token.is_cancelled() {
             return None;
         }
-        let query = timeout(self.config.query_timeout, query);
-        tokio::pin!(query);
-        let answer = loop {
+        tokio::pin!(asked);
+        loop {
             tokio::select! {
                 biased;
-                answer = &mut query => break answer,
+                answer = &mut asked => return Some(answer),
                 () = token.cancelled() => return None,
                 () = sleep(FLUSH_AFTER), if !self.outgoing.is_empty() => self.flush().await,
             }
-        };
-        Some(as_vector(answer.unwrap_or(Err(EvalError::Timeout("expression evaluation")))))
+        }
     }
 
     /// The alerts that a result stands for. Templates wait for the answers to their queries where they

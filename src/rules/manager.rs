@@ -17,6 +17,7 @@ use super::config::Config;
 use super::expand::as_vector;
 use super::group::{Group, Services, Shown};
 use super::metrics::{self, Durations, GroupCounters};
+use super::origin::{self, Origin, Origins};
 use super::pulse::Pulse;
 use super::snapshot::GroupSnapshot;
 use crate::model::TimestampMs;
@@ -70,6 +71,7 @@ type GroupKey = (String, String);
 struct Running {
     definition: Arc<RuleGroup>,
     config: Arc<Config>,
+    origin: Option<Arc<Origin>>,
     shown: Arc<Shown>,
     token: CancellationToken,
     task: JoinHandle<Group>,
@@ -123,14 +125,16 @@ impl Manager {
         self.pulse.register(registry);
     }
 
-    /// Replaces all groups by these. Groups that did not change go on undisturbed; in those that did,
-    /// rules with the same name and labels keep their state.
-    pub async fn apply(&mut self, files: &[RuleFile], config: Config) {
+    /// Replaces all groups by these. Groups that did not change go on undisturbed; in those that did, be
+    /// it only their origin, rules with the same name and labels keep their state.
+    pub async fn apply(&mut self, files: &[RuleFile], config: Config, origins: &Origins) {
         let config = Arc::new(config);
         let wanted = wanted(files);
         let unchanged = |key: &GroupKey, running: &Running| {
             let definition = wanted.get(key);
-            *running.config == *config && definition.is_some_and(|wanted| same(&running.definition, wanted))
+            *running.config == *config
+                && origin::same(running.origin.as_ref(), origins.get(key))
+                && definition.is_some_and(|wanted| same(&running.definition, wanted))
         };
         let (mut kept, mut stopped): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.running).into_iter().partition(|(key, running)| unchanged(key, running));
@@ -143,7 +147,10 @@ impl Manager {
         for (key, definition) in &wanted {
             let running = match kept.remove(key) {
                 Some(running) => running,
-                None => self.replace(&key.0, definition, &config, stopped.remove(key), &mut gone).await,
+                None => {
+                    let origin = origins.get(key);
+                    self.replace(&key.0, definition, &config, origin, stopped.remove(key), &mut gone).await
+                }
             };
             self.running.insert(key.clone(), running);
         }
@@ -164,6 +171,7 @@ impl Manager {
         file: &str,
         definition: &RuleGroup,
         config: &Arc<Config>,
+        origin: Option<&Arc<Origin>>,
         previous: Option<Running>,
         gone: &mut Vec<Arc<RuleKey>>,
     ) -> Running {
@@ -172,10 +180,14 @@ impl Manager {
             file,
             definition,
             config.clone(),
-            self.services.clone(),
+            self.services.from_origin(origin),
             self.durations.clone(),
             counters.clone(),
         );
+        group.remember_from(match origin {
+            None => vec![self.services.source.clone()],
+            Some(origin) => origin.memories.clone(),
+        });
         group.restore(|key| self.stored.remove(key).map(|stored| ActiveAlerts::restore(&stored)));
         if let Some(previous) = previous
             && let Some(previous) = stop(previous).await
@@ -185,7 +197,8 @@ impl Manager {
         let shown = Arc::new(Shown { snapshot: ArcSwap::from_pointee(group.snapshot()), counters });
         let token = self.token.child_token();
         let task = self.tasks.spawn(group.run(shown.clone(), self.pulse.clone(), token.clone()));
-        Running { definition: Arc::new(definition.clone()), config: config.clone(), shown, token, task }
+        let (definition, config, origin) = (Arc::new(definition.clone()), config.clone(), origin.cloned());
+        Running { definition, config, origin, shown, token, task }
     }
 
     /// Removes the stored states of rules that are gone.

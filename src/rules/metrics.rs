@@ -4,9 +4,8 @@
 //! Most of it is known anyway and read when it is asked for, so that nothing remains of a group that
 //! is gone.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -16,19 +15,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::time::Instant;
 
 use super::manager::Groups;
 use super::snapshot::GroupSnapshot;
-
-/// The quantiles of evaluation durations. Source: Prometheus 3.14 `rules/group.go`.
-const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99")];
-
-/// Quantiles are those of the last ten minutes. Source: `client_golang`, `DefMaxAge`.
-const WINDOW: Duration = Duration::from_mins(10);
-
-/// At most so many durations are remembered; beyond it quantiles are those of the latest.
-const MAX_DURATIONS: usize = 4096;
+use super::summary::Summary;
 
 /// Counters of a group; a group that is reloaded goes on counting.
 #[derive(Debug, Default)]
@@ -38,6 +28,15 @@ pub(super) struct GroupCounters {
     pub(super) caught_up: AtomicU64,
     pub(super) evaluations: AtomicU64,
     pub(super) failures: AtomicU64,
+    /// How long it took to find out what is remembered of alerts, in nanoseconds.
+    restored_nanos: AtomicU64,
+}
+
+impl GroupCounters {
+    /// Notes how long it took to find out what is remembered of a rule's alerts.
+    pub(super) fn restored(&self, took: Duration) {
+        add(&self.restored_nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
 }
 
 /// Adds to a counter.
@@ -45,52 +44,40 @@ pub(super) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
-/// How long evaluations of rules take.
+/// How long evaluations take.
 #[derive(Debug)]
 pub(super) struct Durations {
     histogram: Histogram,
-    recent: Mutex<Recent>,
-}
-
-#[derive(Debug, Default)]
-struct Recent {
-    durations: VecDeque<(Instant, f64)>,
-    count: u64,
-    sum: f64,
+    rules: Summary<3>,
+    groups: Summary<5>,
 }
 
 impl Default for Durations {
     fn default() -> Self {
-        Self { histogram: Histogram::new([0.01, 0.1, 1.0, 10.0]), recent: Mutex::default() }
+        Self {
+            histogram: Histogram::new([0.01, 0.1, 1.0, 10.0]),
+            rules: Summary::new([(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99")]),
+            groups: Summary::new([
+                (0.01, "0.01"),
+                (0.05, "0.05"),
+                (0.5, "0.5"),
+                (0.9, "0.9"),
+                (0.99, "0.99"),
+            ]),
+        }
     }
 }
 
 impl Durations {
+    /// Notes how long a rule took.
     pub(super) fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        self.histogram.observe(seconds);
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.count += 1;
-        recent.sum += seconds;
-        if recent.durations.len() == MAX_DURATIONS {
-            recent.durations.pop_front();
-        }
-        recent.durations.push_back((Instant::now(), seconds));
+        self.histogram.observe(duration.as_secs_f64());
+        self.rules.observe(duration.as_secs_f64());
     }
 
-    /// Count, sum and quantiles; those are NaN if there was nothing in the window.
-    fn summary(&self) -> (u64, f64, [f64; QUANTILES.len()]) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        while recent.durations.front().is_some_and(|(at, _)| at.elapsed() > WINDOW) {
-            recent.durations.pop_front();
-        }
-        let mut sorted: Vec<f64> = recent.durations.iter().map(|(_, seconds)| *seconds).collect();
-        sorted.sort_by(f64::total_cmp);
-        let quantile = |(quantile, _): (f64, &str)| {
-            let rank = (quantile * sorted.len() as f64).ceil() as usize;
-            sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
-        };
-        (recent.count, recent.sum, QUANTILES.map(quantile))
+    /// Notes how long all rules of a group took together.
+    pub(super) fn observe_group(&self, duration: Duration) {
+        self.groups.observe(duration.as_secs_f64());
     }
 }
 
@@ -115,11 +102,6 @@ pub(super) fn register(registry: &mut Registry, groups: Groups, durations: Arc<D
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct GroupLabel {
     rule_group: String,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct QuantileLabel {
-    quantile: &'static str,
 }
 
 impl Collector for RulesCollector {
@@ -177,6 +159,11 @@ impl Collector for RulesCollector {
             "The duration of the last rule group evaluation.",
             |group| group.evaluation_time.as_secs_f64(),
         )?;
+        gauge(
+            "prometheus_rule_group_last_rule_duration_sum_seconds",
+            "The sum of time in seconds it took to evaluate each rule in the group regardless of concurrency.",
+            |group| group.rules.iter().map(|rule| rule.evaluation_time.as_secs_f64()).sum(),
+        )?;
         gauge("prometheus_rule_group_rules", "The number of rules.", |group| group.rules.len() as f64)?;
         gauge(
             "prometheus_rule_group_last_evaluation_samples",
@@ -184,41 +171,23 @@ impl Collector for RulesCollector {
             |group| group.last_samples as f64,
         )?;
 
-        // The library has no summaries; these are a summary's series without its type.
-        let (count, sum, quantiles) = self.durations.summary();
+        let name = "prometheus_rule_group_last_restore_duration_seconds";
+        let help =
+            "The duration of the last alert rules alerts restoration using the `ALERTS_FOR_STATE` series.";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (snapshot, counters) in &groups {
+            let took = Duration::from_nanos(counters.restored_nanos.load(Ordering::Relaxed));
+            ConstGauge::new(took.as_secs_f64()).encode(family.encode_family(&label(snapshot))?)?;
+        }
+
         let name = "prometheus_rule_evaluation_duration_seconds";
-        let help = "The duration for a rule to execute.";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Unknown)?;
-        for ((_, quantile), value) in QUANTILES.iter().zip(quantiles) {
-            ConstGauge::new(value).encode(family.encode_family(&QuantileLabel { quantile })?)?;
-        }
-        for (part, value) in [("sum", sum), ("count", count as f64)] {
-            let name = format!("{name}_{part}");
-            let plain = encoder.encode_descriptor(&name, help, None, MetricType::Unknown)?;
-            ConstGauge::new(value).encode(plain)?;
-        }
-        Ok(())
+        self.durations.rules.encode(&mut encoder, name, "The duration for a rule to execute.")?;
+        let name = "prometheus_rule_group_duration_seconds";
+        self.durations.groups.encode(&mut encoder, name, "The duration of rule group evaluations.")
     }
 }
 
 /// `file;group`, as Prometheus names groups in its metrics.
 fn label(group: &GroupSnapshot) -> GroupLabel {
     GroupLabel { rule_group: format!("{};{}", group.file, group.name) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn quantiles_are_those_of_the_last_ten_minutes() {
-        let durations = Durations::default();
-        assert!(durations.summary().2[0].is_nan());
-        durations.observe(Duration::from_secs(1000));
-        tokio::time::advance(WINDOW + Duration::from_secs(1)).await;
-        for seconds in 1..=100 {
-            durations.observe(Duration::from_secs(seconds));
-        }
-        assert_eq!(durations.summary(), (101, 6050.0, [50.0, 90.0, 99.0]));
-    }
 }

@@ -5,6 +5,7 @@
 //! new state durable and only then hands the alerts to an [`AlertSink`].
 
 mod active;
+mod ahead;
 mod alert;
 mod alerting;
 mod catch_up;
@@ -17,20 +18,24 @@ mod inputs;
 mod ledger;
 mod manager;
 mod metrics;
+mod origin;
 mod pulse;
 mod recording;
+mod remember;
 mod rule;
 mod snapshot;
 mod stepped;
+mod summary;
 
 pub use active::{ActiveAlert, ActiveAlerts};
 pub use alert::{Alert, AlertSink};
-pub use alerting::{AlertingRule, Candidate, RESOLVED_RETENTION_MS, Step};
+pub use alerting::{ALERT_SERIES, AlertingRule, Candidate, RESOLVED_RETENTION_MS, Step};
 pub use config::Config;
 pub use error::RuleError;
 pub use evidence::Evidence;
 pub use group::Services;
 pub use manager::{Groups, Manager};
+pub use origin::{Origin, Origins};
 pub use recording::{Recorded, RecordingRule};
 pub use snapshot::{AlertSnapshot, AlertingInfo, GroupSnapshot, Health, RuleInfo, RuleSnapshot};
 pub use stepped::{SteppedGroup, SteppedRule};

@@ -50,6 +50,8 @@ pub(super) struct RunningRule {
     pub(super) last_error: Option<String>,
     pub(super) evaluation_time: Duration,
     pub(super) last_evaluation: Option<TimestampMs>,
+    /// Whether nothing is known from before: no state, and no evaluation yet.
+    pub(super) is_new: bool,
 }
 
 impl RunningRule {
@@ -130,6 +132,7 @@ impl RunningRule {
             last_error: None,
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
+            is_new: true,
         }
     }
 
@@ -141,6 +144,7 @@ impl RunningRule {
             let alerts = alerts.filter(|alert| alert.state != AlertState::Inactive);
             self.previous = alerts.flat_map(|alert| rule.samples(alert, 0)).map(|s| s.labels).collect();
             self.active = active;
+            self.is_new = false;
         }
     }
 
@@ -148,6 +152,7 @@ impl RunningRule {
     pub(super) fn take_over(&mut self, old: Self) {
         self.previous = old.previous;
         self.active = old.active;
+        self.is_new = old.is_new;
     }
 
     /// What is to be stored of its alerts.

@@ -243,7 +243,7 @@ impl Stage {
     }
 
     async fn apply(&mut self, rules: &str) {
-        self.manager.apply(&files(rules), Config::default()).await;
+        self.manager.apply(&files(rules), Config::default(), &Origins::new()).await;
     }
 
     /// Another process in the same world, which knows only what was stored.
@@ -512,6 +512,10 @@ async fn missed_slots_are_counted_and_metrics_have_prometheus_names() {
         format!("prometheus_rule_group_rules{label} 1.0"),
         format!("prometheus_rule_group_last_evaluation_samples{label} 2.0"),
         format!("prometheus_rule_group_last_duration_seconds{label} 25.0"),
+        format!("prometheus_rule_group_last_rule_duration_sum_seconds{label} 25.0"),
+        format!("prometheus_rule_group_last_restore_duration_seconds{label} 0.0"),
+        "prometheus_rule_group_duration_seconds{quantile=\"0.05\"} 25.0".to_owned(),
+        "prometheus_rule_group_duration_seconds_count 2.0".to_owned(),
         "prometheus_rule_evaluation_duration_seconds{quantile=\"0.99\"} 25.0".to_owned(),
         "prometheus_rule_evaluation_duration_seconds_sum 50.0".to_owned(),
         "prometheus_rule_evaluation_duration_seconds_count 2.0".to_owned(),
@@ -696,7 +700,7 @@ async fn expanded(label: &str, annotation: &str) -> (String, String) {
         external_url: "http://v:9797".to_owned(),
         ..Config::default()
     };
-    stage.manager.apply(&files(&templated(label, annotation)), config).await;
+    stage.manager.apply(&files(&templated(label, annotation)), config, &Origins::new()).await;
     stage.until("an alert", |stage| stage.alert("T").is_some()).await;
     let alert = stage.alert("T").unwrap();
     assert!(alert.annotations.len() <= 1, "{}", alert.annotations);

@@ -48,6 +48,9 @@ pub enum SelectError {
     /// There are more samples than may be read.
     #[error("too many samples")]
     TooManySamples,
+    /// The samples are elsewhere and cannot be had.
+    #[error("{0}")]
+    Unavailable(String),
     /// Stored data could not be decoded.
     #[error("corrupt data in series {series}: {what}")]
     Corrupt {

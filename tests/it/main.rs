@@ -1,5 +1,6 @@
 //! The black-box tests, in one binary: one link, one place for shared fixtures.
 
+mod alert_generator;
 mod api;
 mod artifacts;
 mod backtest;
@@ -21,6 +22,7 @@ mod isolation;
 mod ledger;
 mod lifecycle;
 mod lints;
+mod mixin;
 mod native_histograms;
 mod paging;
 mod postgres;
@@ -28,6 +30,7 @@ mod prepared;
 mod promqltest;
 mod readiness;
 mod real;
+mod remote;
 mod rule_tests;
 mod scraped;
 mod servers;

@@ -38,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("backtest", &["model", "clock", "storage", "promql", "tsdb", "query", "rulefmt", "rules", "state"]),
     ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
     ("drill", &["model", "clock", "schedule", "exposition", "rulefmt", "rules", "notifier"]),
+    ("write_back", &["model", "client", "storage", "exposition"]),
     ("heartbeat", &["model", "client", "clock", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
     ("artifacts", &[]),

@@ -10,11 +10,11 @@ use url::Url;
 
 use super::trust::Trust;
 use super::{Exit, Output, duration, note, runtime};
-use crate::client::http_client;
+use crate::client::HttpConfig;
 use crate::clock::{Clock, SystemClock};
 use crate::diag::excerpt;
 use crate::promql::{self, EvalRange, Expr, Features};
-use crate::query::{QuerySource, RemoteSource};
+use crate::query::{QuerySource, RemoteConfig, RemoteSource, SourceMetrics};
 use output::Format;
 use time::Time;
 
@@ -71,8 +71,13 @@ pub(super) fn run(command: &Query, out: &mut Output) -> Result<Exit> {
         Query::Instant { expr, server, .. } | Query::Range { expr, server, .. } => (expr, server),
     };
     let expr = parse(text)?;
-    let client = http_client(&server.trust.config(), server.timeout)?;
-    let source = RemoteSource::new(client, &server.url, server.timeout);
+    let source = RemoteConfig {
+        url: server.url.clone(),
+        http: HttpConfig { tls: server.trust.config(), ..HttpConfig::default() },
+        timeout: server.timeout,
+        parameters: Vec::new(),
+    };
+    let source = RemoteSource::new(source, SourceMetrics::default())?;
     let answer = match command {
         Query::Instant { time, .. } => runtime()?.block_on(source.instant(&expr, time.at(now))),
         Query::Range { start, end, step, .. } => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use reqwest::header::HeaderName;
 use url::Url;
 
 use crate::backtest::{self, History, Progress, Report, Settings};
@@ -13,11 +14,11 @@ use crate::cli::findings;
 use crate::cli::query::time::Time;
 use crate::cli::trust::Trust;
 use crate::cli::{Exit, Output, duration, note};
-use crate::client::http_client;
+use crate::client::{Header, HttpAuth, HttpConfig, SecretSource};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::diag::Severity;
-use crate::model::format_duration_ms;
-use crate::query::{LocalConfig, LocalSource, QuerySource, RemoteSource};
+use crate::model::{Secret, format_duration_ms};
+use crate::query::{LocalConfig, LocalSource, QuerySource, RemoteConfig, RemoteSource, SourceMetrics};
 use crate::rulefmt::{self, RuleFile};
 use crate::tsdb::{self, Tsdb};
 
@@ -86,6 +87,18 @@ struct Source {
     timeout: Duration,
     #[command(flatten)]
     trust: Trust,
+    /// A header of every request, such as the tenant; may be given several times.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<Header>,
+    /// A file with the token that the server wants to see.
+    #[arg(long, value_name = "FILE")]
+    bearer_token_file: Option<PathBuf>,
+}
+
+fn header(text: &str) -> Result<Header> {
+    let (name, value) = text.split_once('=').context("a header is `name=value`")?;
+    let name = HeaderName::try_from(name).with_context(|| format!("`{name}` is no name of a header"))?;
+    Ok(Header { name, value: SecretSource::Value(Secret::new(value)) })
 }
 
 /// What a report is printed as.
@@ -149,8 +162,16 @@ fn load(files: &[String], args: &Backtest, out: &mut Output) -> Result<Option<Ve
 
 fn source(source: &Source) -> Result<Arc<dyn QuerySource>> {
     let Some(folder) = &source.data_dir else {
-        let client = http_client(&source.trust.config(), source.timeout)?;
-        return Ok(Arc::new(RemoteSource::new(client, &source.url, source.timeout)));
+        let bearer = source.bearer_token_file.clone().map(|file| HttpAuth::Bearer(SecretSource::File(file)));
+        let http = HttpConfig {
+            auth: bearer,
+            tls: source.trust.config(),
+            headers: source.headers.clone(),
+            ..HttpConfig::default()
+        };
+        let (url, timeout) = (source.url.clone(), source.timeout);
+        let config = RemoteConfig { url, http, timeout, parameters: Vec::new() };
+        return Ok(Arc::new(RemoteSource::new(config, SourceMetrics::default())?));
     };
     let path = folder.join("tsdb");
     if !path.is_dir() {

@@ -159,7 +159,7 @@ impl Context<'_> {
         method
     }
 
-    fn headers(&mut self, node: &Node) -> BTreeMap<String, String> {
+    pub(super) fn headers(&mut self, node: &Node) -> BTreeMap<String, String> {
         self.texts("headers", node, |name, value| {
             // Neither message shows the value: it may be a secret.
             if HeaderName::try_from(name).is_err() {

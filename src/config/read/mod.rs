@@ -9,6 +9,7 @@ mod ledger;
 mod probes;
 mod queries;
 mod relabel;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -16,7 +17,8 @@ mod values;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{AppConfig, Config, RulesConfig, ScrapeConfig, StorageConfig, Surroundings};
+use self::sources::RulesEntry;
+use super::{AppConfig, Config, RulesConfig, ScrapeConfig, SourceConfig, StorageConfig, Surroundings};
 use crate::diag::Diagnostic;
 use crate::model::LineColumn;
 use crate::yaml::{self, Node, Reader};
@@ -60,6 +62,8 @@ impl Context<'_> {
         let disks = self.list(fields.take("disks"), "disks", Self::disk);
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
+        let sources = self.list(fields.take("sources"), "sources", Self::source);
+        let sources = self.unique("sources", sources, |source| source.name.clone());
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
         let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
         let drills = self.list(fields.take("drills"), "drills", Self::drill);
@@ -77,7 +81,8 @@ impl Context<'_> {
             .take("catch_up")
             .and_then(|node| self.reader.duration("catch_up", node))
             .unwrap_or(default.rules.catch_up);
-        let rules = RulesConfig { resend_delay, error_hold, catch_up, ..self.rules(fields.take("rules")) };
+        let rules =
+            RulesConfig { resend_delay, error_hold, catch_up, ..self.rules(fields.take("rules"), &sources) };
         fields.finish(&mut self.reader);
         self.jobs(&apps, &scrapes);
         Config {
@@ -94,6 +99,7 @@ impl Context<'_> {
             disks: self.unique("disks", disks, |disk| disk.path.display().to_string()),
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
+            sources,
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
             alert_relabel,
             drills: self.unique("drills", drills, |scheduled| scheduled.drill.alert.clone()),
@@ -153,17 +159,23 @@ impl Context<'_> {
         StorageConfig { path, retention, max_memory_bytes, remote_write_receiver }
     }
 
-    fn rules(&mut self, node: Option<&Node>) -> RulesConfig {
+    fn rules(&mut self, node: Option<&Node>, sources: &[SourceConfig]) -> RulesConfig {
         let Some(node) = node else { return RulesConfig::default() };
-        let entries = self
-            .list(Some(node), "rules", |this, node| this.reader.text("rules", node).map(ToOwned::to_owned));
-        let (builtin, files): (Vec<_>, Vec<_>) =
-            entries.into_iter().map(|(_, entry)| entry).partition(|entry| entry == "builtin");
-        RulesConfig {
-            builtin: !builtin.is_empty(),
-            files: files.into_iter().map(|file| self.absolute(file)).collect(),
-            ..RulesConfig::default()
+        let mut rules = RulesConfig { builtin: false, ..RulesConfig::default() };
+        let mut sourced = Vec::new();
+        for (_, entry) in self.list(Some(node), "rules", Self::rules_entry) {
+            match entry {
+                RulesEntry::Builtin => rules.builtin = true,
+                RulesEntry::Files(pattern) => rules.files.push(pattern),
+                RulesEntry::Sourced(place, entry) => {
+                    rules.files.extend(entry.files.iter().cloned());
+                    sourced.push((place, entry));
+                }
+            }
         }
+        self.known_sources(sources, &sourced);
+        rules.sources = sourced.into_iter().map(|(_, entry)| entry).collect();
+        rules
     }
 
     /// The metrics of an app are a scrape job, too, and jobs are told apart by their names.

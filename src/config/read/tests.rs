@@ -105,7 +105,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
+      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`
@@ -331,6 +331,62 @@ fn drills_have_an_alert_and_times() {
     for expected in ["`alert`", "`timeout` is longer", "have the name `C`"] {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
+}
+
+#[test]
+fn rules_are_given_to_sources() {
+    let text = "sources:
+  - name: a
+    url: http://prometheus:9090
+    timeout: 10s
+    http_headers: {X-Scope-OrgID: team}
+    params: {dedup: 'true'}
+    remote_write: http://prometheus:9090/api/v1/write
+  - name: b
+    url: https://mimir/prometheus
+    remote_write: {url: 'https://mimir/api/v1/push', bearer_token: t}
+rules:
+  - builtin
+  - local.yaml
+  - {files: a/*.yaml, source: a}
+  - {files: [b.yaml, c.yaml], groups: slow, source: b}
+";
+    let config = read_text(text).expect("a good configuration");
+    let [a, b] = config.sources.as_slice() else { panic!("{:?}", config.sources) };
+    assert_eq!((a.timeout, b.timeout), (Duration::from_secs(10), Duration::from_secs(30)));
+    assert_eq!(a.parameters, [("dedup".to_owned(), "true".to_owned())]);
+    let write_back = |source: &SourceConfig| source.write_back.clone().expect("it writes back");
+    assert_eq!(write_back(a).http, a.http);
+    assert_eq!(write_back(b).http.auth, Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("t")))));
+    assert!(config.rules.builtin);
+    let files = ["local.yaml", "a/*.yaml", "b.yaml", "c.yaml"].map(|file| format!("/etc/valmis/{file}"));
+    assert_eq!(config.rules.files, files);
+    assert_eq!(config.rules.sources[0].files, files[1..2]);
+    let last = &config.rules.sources[1];
+    assert_eq!((last.source.as_str(), last.groups.as_slice()), ("b", ["slow".to_owned()].as_slice()));
+
+    let text = "sources:
+  - {name: prod, url: 'ftp://x'}
+  - {name: prod2, url: 'http://h', remote_write: nowhere}
+  - {name: prod2, url: 'http://h', remote_write: {}}
+rules:
+  - {files: a.yaml, source: prod22}
+  - {files: a.yaml}
+  - {source: other, group: x, files: a.yaml}
+";
+    insta::assert_snapshot!(findings(text), @r"
+    valmis.yaml:2:23: `url` is not a usable URL: it must begin with `http://` or `https://`
+    valmis.yaml:3:50: `remote_write` is not a usable URL: relative URL without a base
+    valmis.yaml:4:5: two entries of `sources` have the name `prod2`
+    valmis.yaml:4:50: `remote_write` needs a value for `url`
+    valmis.yaml:6:29: there is no source `prod22`
+      hint: did you mean `prod2`?
+    valmis.yaml:7:5: an entry of `rules` needs a value for `source`
+    valmis.yaml:8:14: there is no source `other`
+      hint: name it under `sources`, with its URL
+    valmis.yaml:8:21: an entry of `rules` has no key `group`
+      hint: did you mean `groups`?
+    ");
 }
 
 #[test]

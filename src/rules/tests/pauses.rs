@@ -25,7 +25,7 @@ async fn stage(alone: bool) -> Stage {
     stage.world.alone.store(alone, Ordering::Relaxed);
     stage.world.answer("sum(up)", Value::Scalar { at: 0, value: 1.0 });
     stage.world.answer("up == 0", vector(&[]));
-    stage.manager.apply(&files(RULES), config()).await;
+    stage.manager.apply(&files(RULES), config(), &Origins::new()).await;
     stage.until("five evaluations", |stage| stage.world.asked("sum(up)").len() == 5).await;
     stage
 }
@@ -154,7 +154,7 @@ async fn what_came_and_went_meanwhile_pages_nobody() {
 async fn how_much_is_made_up_for_is_limited() {
     let mut stage = stage(true).await;
     let limited = Config { catch_up_ms: 60_000, ..config() };
-    stage.manager.apply(&files(RULES), limited).await;
+    stage.manager.apply(&files(RULES), limited, &Origins::new()).await;
     stage.until("it goes on", |stage| stage.world.asked("sum(up)").len() == 6).await;
     stage.stopped(600).await;
     stage.until("evaluated", |stage| stage.world.asked("sum(up)").len() > 12).await;
@@ -171,7 +171,7 @@ async fn after_a_restart_a_source_that_went_on_is_asked_what_was_missed() {
     manager.shutdown().await;
     sleep(Duration::from_mins(10)).await;
     let mut stage = Stage::with(world, began).await;
-    stage.manager.apply(&files(RULES), config()).await;
+    stage.manager.apply(&files(RULES), config(), &Origins::new()).await;
     stage.until("it fires", |stage| !stage.world.sent().is_empty()).await;
     assert_eq!(stage.world.sent()[0].starts_at, since + 120 * SECOND);
     assert_eq!(stage.distances().iter().max(), Some(&1));
@@ -194,7 +194,7 @@ async fn after_a_restart_nothing_ends_before_everything_was_scraped_again() {
         }
         world.answer("up == 0", vector(&[]));
         let mut stage = Stage::with(world, began).await;
-        stage.manager.apply(&files(RULES), config()).await;
+        stage.manager.apply(&files(RULES), config(), &Origins::new()).await;
         stage.until("sent", |stage| !stage.world.sent().is_empty()).await;
         assert_eq!(stage.world.sent()[0].resolved, !waits, "{newest_seconds_ago:?}");
         stage.until("it ends", |stage| stage.world.sent().last().unwrap().resolved).await;

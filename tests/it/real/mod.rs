@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod tls_server;
 pub(crate) mod valmis;
+pub(crate) mod victoria;
 pub(crate) mod webhook;
 
 use std::fmt::Display;

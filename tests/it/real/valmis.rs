@@ -218,10 +218,15 @@ impl Valmis {
     /// Waits until every group of rules has been evaluated twice more: whatever follows from what has
     /// happened until now has followed.
     pub(crate) async fn wait_two_evaluations(&self) {
+        self.wait_two_evaluations_of(&[]).await;
+    }
+
+    /// The same of these groups alone; without any, of all.
+    pub(crate) async fn wait_two_evaluations_of(&self, groups: &[&str]) {
         for _ in 0..2 {
-            let before = self.evaluations().await;
+            let before = self.evaluations(groups).await;
             eventually("another evaluation of every group", async || {
-                let now = self.evaluations().await;
+                let now = self.evaluations(groups).await;
                 let all = before.iter().zip(&now).all(|(before, now)| before != now);
                 if all { Ok(()) } else { Err(format!("{before:?} and then {now:?}")) }
             })
@@ -229,10 +234,12 @@ impl Valmis {
         }
     }
 
-    async fn evaluations(&self) -> Vec<String> {
+    async fn evaluations(&self, wanted: &[&str]) -> Vec<String> {
         let answer = self.json("/api/v1/rules").await;
-        let groups = answer["data"]["groups"].as_array().unwrap();
-        groups.iter().map(|group| group["lastEvaluation"].to_string()).collect()
+        let groups = answer["data"]["groups"].as_array().unwrap().iter();
+        let groups =
+            groups.filter(|group| wanted.is_empty() || wanted.contains(&group["name"].as_str().unwrap()));
+        groups.map(|group| group["lastEvaluation"].to_string()).collect()
     }
 }
 
