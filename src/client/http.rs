@@ -139,4 +139,36 @@ mod tests {
         let error = prepare().expect_err("no header").to_string();
         assert_eq!(error, "the header `x-key` holds a character that cannot be sent");
     }
+
+    /// Answers one request with this, and gives what it was.
+    async fn answer_once(listener: tokio::net::TcpListener, response: String) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).await.expect("a request");
+        stream.write_all(response.as_bytes()).await.expect("sent");
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn configured_headers_do_not_follow_a_redirect_to_another_server() {
+        let listen = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (first, second) = (listen().await, listen().await);
+        let url =
+            |listener: &tokio::net::TcpListener| format!("http://{}/", listener.local_addr().expect("bound"));
+        let from = url(&first);
+        let response = format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            url(&second)
+        );
+        let seen = tokio::spawn(answer_once(first, response));
+        let value = SecretSource::Value(Secret::new("k3y"));
+        let header = Header { name: HeaderName::from_static("x-key"), value };
+        let config = HttpConfig { headers: vec![header], ..HttpConfig::default() };
+        let client = config.client(Duration::from_secs(20)).expect("usable");
+        let request = config.prepare(client.post(from)).expect("usable");
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 307, "it is not followed");
+        assert!(seen.await.expect("it has answered").contains("x-key: k3y"));
+    }
 }

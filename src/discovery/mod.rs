@@ -1,7 +1,7 @@
 //! Where targets come from: lists in the configuration, files, and the domain name system.
 //!
 //! A source yields groups of addresses with labels; what becomes of them is its user's business.
-//! [`watch`] looks at sources again and again and tells what they yield.
+//! [`Discovery`] looks at sources again and again and tells what they yield.
 
 mod dns;
 mod file;

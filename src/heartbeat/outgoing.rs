@@ -112,8 +112,7 @@ async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: r
                     info!("The heartbeat is sent again");
                 }
                 withheld = None;
-                // From when it was due, but not in the past: what was missed is not made up for.
-                due = (due + told.interval).max(Instant::now());
+                due = next_due(due, told.interval, Instant::now());
             }
             Err((reason, fault)) => {
                 if withheld != Some(reason) {
@@ -130,6 +129,12 @@ async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: r
     }
 }
 
+/// An interval after it was due; or from now, if that is over: what was missed is not made up for.
+fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
+    let next = due + interval;
+    if next > now { next } else { now + interval }
+}
+
 /// A client with trust anchors and certificates as they are now.
 async fn renewed(told: &Told) -> Option<reqwest::Client> {
     let (http, timeout) = (told.http.clone(), told.timeout);
@@ -144,4 +149,23 @@ async fn request(told: &Told, client: &reqwest::Client) -> Result<(), String> {
     let answer = request.send().await.map_err(|fault| root_cause(&fault.without_url()))?;
     let status = answer.status();
     if status.is_success() { Ok(()) } else { Err(format!("the answer is {status}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_keep_their_beat_and_make_up_for_none() {
+        let began = Instant::now();
+        let second = Duration::from_secs;
+        let check = |due, now, expected| {
+            let next = next_due(began + second(due), second(60), began + second(now));
+            assert_eq!(next, began + second(expected));
+        };
+        check(0, 0, 60);
+        check(60, 63, 120);
+        check(60, 119, 120);
+        check(60, 300, 360);
+    }
 }

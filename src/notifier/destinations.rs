@@ -29,7 +29,7 @@ pub(super) const CAPACITY: usize = 20_000;
 
 /// The most Alertmanagers that are not found any more and kept all the same. Where addresses come and go,
 /// those that went first are given up first.
-const MOST_LOST: usize = 32;
+pub(super) const MOST_LOST: usize = 32;
 
 /// All Alertmanagers.
 #[derive(Default)]

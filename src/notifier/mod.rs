@@ -47,6 +47,9 @@ pub const KEEP_LOST: Duration = Duration::from_mins(15);
 /// So many changes take about a millisecond to be encoded.
 const MANY: usize = 1_000;
 
+/// So many alerts are put into outboxes while others wait for the lock.
+const TOGETHER: usize = 256;
+
 /// What a notifier works with.
 pub struct Services {
     /// Where outboxes are written down.
@@ -183,12 +186,12 @@ impl AlertSink for Notifier {
     fn send(&self, alerts: Vec<Alert>) {
         let Services { clock, metrics, .. } = &self.0.services;
         let now = clock.now();
-        let mut destinations = lock(&self.0.destinations);
-        for alert in alerts {
-            destinations.put(alert, now, metrics);
+        let mut alerts = alerts.into_iter().peekable();
+        while alerts.peek().is_some() {
+            let mut destinations = lock(&self.0.destinations);
+            alerts.by_ref().take(TOGETHER).for_each(|alert| destinations.put(alert, now, metrics));
         }
-        destinations.count_waiting(metrics);
-        drop(destinations);
+        lock(&self.0.destinations).count_waiting(metrics);
         self.0.unsaved.notify_one();
     }
 }

@@ -296,3 +296,39 @@ async fn one_that_is_found_late_is_told_at_once_what_fires() {
     notifier.shutdown(Duration::from_secs(10)).await;
     assert_eq!(store.outbox().await.expect("readable"), []);
 }
+
+#[tokio::test]
+async fn one_that_two_entries_find_is_told_once_as_the_first_of_them_says() {
+    let (fake, store) = (Fake::default(), Arc::new(MemoryStore::default()));
+    let url = fake.start().await;
+    let mut config = config(&[&url, &url]);
+    let renaming = relabel::Spec {
+        target_label: Some("alertname".to_owned()),
+        replacement: Some("first".to_owned()),
+        ..relabel::Spec::default()
+    };
+    config.alertmanagers[0].alert_relabel = vec![relabel::Rule::new(&renaming).expect("usable")];
+    let notifier = notifier(&store).await;
+    notifier.apply(&config).expect("usable");
+    notifier.send(vec![alert("A")]);
+    fake.wait_for(&["first"]).await;
+    notifier.shutdown(Duration::from_secs(10)).await;
+    fake.wait_for(&["first"]).await;
+}
+
+#[tokio::test]
+async fn of_many_that_are_gone_the_last_are_kept() {
+    let store = Arc::new(MemoryStore::default());
+    // Nobody listens at any of them.
+    let urls: Vec<Url> =
+        (1..=40).map(|port| Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a URL")).collect();
+    let services = Services { keep_lost: Duration::from_secs(5), ..services(&store) };
+    let notifier = Notifier::start(services).await.expect("a store in memory");
+    notifier.apply(&config(&urls.iter().collect::<Vec<_>>())).expect("usable");
+    notifier.send(vec![alert("A")]);
+    wait_for_outbox(&store, 40).await;
+    notifier.apply(&config(&[&urls[39]])).expect("usable");
+    // One is still there.
+    wait_for_outbox(&store, destinations::MOST_LOST + 1).await;
+    notifier.shutdown(Duration::ZERO).await;
+}

@@ -8,6 +8,7 @@ mod certificate_files;
 mod cli;
 mod conformance;
 mod corpora;
+mod crashes;
 mod dashboards;
 mod delivery;
 mod differential;
