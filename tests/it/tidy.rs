@@ -37,7 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("backtest", &["model", "clock", "storage", "promql", "tsdb", "query", "rulefmt", "rules", "state"]),
     ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
-    ("drill", &["model", "clock", "schedule", "exposition", "rulefmt", "rules", "notifier"]),
+    ("drill", &["model", "clock", "schedule", "exposition", "promql", "rulefmt", "rules", "notifier"]),
     ("write_back", &["model", "client", "storage", "exposition"]),
     ("heartbeat", &["model", "client", "clock", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
