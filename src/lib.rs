@@ -25,7 +25,9 @@ pub mod tsdb;
 
 // Services.
 pub mod artifacts;
+pub mod backtest;
 pub mod discovery;
+pub mod drill;
 pub mod heartbeat;
 pub mod lint;
 pub mod notifier;

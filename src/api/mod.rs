@@ -4,9 +4,11 @@
 
 mod ast;
 mod cardinality;
+mod drill;
 mod error;
 mod features;
 mod health;
+mod ledger;
 mod metrics;
 mod pages;
 mod params;
@@ -35,6 +37,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::drill::Echo;
 use crate::heartbeat::Incoming;
 use crate::model::TimestampMs;
 use crate::notifier::Notifier;
@@ -43,9 +46,11 @@ use crate::query::QuerySource;
 use crate::readiness::Readiness;
 use crate::rules::Groups;
 use crate::scrape::Manager as ScrapeManager;
+use crate::state::StateStore;
 use crate::storage::{Appender, Queryable};
 use crate::tsdb::Tsdb;
 
+pub(crate) use ledger::parse_fingerprint;
 pub(crate) use params::{parse_duration, parse_time};
 pub(crate) use respond::{Extras, query_json};
 
@@ -71,6 +76,10 @@ pub struct Handles {
     pub pings: Incoming,
     /// Deliveries.
     pub notifier: Arc<Notifier>,
+    /// Alerts of drills that come back.
+    pub echo: Arc<Echo>,
+    /// What is durable, the ledger with it.
+    pub state: Arc<dyn StateStore>,
     /// The metrics of valmis itself.
     pub registry: Arc<Registry>,
     /// Where the process is in its life.
@@ -139,6 +148,7 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
+        .route("/ledger", get(ledger::json))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::target_metadata))
         .route("/scrape_pools", get(targets::scrape_pools))
@@ -169,6 +179,8 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/ping/{name}", any(ping::success))
         .route("/ping/{name}/{signal}", any(ping::signal))
         .route("/", get(pages::status))
+        .route("/drill/echo", post(drill::echo))
+        .route("/ledger", get(ledger::page))
         .route("/graph", get(pages::graph))
         .route("/runbooks", get(pages::runbooks))
         .route("/runbooks/{alert}", get(pages::runbook))

@@ -13,7 +13,7 @@ use super::{Handles, Lifecycle};
 use crate::artifacts;
 use crate::model::{ALERT_NAME, format_duration_ms};
 use crate::rules::{AlertSnapshot, GroupSnapshot, RuleSnapshot};
-use crate::state::AlertState;
+use crate::state::{AlertState, fingerprint};
 use crate::web::{self, AlertView, ComponentView, GroupView, RuleView, StatusView, TargetView};
 
 pub(super) async fn status(State(handles): State<Arc<Handles>>) -> Html<String> {
@@ -71,6 +71,7 @@ fn alert(alert: &AlertSnapshot) -> AlertView {
     AlertView {
         name: name.to_owned(),
         state: state_text(alert.state),
+        fingerprint: format!("{:016x}", fingerprint(&alert.labels)),
         severity: alert.labels.get("severity").to_owned(),
         summary,
         since: alert.active_at,

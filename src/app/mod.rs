@@ -141,15 +141,16 @@ fn keep_fixed(old: &Config, new: &mut Config) {
     let fixed = |config: &Config| {
         let storage = &config.storage;
         let store = (storage.path.clone(), storage.retention, storage.max_memory_bytes);
-        (config.listen, store, config.query.clone(), config.features)
+        (config.listen, store, config.ledger, config.query.clone(), config.features)
     };
     if fixed(old) != fixed(new) {
         warn!(
-            "`listen`, `query`, `features`, `storage.path`, `storage.retention` and `storage.max_memory` change \
-             at a restart only"
+            "`listen`, `query`, `features`, `ledger`, `storage.path`, `storage.retention` and `storage.max_memory` \
+             change at a restart only"
         );
     }
     new.listen = old.listen;
+    new.ledger = old.ledger;
     new.query = old.query.clone();
     new.features = old.features;
     let remote_write_receiver = new.storage.remote_write_receiver;

@@ -22,6 +22,7 @@ use crate::api::{Handles, Lifecycle};
 use crate::clock::SharedClock;
 use crate::config::{Config, Pace};
 use crate::discovery::Resolver;
+use crate::drill::{self, Drills};
 use crate::heartbeat::{self, Incoming, IncomingCollector, Outgoing};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
@@ -29,9 +30,10 @@ use crate::probe::disk::Kernel;
 use crate::promql::EvalOptions;
 use crate::query::{LocalConfig, LocalSource};
 use crate::readiness::{self, Readiness, disks};
+use crate::rulefmt::RuleFile;
 use crate::rules;
 use crate::scrape;
-use crate::state::{self, RedbStore, StateStore};
+use crate::state::{self, LedgerLimits, RedbStore, StateStore};
 use crate::telemetry;
 use crate::tsdb::{self, Tsdb, TsdbCollector};
 
@@ -50,6 +52,7 @@ pub(super) struct Parts {
     handles: Arc<Handles>,
     tsdb: Arc<Tsdb>,
     rules: Option<rules::Manager>,
+    drills: Drills,
     sources: Sources,
     heartbeats: Outgoing,
     /// The loop of readiness itself: everything stops if it does.
@@ -78,7 +81,7 @@ impl Parts {
             .with_context(|| format!("cannot create the data folder `{}`", folder.display()))?;
         let tsdb = open_store(config, &clock).await?;
         registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
-        let state = open_state(folder, &mut registry).await?;
+        let state = open_state(folder, config.ledger, &mut registry).await?;
 
         let query = Arc::new(LocalSource::new(tsdb.clone(), query_limits(config)));
         let scrape_metrics = scrape::Metrics::register(&mut registry);
@@ -92,6 +95,13 @@ impl Parts {
         };
         let notifier = Notifier::start(delivery).await.context("cannot read the outbox")?;
         let notifier = Arc::new(notifier);
+        let echo = Arc::new(drill::Echo::default());
+        let drills = Drills::new(drill::Parts {
+            notifier: notifier.clone(),
+            echo: echo.clone(),
+            clock: clock.clone(),
+            metrics: drill::Metrics::register(&mut registry),
+        });
         let pings = Incoming::start(state.clone(), clock.clone()).await;
         registry.register_collector(Box::new(IncomingCollector::new(pings.clone())));
         let scrapes =
@@ -103,7 +113,7 @@ impl Parts {
             source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
             appender: tsdb.clone(),
             sink: notifier.clone(),
-            state,
+            state: state.clone(),
             clock: clock.clone(),
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
@@ -142,6 +152,8 @@ impl Parts {
             scrapes,
             pings,
             notifier,
+            echo,
+            state,
             registry: Arc::new(registry),
             lifecycle: Arc::new(lifecycle),
             data_folder: folder.clone(),
@@ -150,6 +162,7 @@ impl Parts {
             handles: Arc::new(handles),
             tsdb,
             rules: Some(rules),
+            drills,
             sources,
             heartbeats,
             readiness_loop,
@@ -186,6 +199,7 @@ impl Parts {
         self.heartbeats.apply(&config.heartbeat).context("heartbeat")?;
         handles.pings.apply(&config.pings).await;
 
+        self.drills.apply(&drills(config, &rule_files));
         handles.readiness.apply(OWNER, components);
         self.watch_disks(config);
         let settings = rule_sources::settings(config, &self.external_url);
@@ -254,6 +268,7 @@ impl Parts {
         if let Some(rules) = self.rules.take() {
             within(GRACE, "rules", rules.shutdown()).await;
         }
+        within(GRACE, "drills", self.drills.shutdown()).await;
         self.stop_readiness.cancel();
         if !self.readiness_loop.is_finished() {
             within(GRACE, "probes", async { drop((&mut self.readiness_loop).await) }).await;
@@ -270,6 +285,15 @@ impl Parts {
         })
         .await;
     }
+}
+
+/// The drills, with the labels that the rules give their alerts unless the configuration says otherwise.
+fn drills(config: &Config, rules: &[RuleFile]) -> Vec<drill::Scheduled> {
+    let mut drills = config.drills.clone();
+    for drill in drills.iter_mut().map(|scheduled| &mut scheduled.drill) {
+        drill.labels = drill::labels_for(rules, &drill.alert, &drill.labels);
+    }
+    drills
 }
 
 /// What queries may cost and use.
@@ -311,10 +335,14 @@ async fn open_store(config: &Config, clock: &SharedClock) -> Result<Arc<Tsdb>> {
     Ok(tsdb)
 }
 
-async fn open_state(folder: &Path, registry: &mut Registry) -> Result<Arc<dyn StateStore>> {
+async fn open_state(
+    folder: &Path,
+    ledger: LedgerLimits,
+    registry: &mut Registry,
+) -> Result<Arc<dyn StateStore>> {
     let metrics = state::metrics::Metrics::register(registry);
     let path = folder.join("state.redb");
-    let store = tokio::task::spawn_blocking(move || RedbStore::open(&path, metrics))
+    let store = tokio::task::spawn_blocking(move || RedbStore::open(&path, ledger, metrics))
         .await
         .context("opening the state panicked")?
         .context("cannot open the state")?;

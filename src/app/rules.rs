@@ -65,6 +65,7 @@ pub(super) fn settings(config: &Config, external_url: &str) -> rules::Config {
         settle_ms: ms(settle(config)),
         features: config.features,
         external_labels: Labels::from_pairs(&config.external_labels),
+        ledger_evidence: config.ledger.max_entries > 0,
         external_url: external_url.trim_end_matches('/').to_owned(),
         ..rules::Config::default()
     }

@@ -5,6 +5,7 @@
 
 mod config;
 mod dashboards;
+mod drill;
 mod explain;
 mod export;
 mod features;
@@ -16,6 +17,7 @@ mod rules;
 mod serve;
 mod trust;
 mod version;
+mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -69,11 +71,14 @@ enum Command {
     Rules(rules::Rules),
     Explain(explain::Explain),
     #[command(subcommand)]
+    Drill(drill::Drill),
+    #[command(subcommand)]
     Dashboards(dashboards::Dashboards),
     #[command(subcommand)]
     Query(query::Query),
     #[command(subcommand)]
     Probe(probe::Probe),
+    Why(why::Why),
     Version(version::Version),
 }
 
@@ -120,9 +125,11 @@ fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
         Some(Command::Config(args)) => config::run(args, out),
         Some(Command::Rules(args)) => rules::run(args, out),
         Some(Command::Explain(args)) => explain::run(args, out),
+        Some(Command::Drill(args)) => drill::run(args, out),
         Some(Command::Dashboards(args)) => dashboards::run(args, out),
         Some(Command::Query(args)) => query::run(args, out),
         Some(Command::Probe(args)) => probe::run(args, out),
+        Some(Command::Why(args)) => why::run(args, out),
         Some(Command::Version(_)) => version::run(out),
         Some(Command::Serve(args)) => serve::run(args, out),
         None => serve::run(&arguments.serve, out),

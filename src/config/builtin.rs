@@ -15,6 +15,7 @@ use crate::model::Secret;
 use crate::probe::http::Method;
 use crate::probe::postgres::{Dsn, DsnError};
 use crate::promql::Features;
+use crate::state::LedgerLimits;
 
 /// The port of valmis.
 const PORT: u16 = 9797;
@@ -71,6 +72,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             external_url: None,
             storage: StorageConfig::default(),
+            ledger: LedgerLimits::default(),
             query: QueryConfig::default(),
             features: Features::default(),
             external_labels: BTreeMap::new(),
@@ -85,6 +87,7 @@ impl Default for Config {
             heartbeat: Vec::new(),
             pings: Vec::new(),
             alert_relabel: Vec::new(),
+            drills: Vec::new(),
             rules: RulesConfig::default(),
         }
     }

@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::client::{HttpAuth, HttpConfig, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
+use crate::drill;
 use crate::heartbeat::{Expected, Told};
 use crate::model::Secret;
 use crate::notifier::AlertmanagerSet;
@@ -23,6 +24,7 @@ use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
 use crate::promql::Features;
 use crate::relabel;
+use crate::state::LedgerLimits;
 
 pub use assign::SourcesOfGroups;
 pub use builtin::builtin;
@@ -37,6 +39,8 @@ pub struct Config {
     pub external_url: Option<Url>,
     /// The store.
     pub storage: StorageConfig,
+    /// What is kept of what happened to alerts.
+    pub ledger: LedgerLimits,
     /// The limits of queries.
     pub query: QueryConfig,
     /// The experimental parts that are switched on.
@@ -61,6 +65,8 @@ pub struct Config {
     pub alertmanagers: Vec<AlertmanagerSet>,
     /// What is done to the labels of every alert before it is sent.
     pub alert_relabel: Vec<relabel::Rule>,
+    /// Drills that are repeated.
+    pub drills: Vec<drill::Scheduled>,
     /// Who is told that all works.
     pub heartbeat: Vec<Told>,
     /// Who tells that it has run.

@@ -8,6 +8,7 @@ mod config;
 mod destinations;
 mod metrics;
 mod outbox;
+mod reached;
 mod send;
 mod targets;
 mod wire;
@@ -32,6 +33,7 @@ use crate::state::{Changes, OutboxEntry, OutboxKey, StateError, StateStore};
 
 pub use config::{AlertmanagerSet, Config};
 pub use metrics::Metrics;
+pub use reached::Reached;
 
 use destinations::{Destinations, Sending, Set, Terms, Unsaved};
 use outbox::{Change, Entry, Outbox};

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Labels, TimestampMs};
-use crate::state::{AlertRecord, AlertState, StoredRule};
+use crate::state::{AlertRecord, AlertState, Phase, StoredRule, Transition};
 
 /// How long the last evaluation of a rule with active alerts may go unstored, in milliseconds.
 const REFRESH_MS: i64 = 3_600_000;
 
+/// How many transitions of a rule wait for a disk that takes none; beyond that the oldest are lost.
+const MAX_UNSAVED_TRANSITIONS: usize = 10_000;
 /// The annotation of an alert that fires although the series that it came from are gone.
 const MISSING_ANNOTATION: &str = "missing_data";
 
@@ -27,12 +29,14 @@ pub struct ActiveAlert {
     /// Whether value or annotations differ from what is stored. That alone is worth a write only when
     /// the alert is sent: else every alert would be written at every evaluation.
     reworded: bool,
+    /// What it had come to by its last transition.
+    noted: Option<Standing>,
 }
 
 impl ActiveAlert {
     /// An alert that was not stored yet.
     pub(super) fn new(record: AlertRecord) -> Self {
-        Self { record, last_sent_at: None, missing: None, dirty: true, reworded: false }
+        Self { record, last_sent_at: None, missing: None, dirty: true, reworded: false, noted: None }
     }
 
     /// Notes that the record is to be stored.
@@ -68,6 +72,26 @@ impl ActiveAlert {
         self.record.state != AlertState::Inactive
     }
 
+    /// What it has come to.
+    fn standing(&self) -> Standing {
+        let AlertRecord { state, keep_firing_since, absence, severity, .. } = &self.record;
+        let phase = match state {
+            AlertState::Pending => Phase::Pending,
+            AlertState::Firing if absence.is_some_and(|absence| absence.missing_since.is_some()) => {
+                Phase::Held
+            }
+            AlertState::Firing if keep_firing_since.is_some() || absence.is_some() => Phase::Kept,
+            AlertState::Firing => Phase::Firing,
+            AlertState::Inactive => Phase::Resolved,
+        };
+        Standing { phase, severity: severity.as_ref().map(|severity| severity.current.clone()) }
+    }
+
+    /// What it lacks, if it fires only because series are gone.
+    fn lacking(&self) -> Option<String> {
+        self.missing.as_ref().map(|input| format!("there are no samples of {input} any more"))
+    }
+
     /// Whether time counts for it: it waits for its hold duration, for the end of `keep_firing_for` or for
     /// series to come back.
     pub(super) fn is_timed(&self) -> bool {
@@ -77,14 +101,18 @@ impl ActiveAlert {
 
     /// Its annotations, with a mark if it fires only because series are gone.
     pub(super) fn marked_annotations(&self) -> Labels {
-        match &self.missing {
-            Some(input) => {
-                let text = format!("there are no samples of {input} any more");
-                self.record.annotations.with(MISSING_ANNOTATION, &text)
-            }
+        match self.lacking() {
+            Some(text) => self.record.annotations.with(MISSING_ANNOTATION, &text),
             None => self.record.annotations.clone(),
         }
     }
+}
+
+/// What an alert has come to, as far as the ledger tells it.
+#[derive(Debug, Clone, PartialEq)]
+struct Standing {
+    phase: Phase,
+    severity: Option<String>,
 }
 
 /// All alert instances of a rule, in the order of their labels.
@@ -100,6 +128,10 @@ pub struct ActiveAlerts {
     saved_at: Option<TimestampMs>,
     /// Stored alerts that are no more.
     removed: Vec<u64>,
+    /// Alerts that were pending and are no more, since the last evaluation.
+    dropped: Vec<AlertRecord>,
+    /// What has happened and is not stored.
+    transitions: Vec<Transition>,
 }
 
 /// What is to be stored of a rule's alerts.
@@ -108,6 +140,7 @@ pub(super) struct Unsaved {
     pub(super) evaluated_at: TimestampMs,
     pub(super) alerts: Vec<AlertRecord>,
     pub(super) removed: Vec<u64>,
+    pub(super) transitions: Vec<Transition>,
 }
 
 impl ActiveAlerts {
@@ -115,7 +148,8 @@ impl ActiveAlerts {
     pub(super) fn restore(stored: &StoredRule) -> Self {
         let alerts = stored.alerts.iter().map(|record| {
             let record = record.clone();
-            let alert = ActiveAlert { dirty: false, ..ActiveAlert::new(record) };
+            let mut alert = ActiveAlert { dirty: false, ..ActiveAlert::new(record) };
+            alert.noted = Some(alert.standing());
             (alert.record.labels.clone(), alert)
         });
         let evaluated_at = Some(stored.evaluated_at);
@@ -159,14 +193,57 @@ impl ActiveAlerts {
 
     /// Removes the alerts that `gone` names.
     pub(super) fn remove_if(&mut self, mut gone: impl FnMut(&ActiveAlert) -> bool) {
-        let removed = &mut self.removed;
+        let (removed, dropped) = (&mut self.removed, &mut self.dropped);
         self.alerts.retain(|labels, alert| {
             let gone = gone(alert);
             if gone {
                 removed.push(labels.hash64());
+                if alert.record.state == AlertState::Pending {
+                    dropped.push(alert.record.clone());
+                }
             }
             !gone
         });
+    }
+
+    /// Notes what the evaluation at `at` has changed; `error` is why it had no result, if it had none.
+    /// Returns the transitions.
+    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) -> &mut [Transition] {
+        let transition =
+            |record: &AlertRecord, from: Option<Phase>, to: Phase, why: Option<String>| Transition {
+                at,
+                from,
+                to,
+                labels: record.labels.clone(),
+                severity: record.severity.as_ref().map(|severity| severity.current.clone()),
+                value: record.value,
+                active_at: record.active_at,
+                error: why,
+                evidence: None,
+            };
+        let excess = self.transitions.len().saturating_sub(MAX_UNSAVED_TRANSITIONS);
+        self.transitions.drain(..excess);
+        let known = self.transitions.len();
+        for record in self.dropped.drain(..) {
+            self.transitions.push(transition(&record, Some(Phase::Pending), Phase::Dropped, None));
+        }
+        for alert in self.alerts.values_mut() {
+            let mut standing = alert.standing();
+            let mut why = alert.lacking().filter(|_| standing.phase == Phase::Held);
+            if let Some(error) = error {
+                if !standing.phase.is_firing() {
+                    continue;
+                }
+                standing.phase = Phase::Held;
+                why = Some(error.to_owned());
+            }
+            if alert.noted.as_ref() != Some(&standing) {
+                let to = standing.phase;
+                let from = alert.noted.replace(standing).map(|before| before.phase);
+                self.transitions.push(transition(&alert.record, from, to, why));
+            }
+        }
+        &mut self.transitions[known..]
     }
 
     /// What differs from what is stored. An alert whose time counts needs the last evaluation to be
@@ -179,18 +256,20 @@ impl ActiveAlerts {
         let timed = self.alerts.values().any(ActiveAlert::is_timed);
         let old = !self.alerts.is_empty()
             && self.saved_at.is_none_or(|saved_at| evaluated_at - saved_at >= REFRESH_MS);
-        if alerts.is_empty() && self.removed.is_empty() && !timed && !old {
+        if alerts.is_empty() && self.removed.is_empty() && self.transitions.is_empty() && !timed && !old {
             return None;
         }
         // An alert that went and came back is stored, not removed.
         let removed = self.removed.iter().copied();
         let removed = removed.filter(|hash| !alerts.iter().any(|alert| alert.labels.hash64() == *hash));
-        Some(Unsaved { evaluated_at, removed: removed.collect(), alerts })
+        let transitions = self.transitions.clone();
+        Some(Unsaved { evaluated_at, removed: removed.collect(), alerts, transitions })
     }
 
     /// Notes that what [`Self::unsaved`] named is stored.
     pub(super) fn saved(&mut self) {
         self.removed.clear();
+        self.transitions.clear();
         self.saved_at = self.evaluated_at;
         for alert in self.alerts.values_mut() {
             if std::mem::take(&mut alert.dirty) {

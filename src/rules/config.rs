@@ -29,6 +29,8 @@ pub struct Config {
     pub features: Features,
     /// Labels that templates see as `$externalLabels`.
     pub external_labels: Labels,
+    /// Whether the samples that decided what happens to alerts are looked up for the ledger.
+    pub ledger_evidence: bool,
     /// The address at which users reach this process, without a slash at the end; empty if unknown.
     pub external_url: String,
 }
@@ -47,6 +49,7 @@ impl Default for Config {
             concurrency: 4,
             features: Features::default(),
             external_labels: Labels::empty(),
+            ledger_evidence: false,
             external_url: String::new(),
         }
     }

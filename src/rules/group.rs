@@ -20,6 +20,7 @@ use super::config::Config;
 use super::error::RuleError;
 use super::evidence::Asked;
 use super::expand::{Queries, Texts, as_vector};
+use super::ledger;
 use super::metrics::{Durations, GroupCounters, add};
 use super::pulse::Pulse;
 use super::recording::Recorded;
@@ -368,16 +369,22 @@ impl Group {
                     }
                     Err(error) => Err(error),
                 };
-                let active = &mut self.rules[index].active;
+                let RunningRule { active, info, .. } = &mut self.rules[index];
                 match known {
                     Ok((candidates, evidence)) => {
-                        let count = candidates.len();
-                        let step = aside(count, || rule.step(active, at, &candidates, &evidence));
+                        let step = aside(candidates.len(), || rule.step(active, at, &candidates, &evidence));
+                        let transitions = active.note(at, None);
+                        if self.config.ledger_evidence && !transitions.is_empty() {
+                            let (source, own) = (&*self.services.source, &info.labels);
+                            let at = at - self.query_offset_ms;
+                            ledger::add_evidence(transitions, &rule.expr, own, source, at).await;
+                        }
                         self.outgoing.extend(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }
                     Err(error) => {
                         let held = rule.hold(active, at, &error);
+                        active.note(at, Some(&error.to_string()));
                         self.outgoing.extend(held);
                         Err(error)
                     }

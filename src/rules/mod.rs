@@ -15,6 +15,7 @@ mod evidence;
 mod expand;
 mod group;
 mod inputs;
+mod ledger;
 mod manager;
 mod metrics;
 mod origin;

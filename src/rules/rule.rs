@@ -14,7 +14,7 @@ use super::snapshot::{AlertSnapshot, AlertingInfo, Health, RuleInfo, RuleSnapsho
 use crate::model::{ALERT_NAME, Labels, TimestampMs};
 use crate::query::{PreparedQuery, QuerySource};
 use crate::rulefmt::{self, RuleKind};
-use crate::state::{AlertState, RuleChanges, RuleKey};
+use crate::state::{AlertState, RuleChanges, RuleKey, RuleVersion};
 
 /// What a rule is.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(super) struct RunningRule {
     pub(super) query: Arc<dyn PreparedQuery>,
     pub(super) info: Arc<RuleInfo>,
     pub(super) key: Arc<RuleKey>,
+    /// What the ledger says of it.
+    version: Arc<RuleVersion>,
     pub(super) active: ActiveAlerts,
     /// The series that the last successful evaluation wrote.
     pub(super) previous: BTreeSet<Labels>,
@@ -123,6 +125,7 @@ impl RunningRule {
             query: source.prepare(&Arc::new(rule.expr.clone())),
             info: Arc::new(info),
             key: Arc::new(key),
+            version: Arc::new(version(rule, config)),
             active: ActiveAlerts::default(),
             previous: BTreeSet::new(),
             health: Health::default(),
@@ -159,6 +162,8 @@ impl RunningRule {
             evaluated_at: unsaved.evaluated_at,
             alerts: unsaved.alerts,
             removed: unsaved.removed,
+            transitions: unsaved.transitions,
+            rule: self.version.clone(),
         })
     }
 
@@ -181,6 +186,19 @@ impl RunningRule {
                 })
                 .collect(),
         }
+    }
+}
+
+/// What the ledger says of a rule. Its version is a hash of everything that decides about alerts and their
+/// texts.
+fn version(rule: &rulefmt::Rule, config: &Config) -> RuleVersion {
+    let expr = rule.expr.to_string();
+    let text = format!("{expr}\n{:?}\n{:?}", rule.kind, rule.labels);
+    RuleVersion {
+        version: format!("{:016x}", xxhash_rust::xxh64::xxh64(text.as_bytes(), 0)),
+        expr,
+        place: rule.place,
+        external_labels: config.external_labels.clone(),
     }
 }
 

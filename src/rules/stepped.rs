@@ -24,8 +24,12 @@ pub struct SteppedGroup {
 /// A rule after the last evaluation of its group.
 #[derive(Debug, Clone, Copy)]
 pub struct SteppedRule<'a> {
+    /// What identifies it.
+    pub key: &'a Arc<RuleKey>,
     /// The alert's or the series' name.
     pub name: &'a str,
+    /// Whether it makes alerts.
+    pub is_alerting: bool,
     /// Why the last evaluation failed.
     pub last_error: Option<&'a str>,
     active: &'a ActiveAlerts,
@@ -63,6 +67,8 @@ impl SteppedGroup {
     /// The rules in order.
     pub fn rules(&self) -> impl Iterator<Item = SteppedRule<'_>> {
         self.group.rules().iter().map(|rule| SteppedRule {
+            key: &rule.key,
+            is_alerting: rule.info.alerting.is_some(),
             name: &rule.info.name,
             last_error: rule.last_error.as_deref(),
             active: &rule.active,

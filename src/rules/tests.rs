@@ -19,7 +19,8 @@ use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output,
 use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{
-    AlertState, Changes, HeartbeatRecord, MemoryStore, OutboxEntry, StateError, StateStore, StoredRule,
+    AlertState, Changes, HeartbeatRecord, LedgerEntry, LedgerQuestion, MemoryStore, OutboxEntry, StateError,
+    StateStore, StoredRule,
 };
 use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
@@ -192,6 +193,10 @@ impl StateStore for Shared {
 
     fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>> {
         self.0.store.outbox()
+    }
+
+    fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>> {
+        self.0.store.ledger(question)
     }
 
     fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {

@@ -1,14 +1,15 @@
 //! State that lives as long as the process.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::{
-    AlertRecord, Changes, HeartbeatRecord, OutboxEntry, RuleKey, StateError, StateStore, StoredRule,
+    AlertRecord, Changes, HeartbeatRecord, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleKey,
+    StateError, StateStore, StoredRule,
 };
 use crate::model::TimestampMs;
 
@@ -20,6 +21,8 @@ pub struct MemoryStore(Mutex<Content>);
 struct Content {
     rules: BTreeMap<RuleKey, (TimestampMs, BTreeMap<u64, AlertRecord>)>,
     outbox: BTreeMap<(String, u64), OutboxEntry>,
+    /// Newest last.
+    ledger: VecDeque<LedgerEntry>,
     heartbeats: BTreeMap<String, HeartbeatRecord>,
     commits: usize,
 }
@@ -55,6 +58,17 @@ impl StateStore for MemoryStore {
         ready(Ok(entries)).boxed()
     }
 
+    fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>> {
+        let entries = self.with(|content| {
+            let wanted = |entry: &&LedgerEntry| {
+                question.since.is_none_or(|since| entry.transition.at >= since)
+                    && question.wants([entry.fingerprint(), entry.own_fingerprint()], entry.alert())
+            };
+            content.ledger.iter().rev().filter(wanted).take(question.limit).cloned().collect()
+        });
+        ready(Ok(entries)).boxed()
+    }
+
     fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
         ready(Ok(self.with(|content| content.heartbeats.values().cloned().collect()))).boxed()
     }
@@ -80,7 +94,14 @@ impl Content {
             if alerts.is_empty() {
                 self.rules.remove(&*rule.key);
             }
+            for transition in rule.transitions {
+                let entry = LedgerEntry { key: rule.key.clone(), rule: rule.rule.clone(), transition };
+                self.ledger.push_back(entry);
+            }
         }
+        // What lives as long as the process needs no bound of age.
+        let excess = self.ledger.len().saturating_sub(LedgerLimits::default().max_entries as usize);
+        self.ledger.drain(..excess);
         for key in changes.removed_rules {
             self.rules.remove(&*key);
         }

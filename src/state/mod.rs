@@ -4,10 +4,13 @@
 //! is paged, and the outbox of alerts that were not delivered yet, whose entries are opaque here.
 //! [`RedbStore`] keeps them in a file, [`MemoryStore`] for tests and for running without a disk.
 
+mod ledger;
+mod ledger_record;
 mod memory;
 pub mod metrics;
 mod record;
 mod redb;
+mod transition;
 
 use std::sync::Arc;
 
@@ -15,8 +18,10 @@ use futures_util::future::BoxFuture;
 
 use crate::model::{Labels, TimestampMs};
 
+pub use self::ledger::{LedgerEntry, LedgerLimits, LedgerQuestion, RuleVersion, fingerprint};
 pub use self::memory::MemoryStore;
 pub use self::redb::RedbStore;
+pub use self::transition::{Evidence, Input, Phase, Transition};
 
 /// Reads and writes durable state.
 pub trait StateStore: Send + Sync {
@@ -26,6 +31,8 @@ pub trait StateStore: Send + Sync {
     /// All undelivered alerts, by sequence.
     fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>>;
 
+    /// Entries of the ledger, newest first. Entries that cannot be read are left out and counted.
+    fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>>;
     /// What jobs have told that are expected to, by name.
     fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>>;
 
@@ -221,6 +228,10 @@ pub struct RuleChanges {
     pub alerts: Vec<AlertRecord>,
     /// Fingerprints of the alerts that are no more.
     pub removed: Vec<u64>,
+    /// What has happened to its alerts, in order.
+    pub transitions: Vec<Transition>,
+    /// The rule as it is, for the ledger.
+    pub rule: Arc<RuleVersion>,
 }
 
 /// What one transaction writes.

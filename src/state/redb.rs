@@ -10,15 +10,16 @@ use std::thread::JoinHandle;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
-    WriteTransaction,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
+    TableDefinition, TableError, WriteTransaction,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use super::{
-    Changes, HeartbeatRecord, OutboxEntry, RuleChanges, RuleKey, StateError, StateStore, StoredRule, record,
+    Changes, HeartbeatRecord, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleChanges, RuleKey,
+    StateError, StateStore, StoredRule, ledger_record, record,
 };
 use crate::model::TimestampMs;
 
@@ -41,6 +42,11 @@ const RULES: TableDefinition<'_, RuleId<'static>, TimestampMs> = TableDefinition
 const ALERTS: TableDefinition<'_, (RuleId<'static>, u64), &[u8]> = TableDefinition::new("alerts");
 /// Sequence and payload by Alertmanager and fingerprint.
 const OUTBOX: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("outbox");
+/// The two fingerprints and the name of an alert, and the entry.
+type LedgerRow = (u64, u64, &'static str, &'static [u8]);
+
+/// Entries of the ledger by instant and number. Files of earlier versions do not have it.
+const LEDGER: TableDefinition<'_, (TimestampMs, u64), LedgerRow> = TableDefinition::new("ledger");
 /// What jobs have told, by name. It came after the others: a file may be without it.
 const HEARTBEATS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("heartbeats");
 
@@ -56,6 +62,7 @@ pub struct RedbStore {
 enum Command {
     Rules(oneshot::Sender<Result<Vec<StoredRule>, StateError>>),
     Outbox(oneshot::Sender<Result<Vec<OutboxEntry>, StateError>>),
+    Ledger(LedgerQuestion, oneshot::Sender<Result<Vec<LedgerEntry>, StateError>>),
     Heartbeats(oneshot::Sender<Result<Vec<HeartbeatRecord>, StateError>>),
     Commit(Changes, oneshot::Sender<Result<(), StateError>>),
 }
@@ -63,10 +70,10 @@ enum Command {
 impl RedbStore {
     /// Opens the file, or creates it with its folder. A file that is damaged, or that a later version
     /// wrote, is moved aside, and the store begins empty. Blocks: reads the whole file.
-    pub fn open(path: &Path, metrics: Metrics) -> Result<Self, StateError> {
+    pub fn open(path: &Path, limits: LedgerLimits, metrics: Metrics) -> Result<Self, StateError> {
         let database = open_or_begin_anew(path, &metrics)?;
         let (commands, inbox) = mpsc::channel(QUEUE);
-        let mut writer = Writer { database: Some(database), path: path.to_owned(), metrics };
+        let mut writer = Writer { database: Some(database), path: path.to_owned(), limits, metrics };
         let thread =
             std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.run(inbox)).map_err(
                 |error| StateError::Open { path: path.display().to_string(), what: error.to_string() },
@@ -92,6 +99,10 @@ impl StateStore for RedbStore {
 
     fn outbox(&self) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StateError>> {
         self.ask(Command::Outbox).boxed()
+    }
+
+    fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>> {
+        self.ask(|reply| Command::Ledger(question, reply)).boxed()
     }
 
     fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
@@ -227,6 +238,7 @@ struct Writer {
     /// Absent after a failed write: redb wants the file to be opened anew then.
     database: Option<Database>,
     path: PathBuf,
+    limits: LedgerLimits,
     metrics: Metrics,
 }
 
@@ -238,6 +250,7 @@ impl Writer {
                 // The asker may have gone away; then nobody wants the answer.
                 Command::Rules(reply) => drop(reply.send(self.rules())),
                 Command::Outbox(reply) => drop(reply.send(self.outbox())),
+                Command::Ledger(question, reply) => drop(reply.send(self.ledger(&question))),
                 Command::Heartbeats(reply) => drop(reply.send(self.heartbeats())),
                 Command::Commit(changes, reply) => {
                     let mut batch = vec![(changes, reply)];
@@ -286,9 +299,11 @@ impl Writer {
     }
 
     fn write<'a>(&mut self, batch: impl Iterator<Item = &'a Changes>) -> Result<(), StateError> {
+        let limits = self.limits;
         let transaction = self.database()?.begin_write().map_err(storage)?;
         for changes in batch {
             write_changes(&transaction, changes).map_err(storage)?;
+            write_ledger(&transaction, changes, limits).map_err(storage)?;
         }
         transaction.commit().map_err(storage)
     }
@@ -326,6 +341,36 @@ impl Writer {
             stored.push(StoredRule { key, evaluated_at: evaluated_at.value(), alerts: records });
         }
         Ok(stored)
+    }
+
+    fn ledger(&mut self, question: &LedgerQuestion) -> Result<Vec<LedgerEntry>, StateError> {
+        let unreadable = self.metrics.unreadable_records.clone();
+        let transaction = self.database()?.begin_read().map_err(storage)?;
+        let ledger = match transaction.open_table(LEDGER) {
+            Ok(ledger) => ledger,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(storage(error)),
+        };
+        let mut entries = Vec::new();
+        let since = question.since.unwrap_or(TimestampMs::MIN);
+        for row in ledger.range((since, 0)..).map_err(storage)?.rev() {
+            if entries.len() >= question.limit {
+                break;
+            }
+            let (_, row) = row.map_err(storage)?;
+            let (fingerprint, own, alert, bytes) = row.value();
+            if !question.wants([fingerprint, own], alert) {
+                continue;
+            }
+            match ledger_record::decode(bytes) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => {
+                    unreadable.inc();
+                    tracing::error!(alert, %error, "An entry of the ledger about `{alert}` cannot be read");
+                }
+            }
+        }
+        Ok(entries)
     }
 
     fn outbox(&mut self) -> Result<Vec<OutboxEntry>, StateError> {
@@ -369,6 +414,36 @@ impl Writer {
     }
 }
 
+/// Adds what has happened to alerts, and drops what is too old or too much.
+fn write_ledger(
+    transaction: &WriteTransaction,
+    changes: &Changes,
+    limits: LedgerLimits,
+) -> Result<(), redb::Error> {
+    if limits.max_entries == 0 || changes.rules.iter().all(|rule| rule.transitions.is_empty()) {
+        return Ok(());
+    }
+    let mut ledger = transaction.open_table(LEDGER)?;
+    let mut newest = TimestampMs::MIN;
+    for RuleChanges { key, rule, transitions, .. } in &changes.rules {
+        for transition in transitions {
+            newest = newest.max(transition.at);
+            let entry = LedgerEntry { key: key.clone(), rule: rule.clone(), transition: transition.clone() };
+            let at_once = ledger.range((transition.at, 0)..=(transition.at, u64::MAX))?.next_back();
+            let number = at_once.transpose()?.map_or(0, |(key, _)| key.value().1 + 1);
+            let bytes = ledger_record::encode(&entry);
+            let row = (entry.fingerprint(), entry.own_fingerprint(), entry.alert(), bytes.as_slice());
+            ledger.insert((transition.at, number), row)?;
+        }
+    }
+    let oldest = newest.saturating_sub(limits.retention_ms);
+    ledger.retain_in(..(oldest, 0), |_, _| false)?;
+    while ledger.len()? > limits.max_entries {
+        ledger.pop_first()?;
+    }
+    Ok(())
+}
+
 fn id(key: &RuleKey) -> RuleId<'_> {
     (&key.file, &key.group, &key.rule, &key.labels, key.ordinal)
 }
@@ -377,7 +452,7 @@ fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<()
     if !changes.rules.is_empty() || !changes.removed_rules.is_empty() {
         let mut rules = transaction.open_table(RULES)?;
         let mut alerts = transaction.open_table(ALERTS)?;
-        for RuleChanges { key, evaluated_at, alerts: changed, removed } in &changes.rules {
+        for RuleChanges { key, evaluated_at, alerts: changed, removed, .. } in &changes.rules {
             let id = id(key);
             for fingerprint in removed {
                 alerts.remove((id, *fingerprint))?;

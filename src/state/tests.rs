@@ -3,6 +3,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::*;
+use crate::model::LineColumn;
 
 fn key(rule: &str) -> RuleKey {
     RuleKey {
@@ -33,8 +34,18 @@ fn alert(instance: &str, value: f64) -> AlertRecord {
     }
 }
 
+fn version() -> RuleVersion {
+    RuleVersion {
+        expr: "up == 0".to_owned(),
+        version: "v1".to_owned(),
+        place: LineColumn { line: 3, column: 5 },
+        external_labels: Labels::from_pairs([("cluster", "c"), ("instance", "never")]),
+    }
+}
+
 fn rule_changes(rule: &str, alerts: Vec<AlertRecord>, removed: Vec<u64>) -> Changes {
-    let changes = RuleChanges { key: Arc::new(key(rule)), evaluated_at: 7, alerts, removed };
+    let (key, rule) = (Arc::new(key(rule)), Arc::new(version()));
+    let changes = RuleChanges { key, rule, evaluated_at: 7, alerts, removed, transitions: Vec::new() };
     Changes { rules: vec![changes], ..Changes::default() }
 }
 
@@ -43,7 +54,8 @@ fn entry(fingerprint: u64, sequence: u64) -> OutboxEntry {
 }
 
 fn redb(folder: &Path) -> RedbStore {
-    RedbStore::open(&folder.join("state.redb"), metrics::Metrics::default()).expect("the store opens")
+    RedbStore::open(&folder.join("state.redb"), LedgerLimits::default(), metrics::Metrics::default())
+        .expect("the store opens")
 }
 
 async fn both(check: impl AsyncFn(&dyn StateStore)) {
@@ -176,7 +188,8 @@ async fn a_damaged_file_is_moved_aside_and_never_overwritten() {
         let damaged = fs::read(&path).unwrap();
 
         let metrics = metrics::Metrics::default();
-        let store = RedbStore::open(&path, metrics.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let store = RedbStore::open(&path, LedgerLimits::default(), metrics.clone())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(metrics.files_moved_aside.get(), 1, "{name}");
         assert_eq!(store.rules().await.unwrap(), [], "{name}");
         let aside = fs::read(folder.path().join("state.redb.damaged-1")).unwrap();
@@ -198,7 +211,7 @@ async fn a_file_of_a_later_version_is_moved_aside() {
         transaction.commit().unwrap();
     }
     let metrics = metrics::Metrics::default();
-    let store = RedbStore::open(&path, metrics.clone()).unwrap();
+    let store = RedbStore::open(&path, LedgerLimits::default(), metrics.clone()).unwrap();
     assert_eq!(metrics.files_moved_aside.get(), 1);
     assert_eq!(store.rules().await.unwrap(), []);
 }
@@ -207,7 +220,11 @@ async fn a_file_of_a_later_version_is_moved_aside() {
 async fn a_file_in_use_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let _open = redb(folder.path());
-    let second = RedbStore::open(&folder.path().join("state.redb"), metrics::Metrics::default());
+    let second = RedbStore::open(
+        &folder.path().join("state.redb"),
+        LedgerLimits::default(),
+        metrics::Metrics::default(),
+    );
     assert!(matches!(second, Err(StateError::InUse(_))), "{second:?}");
 }
 
@@ -227,6 +244,82 @@ fn a_record_with_fields_of_a_later_version_can_be_read() {
     assert!(record::decode(b"{}").is_err());
 }
 
+fn transition(at: TimestampMs, to: Phase, instance: &str) -> Transition {
+    let labels = Labels::from_pairs([("alertname", "Down"), ("instance", instance)]);
+    let input = Input { labels: labels.without_metric_name(), value: f64::NEG_INFINITY };
+    let evidence = Evidence { selector: "up".to_owned(), inputs: vec![input], more: true };
+    Transition {
+        at,
+        from: Some(Phase::Pending),
+        to,
+        labels,
+        severity: None,
+        value: f64::INFINITY,
+        active_at: 5,
+        error: (to == Phase::Held).then(|| "boom".to_owned()),
+        evidence: Some(vec![evidence]),
+    }
+}
+
+fn with_transitions(transitions: Vec<Transition>) -> Changes {
+    let mut changes = rule_changes("Down", vec![], vec![]);
+    changes.rules[0].transitions = transitions;
+    changes
+}
+
+#[tokio::test]
+async fn the_ledger_is_read_back_newest_first_by_fingerprint_name_and_time() {
+    both(async |store| {
+        let steps = [(10, Phase::Firing, "a"), (10, Phase::Held, "b"), (20, Phase::Resolved, "a")];
+        let steps = steps.map(|(at, to, instance)| transition(at, to, instance));
+        store.commit(with_transitions(steps[..2].to_vec())).await.unwrap();
+        store.commit(with_transitions(steps[2..].to_vec())).await.unwrap();
+        let check = async |question: LedgerQuestion, expected: &[usize]| {
+            let found = store.ledger(question.clone()).await.unwrap();
+            let found: Vec<_> = found.into_iter().map(|entry| entry.transition).collect();
+            let expected: Vec<_> = expected.iter().map(|place| steps[*place].clone()).collect();
+            assert_eq!(found, expected, "{question:?}");
+        };
+        let all = LedgerQuestion { limit: 9, ..LedgerQuestion::default() };
+        check(all.clone(), &[2, 1, 0]).await;
+        check(LedgerQuestion { limit: 2, ..all.clone() }, &[2, 1]).await;
+        check(LedgerQuestion { since: Some(11), ..all.clone() }, &[2]).await;
+        check(LedgerQuestion { alert: Some("Up".to_owned()), ..all.clone() }, &[]).await;
+        check(LedgerQuestion { alert: Some("Down".to_owned()), ..all.clone() }, &[2, 1, 0]).await;
+        let own = fingerprint(&steps[0].labels);
+        check(LedgerQuestion { fingerprint: Some(own), ..all.clone() }, &[2, 0]).await;
+        let sent = fingerprint(&steps[0].labels.with("cluster", "c"));
+        check(LedgerQuestion { fingerprint: Some(sent), ..all.clone() }, &[2, 0]).await;
+        let entry = &store.ledger(all).await.unwrap()[0];
+        assert_eq!((&*entry.rule, entry.key.group.as_str()), (&version(), "db"));
+        assert_eq!((entry.fingerprint(), entry.own_fingerprint()), (sent, own));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_ledger_forgets_what_is_too_old_and_what_is_too_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = LedgerLimits { retention_ms: 100, max_entries: 3 };
+    let open = || RedbStore::open(&folder.path().join("state.redb"), limits, metrics::Metrics::default());
+    let store = open().unwrap();
+    let all = LedgerQuestion { limit: 9, ..LedgerQuestion::default() };
+    let instants = async |store: &RedbStore| {
+        let entries = store.ledger(all.clone()).await.unwrap();
+        entries.iter().map(|entry| entry.transition.at).collect::<Vec<_>>()
+    };
+    assert!(instants(&store).await.is_empty());
+    for at in [0, 50, 100] {
+        store.commit(with_transitions(vec![transition(at, Phase::Firing, "a")])).await.unwrap();
+    }
+    assert_eq!(instants(&store).await, [100, 50, 0]);
+    store.commit(with_transitions(vec![transition(101, Phase::Firing, "a")])).await.unwrap();
+    assert_eq!(instants(&store).await, [101, 100, 50]);
+    let twice = vec![transition(102, Phase::Firing, "a"), transition(102, Phase::Firing, "b")];
+    store.commit(with_transitions(twice)).await.unwrap();
+    drop(store);
+    assert_eq!(instants(&open().unwrap()).await, [102, 102, 101], "also after a start");
+}
 #[tokio::test]
 async fn heartbeats_are_replaced_and_removed_by_name() {
     both(async |store| {

@@ -52,6 +52,8 @@ pub struct AlertView {
     pub name: String,
     /// `pending` or `firing`.
     pub state: &'static str,
+    /// What identifies it in the ledger.
+    pub fingerprint: String,
     /// Its severity, empty if it has none.
     pub severity: String,
     /// Its summary or, without one, its labels.
@@ -189,6 +191,7 @@ mod tests {
         let alert = |name: &str, severity: &str| AlertView {
             name: name.to_owned(),
             state: "firing",
+            fingerprint: String::new(),
             severity: severity.to_owned(),
             summary: String::new(),
             since: 0,

@@ -1,7 +1,7 @@
 //! `valmis query …`: asks a server with Prometheus' HTTP API.
 
 mod output;
-mod time;
+pub(super) mod time;
 
 use std::time::Duration;
 

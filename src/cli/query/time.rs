@@ -21,7 +21,7 @@ pub(crate) struct TimeError;
 
 impl Time {
     /// The instant, if it is `now`.
-    pub(super) fn at(self, now: TimestampMs) -> TimestampMs {
+    pub(crate) fn at(self, now: TimestampMs) -> TimestampMs {
         match self {
             Self::At(at) => at,
             Self::FromNow(ms) => now.saturating_add(ms),

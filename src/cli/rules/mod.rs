@@ -1,5 +1,6 @@
 //! `valmis rules …`
 
+mod backtest;
 mod check;
 mod export;
 mod test;
@@ -11,6 +12,7 @@ use super::{Exit, Output};
 /// Work with rule files.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Rules {
+    Backtest(backtest::Backtest),
     Check(check::Check),
     Export(export::Export),
     Test(test::Test),
@@ -18,6 +20,7 @@ pub(super) enum Rules {
 
 pub(super) fn run(command: &Rules, out: &mut Output) -> Result<Exit> {
     match command {
+        Rules::Backtest(args) => backtest::run(args, out),
         Rules::Check(args) => check::run(args, out),
         Rules::Export(args) => export::run(args, out),
         Rules::Test(args) => test::run(args, out),

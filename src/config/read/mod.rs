@@ -3,7 +3,9 @@
 mod alertmanagers;
 mod apps;
 mod connections;
+mod drills;
 mod heartbeats;
+mod ledger;
 mod probes;
 mod queries;
 mod relabel;
@@ -44,6 +46,7 @@ impl Context<'_> {
         let listen = fields.take("listen").and_then(|node| self.address(node)).unwrap_or(default.listen);
         let external_url = fields.take("external_url").and_then(|node| self.http_url("external_url", node));
         let storage = fields.take("storage").map_or(default.storage, |node| self.storage(node));
+        let ledger = fields.take("ledger").map_or(default.ledger, |node| self.ledger(node));
         let query = fields.take("query").map_or(default.query, |node| self.query(node));
         let features = fields.take("features").map_or(default.features, |node| self.features(node));
         let external_labels = fields
@@ -63,6 +66,7 @@ impl Context<'_> {
         let sources = self.unique("sources", sources, |source| source.name.clone());
         let alertmanagers = self.list(fields.take("alertmanagers"), "alertmanagers", Self::alertmanager);
         let alert_relabel = self.relabelling(&mut fields, "alert_relabel_configs");
+        let drills = self.list(fields.take("drills"), "drills", Self::drill);
         let heartbeat = self.list(fields.take("heartbeat"), "heartbeat", Self::heartbeat);
         let pings = self.list(fields.take("pings"), "pings", Self::ping);
         let resend_delay = fields
@@ -85,6 +89,7 @@ impl Context<'_> {
             listen,
             external_url,
             storage,
+            ledger,
             query,
             features,
             external_labels,
@@ -97,6 +102,7 @@ impl Context<'_> {
             sources,
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
             alert_relabel,
+            drills: self.unique("drills", drills, |scheduled| scheduled.drill.alert.clone()),
             heartbeat: self.unique("heartbeat", heartbeat, |heartbeat| heartbeat.name.clone()),
             pings: self.unique("pings", pings, |ping| ping.name.clone()),
             rules,

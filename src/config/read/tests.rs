@@ -8,6 +8,7 @@ use crate::client::{HttpAuth, SecretSource};
 use crate::config::{CertificateSource, DiskConfig, Pace};
 use crate::model::Secret;
 use crate::probe::certificate::Glob;
+use crate::state::LedgerLimits;
 
 fn read_text(text: &str) -> Result<Config, Vec<Diagnostic>> {
     let environment = |name: &str| (name == "TOKEN").then(|| "t0ken".to_owned());
@@ -104,7 +105,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, sources, alertmanagers, alert_relabel_configs, heartbeat, pings, resend_delay, error_hold, catch_up, rules
+      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`
@@ -228,6 +229,15 @@ alert_relabel_configs:
 }
 
 #[test]
+fn the_ledger_has_bounds_and_can_be_switched_off() {
+    let ledger = |text: &str| read_text(text).expect("a good configuration").ledger;
+    assert_eq!(ledger(""), LedgerLimits { retention_ms: 30 * 86_400_000, max_entries: 20_000 });
+    let text = "ledger: {retention: 1h, max_entries: 0}";
+    assert_eq!(ledger(text), LedgerLimits { retention_ms: 3_600_000, max_entries: 0 });
+    assert!(findings("ledger: {max_entries: -1, size: 3}").lines().count() > 1);
+}
+
+#[test]
 fn an_entry_of_prometheus_alertmanagers_is_understood() {
     let text = "alertmanagers:
   - scheme: https
@@ -306,6 +316,21 @@ fn everything_wrong_with_alertmanagers_is_reported() {
     valmis.yaml:8:40: `cert_file` and `key_file` are only of use together
     valmis.yaml:8:60: `tls` and `tls_config` mean the same; give one of them
     ");
+}
+
+#[test]
+fn drills_have_an_alert_and_times() {
+    let config =
+        read_text("drills: [{alert: A}, {alert: B, interval: 1m, labels: {severity: x}, echo: true}]");
+    let drills = config.expect("a good configuration").drills;
+    let times = |index: usize| (drills[index].interval.as_secs(), drills[index].drill.timeout.as_secs());
+    assert_eq!((times(0), times(1)), ((86_400, 300), (60, 60)));
+    assert!(drills[1].drill.echo && drills[1].drill.labels.get("severity") == "x");
+    let text =
+        findings("drills: [{interval: 1m}, {alert: A, interval: 1m, timeout: 2m}, {alert: C}, {alert: C}]");
+    for expected in ["`alert`", "`timeout` is longer", "have the name `C`"] {
+        assert!(text.contains(expected), "no {expected} in {text}");
+    }
 }
 
 #[test]

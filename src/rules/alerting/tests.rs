@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::LineColumn;
 use crate::promql::{EvalError, ExprKind};
-use crate::state::{Changes, MemoryStore, RuleChanges, RuleKey, StateStore};
+use crate::state::{Changes, MemoryStore, RuleChanges, RuleKey, RuleVersion, StateStore};
 
 /// Tests evaluate once a minute.
 const MINUTE: i64 = 60_000;
@@ -417,6 +418,13 @@ fn save(active: &mut ActiveAlerts, store: &MemoryStore) {
             evaluated_at: unsaved.evaluated_at,
             alerts: unsaved.alerts,
             removed: unsaved.removed,
+            transitions: unsaved.transitions,
+            rule: std::sync::Arc::new(RuleVersion {
+                expr: String::new(),
+                version: String::new(),
+                place: LineColumn { line: 1, column: 1 },
+                external_labels: Labels::empty(),
+            }),
         };
         let changes = Changes { rules: vec![rule], ..Changes::default() };
         futures_util::FutureExt::now_or_never(store.commit(changes)).unwrap().unwrap();

@@ -44,14 +44,7 @@ impl Alertmanager {
     /// Starts one that tells about alerts together that have the same value of this label; `...` means
     /// that each is told of on its own.
     pub(crate) async fn start_grouping(webhook: &Webhook, label: &str) -> Option<Self> {
-        if !super::cache().join(PROGRAM).exists() {
-            super::missing("prometheus-alertmanager");
-            return None;
-        }
-        let folder = TempDir::with_prefix("valmis-alertmanager-").unwrap();
-        install(folder.path());
-        // JSON is YAML, too.
-        let configuration = serde_json::json!({
+        Self::start_with(&serde_json::json!({
             "route": {
                 "receiver": "test",
                 "group_by": [label],
@@ -63,7 +56,19 @@ impl Alertmanager {
                 "name": "test",
                 "webhook_configs": [{"url": format!("http://{}/", webhook.address), "send_resolved": true}],
             }],
-        });
+        }))
+        .await
+    }
+
+    /// Starts one with this configuration. `None` where there is none.
+    pub(crate) async fn start_with(configuration: &serde_json::Value) -> Option<Self> {
+        if !super::cache().join(PROGRAM).exists() {
+            super::missing("prometheus-alertmanager");
+            return None;
+        }
+        let folder = TempDir::with_prefix("valmis-alertmanager-").unwrap();
+        install(folder.path());
+        // JSON is YAML, too.
         fs::write(folder.path().join("alertmanager.yml"), configuration.to_string()).unwrap();
         let (process, address) = run(folder.path(), "127.0.0.1:0").await;
         Some(Self { folder, process, address })
