@@ -64,7 +64,7 @@ fn main() -> Result<()> {
         println!("skipped: there is no {}; `make servers` fetches it", prometheus.display());
         return Ok(());
     }
-    run(&options, prometheus)
+    run(&options, &prometheus)
 }
 
 /// Where `tests/servers.sh` unpacks servers.
@@ -73,7 +73,7 @@ fn servers() -> PathBuf {
     std::env::var_os("VALMIS_SERVERS").map_or_else(default, PathBuf::from)
 }
 
-fn run(options: &Options, prometheus: PathBuf) -> Result<()> {
+fn run(options: &Options, prometheus: &Path) -> Result<()> {
     let end = SystemClock.now() / data::INTERVAL_MS * data::INTERVAL_MS;
     let mut pair = load(options, prometheus, end)?;
     for server in &mut pair {
@@ -152,7 +152,7 @@ fn program_valmis(path: PathBuf) -> Program {
 ///
 /// valmis writes about itself from its start on, and nothing is stored that is much older than the newest
 /// sample: its store is filled before, with the same requests.
-fn load(options: &Options, prometheus: PathBuf, end: i64) -> Result<[Server; 2]> {
+fn load(options: &Options, prometheus: &Path, end: i64) -> Result<[Server; 2]> {
     let mut prometheus = Server::start(program_prometheus(prometheus.canonicalize()?), temporary()?)?;
     let folder = temporary()?;
     let clock = Arc::new(SystemClock);

@@ -1,6 +1,6 @@
 //! Replaying history: what rules would have done over samples that a server has kept.
 //!
-//! [`run`] fetches, span after span, the samples that the rules' expressions look at ([`History`]), puts
+//! [`run()`] fetches, span after span, the samples that the rules' expressions look at ([`History`]), puts
 //! them into a store in memory with a ceiling, and evaluates the groups slot after slot by the code of a
 //! running process ([`crate::rules::SteppedGroup`]). What happens to the alerts comes from where a
 //! running process writes it down: the transitions in the commits of alert states.
