@@ -230,26 +230,40 @@ pub trait Appender: Send + Sync {
     }
 }
 
+/// How often the series of a sample is looked up anew that was dropped before the sample came to it.
+const LOOKUPS: usize = 8;
+
 /// Appends what has a series. Returns the index and the error of each sample that was refused.
 fn resolve_and_append<T, R>(
     batch: &[T],
     resolve: impl Fn(&T) -> Result<R, AppendError>,
-    append: impl FnOnce(&[R]) -> Vec<(usize, AppendError)>,
+    append: impl Fn(&[R]) -> Vec<(usize, AppendError)>,
 ) -> Vec<(usize, AppendError)> {
     let mut refused = Vec::new();
-    let mut resolved = Vec::with_capacity(batch.len());
-    let mut indices = Vec::with_capacity(batch.len());
-    for (index, sample) in batch.iter().enumerate() {
-        match resolve(sample) {
-            Ok(sample) => {
-                resolved.push(sample);
-                indices.push(index);
+    let mut waiting: Vec<usize> = (0..batch.len()).collect();
+    for lookup in 1..=LOOKUPS {
+        let mut resolved = Vec::with_capacity(waiting.len());
+        let mut indices = Vec::with_capacity(waiting.len());
+        for index in std::mem::take(&mut waiting) {
+            match resolve(&batch[index]) {
+                Ok(sample) => {
+                    resolved.push(sample);
+                    indices.push(index);
+                }
+                Err(error) => refused.push((index, error)),
             }
-            Err(error) => refused.push((index, error)),
+        }
+        for (at, error) in append(&resolved) {
+            if error == AppendError::UnknownReference && lookup < LOOKUPS {
+                waiting.push(indices[at]);
+            } else {
+                refused.push((indices[at], error));
+            }
+        }
+        if waiting.is_empty() {
+            break;
         }
     }
-    let late = append(&resolved).into_iter().map(|(at, error)| (indices[at], error));
-    refused.extend(late);
     refused.sort_unstable_by_key(|(index, _)| *index);
     refused
 }
