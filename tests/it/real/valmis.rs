@@ -49,7 +49,13 @@ fn quick(text: &str) -> String {
     let lines = every_second(text);
     let lines = lines.lines().map(|line| match line.split_once("for: ") {
         Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: {FOR_SECONDS}s\n"),
-        _ => line.replace("[5m]", "[15s]").replace("[15m]", "[15s]").replace("* 300", "* 15") + "\n",
+        _ => {
+            line.replace("[5m]", "[15s]")
+                .replace("[3m]", "[15s]")
+                .replace("[15m]", "[15s]")
+                .replace("* 300", "* 15")
+                + "\n"
+        }
     });
     lines.collect()
 }
