@@ -6,6 +6,7 @@
 
 mod cases;
 mod data;
+mod templates;
 
 use std::hint::black_box;
 use std::sync::{Arc, LazyLock};

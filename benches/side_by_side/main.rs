@@ -15,6 +15,8 @@ mod cases;
 mod connection;
 mod data;
 mod server;
+#[path = "../eval/templates.rs"]
+mod templates;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

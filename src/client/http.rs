@@ -99,7 +99,7 @@ fn within_origin() -> Policy {
 }
 
 /// The innermost reason of a failed request, which says what happened: `connection refused`,
-/// `operation timed out`.
+/// `operation timed out`. The outer ones repeat the URL, perhaps with a password.
 pub fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

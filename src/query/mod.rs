@@ -25,6 +25,18 @@ pub trait PreparedQuery: Send + Sync {
     fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>>;
 }
 
+/// An expression that is asked of its source each time: nothing is kept.
+pub(crate) struct Unprepared<S> {
+    pub(crate) source: S,
+    pub(crate) expr: Arc<Expr>,
+}
+
+impl<S: QuerySource> PreparedQuery for Unprepared<S> {
+    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
+        self.source.instant(&self.expr, at)
+    }
+}
+
 /// Answers expressions. A parsed [`Expr`], never a string: a source that is a remote server prints it.
 pub trait QuerySource: Send + Sync {
     /// The value at one instant or, as a matrix, the values over a range.

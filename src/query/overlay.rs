@@ -13,11 +13,10 @@ use futures_util::future::BoxFuture;
 
 use super::local::{LocalConfig, LocalSource};
 use super::remote::RemoteSource;
-use super::{Answer, PreparedQuery, QueryOptions, QuerySource};
+use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Unprepared};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Point, Series, Span, TimestampMs, stale_nan};
 use crate::promql::{
-    DurationExpr, DurationOp, EvalError, EvalRange, Expr, ExprKind, MatrixSelector, Output, Value,
-    VectorSelector,
+    DurationExpr, DurationOp, EvalError, EvalRange, Expr, ExprKind, MatrixSelector, Value, VectorSelector,
 };
 use crate::storage::{Lifetime, Queryable, Samples, SelectError, SelectHints, SeriesSet};
 
@@ -92,23 +91,7 @@ impl QuerySource for OverlaySource {
     }
 
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
-        Arc::new(OverlayQuery { source: Arc::clone(&self.0), expr: Arc::clone(expr) })
-    }
-}
-
-/// An expression to be asked for; nothing is kept here.
-struct OverlayQuery {
-    source: Arc<Inner>,
-    expr: Arc<Expr>,
-}
-
-impl PreparedQuery for OverlayQuery {
-    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
-        async move {
-            let (range, options) = (EvalRange::instant(at), QueryOptions::default());
-            Ok(self.source.query(&self.expr, &range, &options).await?.output)
-        }
-        .boxed()
+        Arc::new(Unprepared { source: self.clone(), expr: Arc::clone(expr) })
     }
 }
 

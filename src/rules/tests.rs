@@ -16,7 +16,7 @@ mod pauses;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};
-use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings};
+use crate::query::{self, PreparedQuery, QueryOptions, QuerySource, Timings, Unprepared};
 use crate::rulefmt::{self, RuleFile};
 use crate::state::{
     AlertState, Changes, HeartbeatRecord, LedgerEntry, LedgerQuestion, MemoryStore, OutboxEntry, StateError,
@@ -113,18 +113,6 @@ impl World {
 #[derive(Clone)]
 struct Shared(Arc<World>);
 
-/// An expression that a rule asks for.
-struct Asked {
-    world: Shared,
-    expr: Arc<Expr>,
-}
-
-impl PreparedQuery for Asked {
-    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
-        self.world.instant(&self.expr, at)
-    }
-}
-
 impl QuerySource for Shared {
     fn query<'a>(
         &'a self,
@@ -153,7 +141,7 @@ impl QuerySource for Shared {
     }
 
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
-        Arc::new(Asked { world: self.clone(), expr: expr.clone() })
+        Arc::new(Unprepared { source: self.clone(), expr: expr.clone() })
     }
 }
 

@@ -7,12 +7,12 @@ use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use valmis::exposition::remote_write;
 use valmis::model::{Labels, Sample, stale_nan};
 
 use crate::real::prometheus::Prometheus;
+use crate::real::remote_write::send;
 use crate::real::valmis::command;
-use crate::real::{http, missing, turn};
+use crate::real::{missing, turn};
 use crate::servers::write;
 
 const MINUTE: i64 = 60_000;
@@ -83,16 +83,7 @@ async fn fill(prometheus: &Prometheus, start: i64) {
                 samples.push(Sample::new(labels(instance), start + minute * MINUTE, value));
             }
         }
-        let answer = http()
-            .post(format!("http://{}/api/v1/write", prometheus.address))
-            .header("Content-Encoding", "snappy")
-            .header("Content-Type", "application/x-protobuf")
-            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-            .body(remote_write::encode(&samples))
-            .send()
-            .await
-            .unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        send(prometheus.address, &samples).await;
     }
 }
 

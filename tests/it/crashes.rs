@@ -12,10 +12,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::random::Random;
 use crate::real::alertmanager::Alertmanager;
 use crate::real::valmis::{COMMON, NO_DISK, Valmis};
 use crate::real::webhook::Webhook;
-use crate::real::{say, turn};
+use crate::real::{say, serve, turn};
 
 /// How many things break and are repaired.
 const THINGS: usize = 50;
@@ -34,9 +35,7 @@ impl Things {
     async fn start() -> (Self, SocketAddr) {
         let things = Self(Arc::new(Mutex::new([false; THINGS])));
         let router = Router::new().route("/metrics", get(page)).with_state(things.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let address = serve(router).await;
         (things, address)
     }
 
@@ -94,18 +93,6 @@ impl Driver {
     }
 }
 
-/// Numbers that look random and are the same in every run. Source: Marsaglia, "Xorshift RNGs", 2003.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "how thorough a run is, is the developer's choice")]
 async fn kill_9_at_any_moment_neither_loses_a_page_nor_makes_one() {
@@ -122,10 +109,10 @@ async fn kill_9_at_any_moment_neither_loses_a_page_nor_makes_one() {
     let rules = [("things.yaml".to_owned(), RULES.to_owned())];
     let mut valmis = Valmis::start_with(&configuration, &rules).await;
     let mut driver = Driver::new(things, webhook.clone());
-    let mut random = Random(0x0076_616c_6d69_7321);
+    let mut random = Random::stream(0, 0);
     for _ in 0..kills {
         // Any part of an evaluation, a commit or a delivery, of which there is one of each in a second.
-        let end = Instant::now() + Duration::from_millis(random.below(2_500));
+        let end = Instant::now() + Duration::from_millis(random.below(2_500) as u64);
         while Instant::now() < end {
             driver.step(true);
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -10,7 +10,7 @@ use axum::routing::any;
 use crate::real::alertmanager::Alertmanager;
 use crate::real::valmis::{COMMON, NO_DISK, Valmis};
 use crate::real::webhook::Webhook;
-use crate::real::{eventually, turn};
+use crate::real::{eventually, serve, turn};
 
 /// Counts requests that are as they should be.
 async fn listener() -> (String, Arc<AtomicUsize>) {
@@ -25,10 +25,7 @@ async fn listener() -> (String, Arc<AtomicUsize>) {
         }
     };
     let router = Router::new().route("/s3cret", any(receive));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/s3cret", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, count)
+    (format!("http://{}/s3cret", serve(router).await), count)
 }
 
 /// Waits until it is withheld for this reason, and checks that none is sent then.

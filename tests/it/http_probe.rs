@@ -18,17 +18,10 @@ use valmis::model::Secret;
 use valmis::probe::http::{Compression, HttpConfig, HttpProber, METADATA, Method};
 use valmis::probe::{AddressPolicy, IpProtocol, ProbeOutcome};
 
+use crate::real::serve;
 use crate::servers::{answer, assert_well_formed, clock, listen, probe_within, read_head, value};
 
 const PLENTY: Duration = Duration::from_secs(20);
-
-/// Starts a server.
-async fn serve(router: Router) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
-}
 
 /// Starts a server that answers everything alike.
 async fn serve_all<R: IntoResponse + Send + 'static>(

@@ -1,10 +1,10 @@
 //! The ledger: a running valmis says what happened to alerts and why, and so does its folder afterwards.
 
 use serde_json::Value;
-use valmis::exposition::remote_write;
 use valmis::model::{Labels, Sample};
 
 use crate::real::alertmanager::Alertmanager;
+use crate::real::remote_write::send;
 use crate::real::valmis::{COMMON, NO_DISK, Valmis, command};
 use crate::real::webhook::Webhook;
 use crate::real::{eventually, http, turn};
@@ -29,15 +29,7 @@ async fn write(valmis: &Valmis, up: f64) {
         Sample::new(series("up", "other"), now, 1.0),
         Sample::new(Labels::from_pairs([("__name__", "info"), ("instance", "a.b:1")]), now, 7.5),
     ];
-    let answer = http()
-        .post(format!("http://{}/api/v1/write", valmis.address))
-        .header("Content-Encoding", "snappy")
-        .header("Content-Type", "application/x-protobuf")
-        .body(remote_write::encode(&samples))
-        .send()
-        .await
-        .unwrap();
-    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    send(valmis.address, &samples).await;
 }
 
 /// The steps of an alert that the ledger knows, oldest first.

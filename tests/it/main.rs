@@ -29,6 +29,7 @@ mod paging;
 mod postgres;
 mod prepared;
 mod promqltest;
+mod random;
 mod readiness;
 mod real;
 mod remote;

@@ -18,9 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use self::reach::Reach;
-use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings};
-use crate::client::{ClientError, HttpConfig};
-use crate::model::TimestampMs;
+use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings, Unprepared};
+use crate::client::{ClientError, HttpConfig, root_cause};
 use crate::promql::{EvalError, EvalRange, Expr, Output};
 
 pub use self::metrics::{RemoteMetrics, SourceMetrics};
@@ -190,23 +189,7 @@ impl QuerySource for RemoteSource {
     }
 
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
-        Arc::new(RemoteQuery { remote: Arc::clone(&self.0), expr: Arc::clone(expr) })
-    }
-}
-
-/// An expression to be asked for; nothing is kept here.
-struct RemoteQuery {
-    remote: Arc<Remote>,
-    expr: Arc<Expr>,
-}
-
-impl PreparedQuery for RemoteQuery {
-    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
-        async move {
-            let range = EvalRange::instant(at);
-            self.remote.ask(&self.expr, &range, &QueryOptions::default()).await
-        }
-        .boxed()
+        Arc::new(Unprepared { source: self.clone(), expr: Arc::clone(expr) })
     }
 }
 
@@ -232,12 +215,7 @@ fn transport_error(url: &Url, error: &reqwest::Error) -> EvalError {
     if error.is_timeout() {
         return EvalError::Timeout("remote evaluation");
     }
-    // The innermost cause says what happened; the outer ones repeat the URL, perhaps with a password.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    EvalError::Storage(format!("asking `{}`: {cause}", shown(url)))
+    EvalError::Storage(format!("asking `{}`: {}", shown(url), root_cause(error)))
 }
 
 /// The URL without credentials.

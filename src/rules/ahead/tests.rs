@@ -8,7 +8,7 @@ use super::*;
 use crate::clock::FixedClock;
 use crate::model::{Labels, Point};
 use crate::promql::{EvalRange, Features};
-use crate::query::{Answer, LocalConfig, LocalSource, QueryOptions, QuerySource};
+use crate::query::{Answer, LocalConfig, LocalSource, QueryOptions, QuerySource, Unprepared};
 use crate::rulefmt::{self, RuleGroup};
 use crate::state::{MemoryStore, StateStore};
 use crate::storage::MemoryStorage;
@@ -64,14 +64,6 @@ impl Shuffled {
     }
 }
 
-struct ShuffledQuery(Shuffled, Arc<Expr>);
-
-impl PreparedQuery for ShuffledQuery {
-    fn instant(&self, at: TimestampMs) -> BoxFuture<'_, Result<Output, EvalError>> {
-        async move { Ok(self.0.query(&self.1, &EvalRange::instant(at)).await?.output) }.boxed()
-    }
-}
-
 impl QuerySource for Shuffled {
     fn query<'a>(
         &'a self,
@@ -83,7 +75,7 @@ impl QuerySource for Shuffled {
     }
 
     fn prepare(&self, expr: &Arc<Expr>) -> Arc<dyn PreparedQuery> {
-        Arc::new(ShuffledQuery(self.clone(), expr.clone()))
+        Arc::new(Unprepared { source: self.clone(), expr: expr.clone() })
     }
 }
 

@@ -12,14 +12,13 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use valmis::clock::{Clock, SystemClock};
-use valmis::exposition::remote_write;
 use valmis::model::{Labels, Sample};
 
 use super::{TEXTS, rules};
+use crate::real::remote_write::write_request;
 use crate::real::valmis::{NO_DISK, Valmis};
-use crate::real::{eventually, http};
+use crate::real::{eventually, serve};
 
 /// An alert as the specification wants it sent.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,10 +50,7 @@ async fn receive(State(received): State<Received>, Json(alerts): Json<Vec<Payloa
 async fn receiver() -> (SocketAddr, Received) {
     let received = Received::default();
     let router = Router::new().route("/api/v2/alerts", post(receive)).with_state(received.clone());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (address, received)
+    (serve(router).await, received)
 }
 
 /// The values of series, which are written again and again.
@@ -68,10 +64,7 @@ async fn write(address: SocketAddr, values: Values) {
             Sample::new(Labels::from_pairs(pairs), now, *value)
         };
         let samples: Vec<Sample> = values.lock().unwrap().iter().map(sample).collect();
-        let request = http()
-            .post(format!("http://{address}/api/v1/write"))
-            .header("content-encoding", "snappy")
-            .body(remote_write::encode(&samples));
+        let request = write_request(&format!("http://{address}"), &samples);
         // Towards the end of the test nobody may listen any more.
         let _ = request.send().await;
         tokio::time::sleep(Duration::from_millis(100)).await;

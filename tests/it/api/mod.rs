@@ -12,17 +12,16 @@ use std::net::SocketAddr;
 use reqwest::StatusCode;
 use serde_json::Value;
 use valmis::clock::{Clock, SystemClock};
-use valmis::exposition::remote_write;
 use valmis::model::{Labels, Sample, TimestampMs};
 
-use crate::real::http;
+use crate::real::prometheus::Prometheus;
+use crate::real::remote_write::send;
+use crate::real::valmis::Valmis;
+use crate::real::{cache, http, missing};
 
 /// A store that takes samples and a program that watches next to nothing.
 const RECEIVER: &str =
     "storage: {remote_write_receiver: true}\ndisks: [{path: /dev/shm}]\nrules: [./rules/*.yaml]\n";
-
-/// How many samples are sent at once.
-const BATCH: usize = 5_000;
 
 /// The last full minute: what is sent ends there, and neither store finds it too new or too old.
 fn recently() -> TimestampMs {
@@ -40,19 +39,14 @@ fn series(labels: &[(&str, &str)], end: TimestampMs, values: &[f64]) -> Vec<Samp
     samples
 }
 
-/// Gives a server samples.
-async fn send(address: SocketAddr, samples: &[Sample]) {
-    for batch in samples.chunks(BATCH) {
-        let request = http()
-            .post(format!("http://{address}/api/v1/write"))
-            .header("content-type", "application/x-protobuf")
-            .header("content-encoding", "snappy")
-            .header("x-prometheus-remote-write-version", "0.1.0")
-            .body(remote_write::encode(batch));
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap());
+/// A real Prometheus and valmis beside it. `None` where there is no Prometheus.
+async fn pair(configuration: &str) -> Option<(Prometheus, Valmis)> {
+    let programs = cache().join("sid/usr/bin");
+    if !programs.join("prometheus").exists() {
+        missing("prometheus");
+        return None;
     }
+    Some(tokio::join!(Prometheus::receiver(&programs, &[]), Valmis::start_with(configuration, &[])))
 }
 
 /// What a server says.

@@ -1,15 +1,12 @@
 //! The same requests to valmis and to a real Prometheus.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use serde_json::Value;
 use valmis::model::{Sample, TimestampMs};
 
-use super::{RECEIVER, Said, recently, send, series};
-use crate::real::prometheus::Prometheus;
-use crate::real::valmis::Valmis;
-use crate::real::{cache, http, missing, say, turn};
+use super::{RECEIVER, Said, pair, recently, send, series};
+use crate::real::{http, say, turn};
 
 /// A request, with `{start}`, `{end}` and `{t}` for times in seconds.
 #[derive(Clone, Copy)]
@@ -212,13 +209,7 @@ fn samples(end: TimestampMs) -> Vec<Sample> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_answered_as_a_real_prometheus_answers_them() {
     let _turn = turn().await;
-    let programs: PathBuf = cache().join("sid/usr/bin");
-    if !programs.join("prometheus").exists() {
-        missing("prometheus");
-        return;
-    }
-    let (prometheus, valmis) =
-        tokio::join!(Prometheus::receiver(&programs, &[]), Valmis::start_with(RECEIVER, &[]));
+    let Some((prometheus, valmis)) = pair(RECEIVER).await else { return };
     let end = recently();
     let samples = samples(end);
     tokio::join!(send(prometheus.address, &samples), send(valmis.address, &samples));
@@ -268,13 +259,7 @@ async fn ask(address: SocketAddr, request: &Request, end: TimestampMs) -> String
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn statistics_count_samples_as_prometheus_counts_them() {
     let _turn = turn().await;
-    let programs: PathBuf = cache().join("sid/usr/bin");
-    if !programs.join("prometheus").exists() {
-        missing("prometheus");
-        return;
-    }
-    let (prometheus, valmis) =
-        tokio::join!(Prometheus::receiver(&programs, &[]), Valmis::start_with(RECEIVER, &[]));
+    let Some((prometheus, valmis)) = pair(RECEIVER).await else { return };
     let end = recently();
     let samples = samples(end);
     tokio::join!(send(prometheus.address, &samples), send(valmis.address, &samples));

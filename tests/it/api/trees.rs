@@ -1,15 +1,11 @@
 //! `parse_query` and `format_query` beside a real Prometheus: what clients show as trees and as text.
 
-use std::path::PathBuf;
-
 use futures_util::{StreamExt, future, stream};
 use serde_json::Value;
 
-use super::{Said, post};
+use super::{Said, pair, post};
 use crate::corpora::script_expressions;
-use crate::real::prometheus::Prometheus;
-use crate::real::valmis::Valmis;
-use crate::real::{cache, missing, say, turn};
+use crate::real::{say, turn};
 
 const CONFIGURATION: &str =
     "disks: [{path: /dev/shm}]\nrules: [./rules/*.yaml]\nfeatures: [promql-experimental-functions]\n";
@@ -130,13 +126,7 @@ const EXPRESSIONS: &[&str] = &[
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trees_and_texts_of_queries_are_those_of_a_real_prometheus() {
     let _turn = turn().await;
-    let programs: PathBuf = cache().join("sid/usr/bin");
-    if !programs.join("prometheus").exists() {
-        missing("prometheus");
-        return;
-    }
-    let (prometheus, valmis) =
-        tokio::join!(Prometheus::receiver(&programs, &[]), Valmis::start_with(CONFIGURATION, &[]));
+    let Some((prometheus, valmis)) = pair(CONFIGURATION).await else { return };
     let own = EXPRESSIONS.iter().map(|text| (*text).to_owned());
     // Every fifth: each takes two requests to two servers, and this program is not optimised.
     let scripts = script_expressions().unwrap_or_default().into_iter().step_by(5);

@@ -15,6 +15,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::real::serve;
 use crate::real::valmis::{COMMON, NO_DISK};
 
 /// The start of every configuration here.
@@ -38,9 +39,7 @@ impl Faults {
     async fn start() -> Self {
         let broken = Arc::new(Mutex::new(BTreeSet::new()));
         let router = Router::new().route("/metrics", get(page)).with_state(broken.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let address = serve(router).await;
         Self { address, broken }
     }
 

@@ -1,9 +1,8 @@
 //! The samples over which queries are compared: 50 minutes of what scrapes of a small system yield, with
 //! everything that makes a difference to an evaluation.
 
+use crate::random::Random;
 use valmis::model::{Labels, Sample, TimestampMs, stale_nan};
-
-use super::random::Random;
 
 /// How long the samples go on. valmis takes what is at most an hour old.
 pub(super) const SPAN_MS: i64 = 50 * 60_000;

@@ -4,7 +4,6 @@ mod comparison;
 mod coverage;
 mod data;
 mod generator;
-mod random;
 mod reasons;
 mod rules;
 mod sides;

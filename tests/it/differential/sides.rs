@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use valmis::clock::{Clock, SystemClock};
-use valmis::exposition::remote_write;
-use valmis::model::{Sample, TimestampMs};
+use valmis::model::TimestampMs;
 
 use super::comparison::Answer;
 use super::data::{SPAN_MS, samples};
@@ -13,6 +12,7 @@ use super::generator::{Query, When};
 use super::versions::Version;
 use crate::real::http;
 use crate::real::prometheus::Prometheus;
+use crate::real::remote_write::send;
 use crate::real::valmis::Valmis;
 
 /// valmis takes samples by remote write and watches nothing, so that all it has is what it was given, its
@@ -61,19 +61,6 @@ impl Sides {
         let path = "format_query";
         tokio::join!(post(self.prometheus.address, path, &form), post(self.valmis.address, path, &form))
     }
-}
-
-async fn send(address: SocketAddr, samples: &[Sample]) {
-    let url = format!("http://{address}/api/v1/write");
-    let request = http()
-        .post(url)
-        .header("content-type", "application/x-protobuf")
-        .header("content-encoding", "snappy")
-        .header("x-prometheus-remote-write-version", "0.1.0")
-        .body(remote_write::encode(samples));
-    let answer = request.send().await.unwrap();
-    let status = answer.status();
-    assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap());
 }
 
 async fn ask(address: SocketAddr, query: &Query) -> Answer {

@@ -20,6 +20,8 @@ use valmis::notifier::{self, AlertmanagerSet, Notifier};
 use valmis::relabel::{self, Spec};
 use valmis::state::MemoryStore;
 
+use crate::real::serve;
+
 /// What an Alertmanager does with an alert.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mood {
@@ -79,9 +81,7 @@ async fn fake(mood: Mood) -> (Arc<Fake>, Url) {
         .route("/am/api/v2/alerts", get(list).post(receive))
         .route("/am/metrics", get(metrics))
         .with_state(fake.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let address = serve(router).await;
     (fake, Url::parse(&format!("http://{address}/am")).expect("a URL"))
 }
 

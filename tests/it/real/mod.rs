@@ -7,16 +7,19 @@ pub(crate) mod gate;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod prometheus;
+pub(crate) mod remote_write;
 pub(crate) mod tls_server;
 pub(crate) mod valmis;
 pub(crate) mod victoria;
 pub(crate) mod webhook;
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use reqwest::Client;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -75,6 +78,14 @@ pub(crate) async fn within<T, E: Display>(
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Starts a server of the test.
+pub(crate) async fn serve(router: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
 }
 
 /// A client whose requests end at some time. It keeps no connections: each test has its own runtime, and

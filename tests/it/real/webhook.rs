@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::alertmanager::CANARY;
-use super::eventually;
+use super::{eventually, serve};
 
 /// One alert of one notification.
 #[derive(Debug, Clone)]
@@ -64,9 +64,7 @@ impl Webhook {
     pub(crate) async fn start() -> Self {
         let received = Arc::new(Mutex::default());
         let router = Router::new().route("/", post(receive)).with_state(received.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let address = serve(router).await;
         Self { address, received }
     }
 

@@ -11,9 +11,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 
 use super::rule;
-use crate::real::eventually;
 use crate::real::tls_server::TlsServer;
 use crate::real::valmis::{NO_DISK, Valmis};
+use crate::real::{eventually, serve};
 
 /// A vector with one element, whatever is asked.
 const ONE: &str = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"job":"x"},"value":[1,"1"]}]}}"#;
@@ -30,13 +30,6 @@ where
         if first { (StatusCode::OK, ONE.to_owned()) } else { then().await }
     });
     serve(Router::new().route("/api/v1/query", handler)).await
-}
-
-async fn serve(router: Router) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
 }
 
 fn group(name: &str) -> (String, String) {

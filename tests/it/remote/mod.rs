@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use valmis::clock::{Clock, SystemClock};
-use valmis::exposition::remote_write;
 use valmis::model::{Labels, Sample};
 
-use crate::real::http;
 use crate::real::prometheus::Prometheus;
+use crate::real::remote_write::write_to;
 use crate::real::victoria::Victoria;
 
 /// A server with samples.
@@ -61,13 +60,7 @@ impl Server {
 
     /// Writes samples.
     pub(crate) async fn write(&self, samples: &[Sample]) {
-        let request = http()
-            .post(format!("{}/api/v1/write", self.url()))
-            .header("Content-Encoding", "snappy")
-            .header("Content-Type", "application/x-protobuf")
-            .body(remote_write::encode(samples));
-        let answer = request.send().await.unwrap();
-        assert!(answer.status().is_success(), "{answer:?}");
+        write_to(&self.url(), samples).await;
     }
 }
 

@@ -9,7 +9,7 @@ use valmis::model::TimestampMs;
 use valmis::promql::{Expr, ExprKind, Features, ValueType, functions, parse_with};
 
 use super::data::SPAN_MS;
-use super::random::Random;
+use crate::random::Random;
 
 /// How deeply expressions are nested at most.
 pub(super) const DEPTH: usize = 4;

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 /// A generator of pseudo-random numbers: `SplitMix64`, whose state is one number.
 /// Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// One whose numbers have nothing to do with those of another `stream` of the same seed.
-    pub(super) fn stream(seed: u64, stream: u64) -> Self {
+    pub(crate) fn stream(seed: u64, stream: u64) -> Self {
         let mut mixer = Self(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
         Self(mixer.next())
     }
@@ -23,26 +23,26 @@ impl Random {
     }
 
     /// A number below `bound`, which is not 0.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    pub(super) fn between(&mut self, range: RangeInclusive<i64>) -> i64 {
+    pub(crate) fn between(&mut self, range: RangeInclusive<i64>) -> i64 {
         let width = range.end().abs_diff(*range.start()) + 1;
         range.start() + (self.next() % width) as i64
     }
 
     /// True in `percent` of all cases.
-    pub(super) fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     /// Each of these with the same chance of being among the result, in their order.
-    pub(super) fn some_of<T: Copy>(&mut self, choices: &[T]) -> Vec<T> {
+    pub(crate) fn some_of<T: Copy>(&mut self, choices: &[T]) -> Vec<T> {
         choices.iter().copied().filter(|_| self.chance(50)).collect()
     }
 }
