@@ -30,6 +30,7 @@ pub mod discovery;
 pub mod drill;
 pub mod heartbeat;
 pub mod lint;
+pub mod listener;
 pub mod notifier;
 pub mod query;
 pub mod readiness;

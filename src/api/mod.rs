@@ -188,3 +188,14 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .layer(CatchPanicLayer::new())
         .with_state(handles)
 }
+
+/// The routes that say how valmis itself is, and nothing of what it watches.
+pub fn health_router(handles: Arc<Handles>) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/-/healthy", get(health::health))
+        .route("/-/ready", get(health::ready))
+        .layer(CatchPanicLayer::new())
+        .with_state(handles)
+}

@@ -3,6 +3,8 @@
 
 mod chain;
 mod components;
+mod front;
+mod own;
 mod parts;
 pub(crate) mod rules;
 mod scrapes;
@@ -16,15 +18,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::api;
-use crate::clock::SystemClock;
+use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::diag::Diagnostic;
+use crate::listener::{self, Access};
+use front::Front;
+use own::OwnPages;
 use parts::Parts;
 use signals::{Request, Signals};
 
@@ -39,17 +42,34 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Keep data here instead of where the configuration says.
     pub data_folder: Option<PathBuf>,
+    /// A web configuration file instead of the one that the configuration names.
+    pub web_config_file: Option<PathBuf>,
+    /// Serve `/health` and `/ready` here too, instead of where the configuration says.
+    pub health_listen: Option<SocketAddr>,
     /// Looks an environment variable up.
     pub environment: fn(&str) -> Option<String>,
 }
 
 impl Options {
-    fn load(&self) -> Result<Config, Vec<Diagnostic>> {
+    /// The configuration with what the command line says instead. `own`: what of valmis the built-in one
+    /// watches, once that is known.
+    fn load(&self, own: Option<&OwnPages>) -> Result<Config, Vec<Diagnostic>> {
         let mut config = match &self.file {
             Some(file) => config::load(file, &self.environment)?,
-            None => config::builtin(&self.environment, self.listen),
+            None => {
+                let mut config = config::builtin(&self.environment, self.listen);
+                if let Some(own) = own {
+                    config.apps.iter_mut().for_each(|itself| own.redirect(itself));
+                }
+                config
+            }
         };
         config.listen = self.listen.unwrap_or(config.listen);
+        if let Some(file) = &self.web_config_file {
+            listener::load(file)?;
+            config.web.config_file = Some(file.clone());
+        }
+        config.web.health_listen = self.health_listen.or(config.web.health_listen);
         if let Some(folder) = &self.data_folder {
             config.storage.path.clone_from(folder);
         }
@@ -61,27 +81,24 @@ impl Options {
 pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()> {
     // In this order, so that a bad configuration never opens a port, and a port in use never touches
     // the data.
-    let mut config = options.load().map_err(|findings| explain(&findings))?;
+    let mut config = options.load(None).map_err(|findings| explain(&findings))?;
     let mut signals = Signals::listen()?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = listener.local_addr().context("cannot tell the address that is listened on")?;
+    let front = Front::bind(&config).await?;
     if options.file.is_none() {
         // The built-in configuration watches the port that is served: of port 0 the one that was given,
         // now and at every reload.
-        options.listen = Some(address);
-        config = options.load().map_err(|findings| explain(&findings))?;
+        options.listen = Some(front.address());
+        config = options.load(Some(front.own())).map_err(|findings| explain(&findings))?;
     }
+    let own = front.own().clone();
     let (reload, mut reloads) = mpsc::channel(1);
-    let url = url_of(address);
-    let mut parts = Parts::open(&config, &url, Arc::new(SystemClock), reload).await?;
+    let url = front.url();
+    let clock: SharedClock = Arc::new(SystemClock);
+    let mut parts = Parts::open(&config, &url, own.clone(), clock.clone(), reload).await?;
     parts.apply(&config).await?;
 
     let stop_http = CancellationToken::new();
-    let stopped = stop_http.clone().cancelled_owned();
-    let serving = axum::serve(listener, api::router(parts.handles()));
-    let mut http = tokio::spawn(serving.with_graceful_shutdown(stopped).into_future());
+    let (access, mut http) = front.serve(&parts.handles(), clock, &parts.listener_metrics(), &stop_http);
     parts.handles().lifecycle.started.store(true, Ordering::Release);
     announce(&url);
 
@@ -90,16 +107,15 @@ pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()
             request = signals.next() => match request {
                 Request::Stop => break Ok(()),
                 // What came of it is in the log and in a gauge.
-                Request::Reload => drop(reload_from(&options, &mut config, &mut parts).await),
+                Request::Reload => drop(reload_from(&options, &own, access.as_deref(), &mut config, &mut parts).await),
             },
             Some(answer) = reloads.recv() => {
                 let answer: oneshot::Sender<Result<(), String>> = answer;
                 // Whoever asked may have gone; the reload happened all the same.
-                let _ = answer.send(reload_from(&options, &mut config, &mut parts).await);
+                let _ = answer.send(reload_from(&options, &own, access.as_deref(), &mut config, &mut parts).await);
             }
-            ended = &mut http => break match ended {
-                Ok(Ok(())) => Err(anyhow::anyhow!("the HTTP server ended by itself")),
-                Ok(Err(fault)) => Err(fault).context("the HTTP server failed"),
+            Some(ended) = http.join_next() => break match ended {
+                Ok(()) => Err(anyhow::anyhow!("the HTTP server ended by itself")),
                 Err(fault) => Err(fault).context("the HTTP server panicked"),
             },
             what = parts.failed() => break Err(anyhow::anyhow!("{what} ended by itself")),
@@ -109,19 +125,29 @@ pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()
     parts.stop().await;
     stop_http.cancel();
     // Connections that do not end by themselves end with the process.
-    let _ = tokio::time::timeout(HTTP_GRACE, http).await;
+    let ending = async { while http.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(HTTP_GRACE, ending).await;
     outcome
 }
 
 /// Reads the configuration again. What is wrong with it is logged and returned; the old one stays.
-async fn reload_from(options: &Options, config: &mut Config, parts: &mut Parts) -> Result<(), String> {
-    let outcome = match options.load() {
+async fn reload_from(
+    options: &Options,
+    own: &OwnPages,
+    access: Option<&Access>,
+    config: &mut Config,
+    parts: &mut Parts,
+) -> Result<(), String> {
+    let outcome = match options.load(Some(own)) {
         Ok(mut new) => {
             keep_fixed(config, &mut new);
             match parts.apply(&new).await {
                 Ok(()) => {
                     *config = new;
-                    Ok(())
+                    match access {
+                        Some(access) => access.reload().await.map_err(|fault| fault.to_string()),
+                        None => Ok(()),
+                    }
                 }
                 Err(fault) => Err(format!("{fault:#}")),
             }
@@ -141,15 +167,16 @@ fn keep_fixed(old: &Config, new: &mut Config) {
     let fixed = |config: &Config| {
         let storage = &config.storage;
         let store = (storage.path.clone(), storage.retention, storage.max_memory_bytes);
-        (config.listen, store, config.ledger, config.query.clone(), config.features)
+        (config.listen, config.web.clone(), store, config.ledger, config.query.clone(), config.features)
     };
     if fixed(old) != fixed(new) {
         warn!(
-            "`listen`, `query`, `features`, `ledger`, `storage.path`, `storage.retention` and `storage.max_memory` \
-             change at a restart only"
+            "`listen`, `web`, `query`, `features`, `ledger`, `storage.path`, `storage.retention` and \
+             `storage.max_memory` change at a restart only"
         );
     }
     new.listen = old.listen;
+    new.web = old.web.clone();
     new.ledger = old.ledger;
     new.query = old.query.clone();
     new.features = old.features;
@@ -160,13 +187,4 @@ fn keep_fixed(old: &Config, new: &mut Config) {
 fn explain(findings: &[Diagnostic]) -> anyhow::Error {
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     anyhow::anyhow!("{}", lines.join("\n"))
-}
-
-/// The address as something to click on: "all interfaces" is this machine, seen from here.
-fn url_of(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("http://127.0.0.1:{}", address.port())
-    } else {
-        format!("http://{address}")
-    }
 }

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use url::Url;
 
 use super::chain::OwnChain;
+use super::own::OwnPages;
 use super::sources::Sources;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
@@ -24,6 +24,7 @@ use crate::config::{Config, Pace};
 use crate::discovery::Resolver;
 use crate::drill::{self, Drills};
 use crate::heartbeat::{self, Incoming, IncomingCollector, Outgoing};
+use crate::listener;
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::disk::Kernel;
@@ -60,8 +61,8 @@ pub(super) struct Parts {
     stop_readiness: CancellationToken,
     /// Ends the search for file systems, if there is one.
     disks: Option<CancellationToken>,
-    /// Where the process serves, as seen from this machine.
-    url: Url,
+    own: OwnPages,
+    listener_metrics: listener::Metrics,
     external_url: String,
     reload_successful: Gauge,
     reload_at: Gauge,
@@ -72,6 +73,7 @@ impl Parts {
     pub(super) async fn open(
         config: &Config,
         url: &str,
+        own: OwnPages,
         clock: SharedClock,
         reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
     ) -> Result<Self> {
@@ -106,8 +108,8 @@ impl Parts {
         registry.register_collector(Box::new(IncomingCollector::new(pings.clone())));
         let scrapes =
             scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
-        let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
-        let readiness = Readiness::new(own, clock.clone(), tsdb.clone(), &mut registry);
+        let itself = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
+        let readiness = Readiness::new(itself, clock.clone(), tsdb.clone(), &mut registry);
         let services = rules::Services {
             // With slots of their own: no number of queries by others makes rules wait.
             source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
@@ -123,6 +125,7 @@ impl Parts {
         let heartbeat_metrics = heartbeat::Metrics::register(&mut registry);
         let heartbeats = Outgoing::new(Arc::new(chain), clock.clone(), heartbeat_metrics);
         let (reload_successful, reload_at) = register_reload(&mut registry);
+        let listener_metrics = listener::Metrics::register(&mut registry, config.web.config_file.is_some());
 
         let stop_readiness = CancellationToken::new();
         let readiness_loop = {
@@ -168,7 +171,8 @@ impl Parts {
             readiness_loop,
             stop_readiness,
             disks: None,
-            url: Url::parse(url).context("the address that is listened on makes no URL")?,
+            own,
+            listener_metrics,
             external_url: config.external_url.as_ref().map_or_else(|| url.to_owned(), ToString::to_string),
             reload_successful,
             reload_at,
@@ -178,6 +182,11 @@ impl Parts {
     /// What the HTTP server shows.
     pub(super) fn handles(&self) -> Arc<Handles> {
         self.handles.clone()
+    }
+
+    /// Figures for who serves.
+    pub(super) fn listener_metrics(&self) -> listener::Metrics {
+        self.listener_metrics.clone()
     }
 
     /// Puts a configuration in force. Everything that can be wrong with it is found before anything
@@ -194,7 +203,7 @@ impl Parts {
             alert_relabel: config.alert_relabel.clone(),
             proof_interval: Outgoing::proof_interval(&config.heartbeat),
         };
-        handles.scrapes.apply(scrapes::jobs(config, &self.url)).await.context("scrape jobs")?;
+        handles.scrapes.apply(scrapes::jobs(config, &self.own)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
         self.heartbeats.apply(&config.heartbeat).context("heartbeat")?;
         handles.pings.apply(&config.pings).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::own::OwnPages;
 use crate::config::{AppConfig, Config, ScrapeConfig};
 use crate::discovery::TargetGroup;
 use crate::scrape;
@@ -12,22 +13,28 @@ use crate::scrape;
 const OWN_JOB: &str = "valmis";
 
 /// The jobs of all applications with metrics, those that are configured as such, and valmis itself
-/// unless a job of its name is configured. `url` is where valmis serves.
-pub(super) fn jobs(config: &Config, url: &Url) -> Vec<scrape::Config> {
+/// unless a job of its name is configured.
+pub(super) fn jobs(config: &Config, own: &OwnPages) -> Vec<scrape::Config> {
     let apps = config.apps.iter().filter_map(|app| Some(app_job(app, app.metrics.as_ref()?)));
     let mut jobs: Vec<_> = apps.chain(config.scrapes.iter().map(job)).collect();
     if jobs.iter().all(|job| job.job_name != OWN_JOB) {
-        jobs.push(own_job(config, url));
+        jobs.push(own_job(config, own));
     }
     jobs
 }
 
 /// Its own figures alone: what its probes found is in the store already.
-fn own_job(config: &Config, url: &Url) -> scrape::Config {
+fn own_job(config: &Config, own: &OwnPages) -> scrape::Config {
     let interval = config.evaluation_interval;
     let timeout = interval.min(Duration::from_secs(5));
-    let page = url.join("/metrics/valmis").expect("a constant path");
-    scrape::Config { interval, timeout, honor_labels: true, ..scrape::Config::for_url(OWN_JOB, &page) }
+    scrape::Config {
+        interval,
+        timeout,
+        honor_labels: true,
+        authorization: own.auth(),
+        labels: own.labels(),
+        ..scrape::Config::for_url(OWN_JOB, &own.page("/metrics/valmis"))
+    }
 }
 
 fn app_job(app: &AppConfig, url: &Url) -> scrape::Config {

@@ -8,6 +8,7 @@ use super::findings::{self, FailOn, Format};
 use super::{Exit, Output, environment};
 use crate::config;
 use crate::diag::Diagnostic;
+use crate::listener;
 use crate::rulefmt;
 
 /// Work with configuration files.
@@ -36,6 +37,9 @@ pub(super) fn run(command: &Config, out: &mut Output) -> Result<Exit> {
     let mut summary = Vec::new();
     for file in files {
         let (config, mut findings) = config::examine(file, &environment);
+        // What is wrong with it is among the findings already; what is doubtful is no fault.
+        let web = config.web.config_file.as_deref().map(listener::load);
+        findings.extend(web.and_then(Result::ok).map(|loaded| loaded.warnings).unwrap_or_default());
         let loaded = rulefmt::load(&config.rules.files, config.features);
         findings.extend(loaded.findings);
         findings.extend(config.rules.assign(&loaded.files).1);

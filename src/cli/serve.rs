@@ -18,6 +18,13 @@ pub(super) struct Serve {
     /// Listen here instead of where the configuration says.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// A web configuration file as Prometheus' exporters have it (TLS, passwords, headers, limits) instead
+    /// of the one that the configuration names.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
+    /// Serve /health and /ready here too, in plain HTTP and to everybody.
+    #[arg(long)]
+    health_listen: Option<SocketAddr>,
     /// Keep data here instead of where the configuration says.
     #[arg(long, env = "VALMIS_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -27,6 +34,8 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<Exit> {
     let options = app::Options {
         file: args.config.clone(),
         listen: args.listen,
+        web_config_file: args.web_config_file.clone(),
+        health_listen: args.health_listen,
         data_folder: args.data_dir.clone(),
         environment,
     };

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{
     AppConfig, Config, HttpExpectations, Pace, PostgresConfig, QueryConfig, RulesConfig, StorageConfig,
+    WebConfig,
 };
 use crate::client::TlsConfig;
 use crate::model::Secret;
@@ -70,6 +71,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+            web: WebConfig::default(),
             external_url: None,
             storage: StorageConfig::default(),
             ledger: LedgerLimits::default(),

@@ -35,6 +35,8 @@ pub use read::read;
 pub struct Config {
     /// Where the HTTP server listens.
     pub listen: SocketAddr,
+    /// Who may talk to it.
+    pub web: WebConfig,
     /// The URL under which people reach it; links in alerts begin with it.
     pub external_url: Option<Url>,
     /// The store.
@@ -73,6 +75,15 @@ pub struct Config {
     pub pings: Vec<Expected>,
     /// Which rules are evaluated.
     pub rules: RulesConfig,
+}
+
+/// The HTTP server beside its address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WebConfig {
+    /// A web configuration file as Prometheus' exporters have it: TLS, passwords, headers, limits.
+    pub config_file: Option<PathBuf>,
+    /// Where `/health` and `/ready` are served beside, in plain HTTP and to everybody.
+    pub health_listen: Option<SocketAddr>,
 }
 
 /// The embedded store.

@@ -37,6 +37,11 @@ impl Reader {
         self.findings.push(finding);
     }
 
+    /// Notes what is probably not meant at a place, though it works.
+    pub fn warning(&mut self, code: &'static str, place: LineColumn, message: impl Into<String>) {
+        self.findings.push(Diagnostic::warning(code, message).at(&self.file, Some(place)));
+    }
+
     /// What was found, in the order of the file.
     pub fn into_findings(mut self) -> Vec<Diagnostic> {
         self.findings.sort_by_key(|finding| finding.place);

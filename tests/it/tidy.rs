@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "relabel", "discovery"]),
     ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
     ("lint", &["model", "diag", "yaml", "promql", "template", "rulefmt"]),
+    ("listener", &["model", "diag", "clock", "client", "yaml"]),
     ("state", &["model"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
     (

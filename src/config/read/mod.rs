@@ -13,6 +13,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod values;
+mod web;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,23 +28,28 @@ use crate::yaml::{self, Node, Reader};
 /// used: it lacks what could not be read.
 pub fn read(file: &str, text: &str, surroundings: &Surroundings<'_>) -> (Config, Vec<Diagnostic>) {
     let (tree, mut findings) = yaml::parse(file, text);
-    let mut context = Context { reader: Reader::new(file), surroundings };
+    let mut context = Context { reader: Reader::new(file), surroundings, elsewhere: Vec::new() };
     let config = context.config(&tree);
     findings.extend(context.reader.into_findings());
     findings.sort_by_key(|finding| finding.place);
+    findings.extend(context.elsewhere);
     (config, findings)
 }
 
 struct Context<'a> {
     reader: Reader,
     surroundings: &'a Surroundings<'a>,
+    /// What is wrong in files that this one names.
+    elsewhere: Vec<Diagnostic>,
 }
 
 impl Context<'_> {
     fn config(&mut self, tree: &Node) -> Config {
         let default = Config::default();
         let mut fields = self.reader.fields("the configuration", tree);
-        let listen = fields.take("listen").and_then(|node| self.address(node)).unwrap_or(default.listen);
+        let listen =
+            fields.take("listen").and_then(|node| self.address("listen", node)).unwrap_or(default.listen);
+        let web = fields.take("web").map(|node| self.web(node)).unwrap_or_default();
         let external_url = fields.take("external_url").and_then(|node| self.http_url("external_url", node));
         let storage = fields.take("storage").map_or(default.storage, |node| self.storage(node));
         let ledger = fields.take("ledger").map_or(default.ledger, |node| self.ledger(node));
@@ -87,6 +93,7 @@ impl Context<'_> {
         self.jobs(&apps, &scrapes);
         Config {
             listen,
+            web,
             external_url,
             storage,
             ledger,

@@ -35,8 +35,8 @@ impl Context<'_> {
         Some(name.to_owned())
     }
 
-    pub(super) fn address(&mut self, node: &Node) -> Option<SocketAddr> {
-        let text = self.reader.text("listen", node)?;
+    pub(super) fn address(&mut self, key: &str, node: &Node) -> Option<SocketAddr> {
+        let text = self.reader.text(key, node)?;
         let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
         // A name such as `localhost:9797` resolves from the machine's own table.
         let address = full.parse().ok().or_else(|| full.to_socket_addrs().ok()?.next());
@@ -44,7 +44,7 @@ impl Context<'_> {
             self.reader.error_with_hint(
                 "bad-address",
                 node.place,
-                format!("`listen` must be an address with a port, not `{text}`"),
+                format!("`{key}` must be an address with a port, not `{text}`"),
                 "write `127.0.0.1:9797`, or `:9797` for all interfaces",
             );
         }
