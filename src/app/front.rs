@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::own::{OwnPages, url_of};
 use crate::api::{self, Handles};
@@ -38,7 +39,12 @@ impl Front {
         let main = bind(config.listen).await?;
         let address = main.local_addr().context("cannot tell the address that is listened on")?;
         let health = match config.web.health_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => {
+                let listener = bind(address).await?;
+                let address = listener.local_addr().context("cannot tell the address that is listened on")?;
+                info!("health and readiness are served on {}", url_of("http", address));
+                Some(listener)
+            }
             None => None,
         };
         let (guard, own) = match &config.web.config_file {

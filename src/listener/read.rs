@@ -483,7 +483,7 @@ mod tests {
         check("20µs", Some(20));
         check("5000", Some(5));
         check("0", Some(0));
-        for text in ["", "s", "1", "1x", "-1s", "1s2", "1..0s"].iter().filter(|text| **text != "1") {
+        for text in ["", "s", "1x", "-1s", "1s2", "1..0s"] {
             check(text, None);
         }
     }

@@ -40,3 +40,4 @@ mod tidy;
 mod tls_probe;
 mod tools;
 mod tsdb;
+mod web_config;

@@ -73,6 +73,10 @@ pub(crate) struct Valmis {
     folder: TempDir,
     process: Process,
     pub(crate) address: SocketAddr,
+    /// `http` or `https`.
+    scheme: &'static str,
+    /// Whom it lets in.
+    user: Option<(&'static str, &'static str)>,
 }
 
 impl Valmis {
@@ -82,8 +86,22 @@ impl Valmis {
         Self::start_with(configuration, &quick_rules()).await
     }
 
+    /// As [`Self::start`], with a configuration that lets this user in over TLS.
+    pub(crate) async fn start_behind(configuration: &str, user: (&'static str, &'static str)) -> Self {
+        Self::start_as(configuration, &quick_rules(), "https", Some(user)).await
+    }
+
     /// As [`Self::start`], with rule files of the test.
     pub(crate) async fn start_with(configuration: &str, rules: &[(String, String)]) -> Self {
+        Self::start_as(configuration, rules, "http", None).await
+    }
+
+    async fn start_as(
+        configuration: &str,
+        rules: &[(String, String)],
+        scheme: &'static str,
+        user: Option<(&'static str, &'static str)>,
+    ) -> Self {
         let folder = TempDir::with_prefix("valmis-").unwrap();
         fs::create_dir(folder.path().join("rules")).unwrap();
         for (name, text) in rules {
@@ -91,7 +109,7 @@ impl Valmis {
         }
         fs::write(folder.path().join("valmis.yaml"), configuration).unwrap();
         let (process, address) = run(folder.path()).await;
-        let valmis = Self { folder, process, address };
+        let valmis = Self { folder, process, address, scheme, user };
         valmis.wait_ready().await;
         valmis
     }
@@ -142,9 +160,22 @@ impl Valmis {
         self.process.log()
     }
 
+    /// Where it says how it is to everybody.
+    pub(crate) fn health_address(&self) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log.split_once("health and readiness are served on http://").expect("in the log");
+        let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().expect("an address")
+    }
+
     /// Asks for a page. A connection that fails counts as 502.
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
-        match http().get(format!("http://{}{path}", self.address)).send().await {
+        let request = http().get(format!("{}://{}{path}", self.scheme, self.address));
+        let request = match self.user {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        };
+        match request.send().await {
             Ok(answer) => (answer.status(), answer.text().await.unwrap_or_default()),
             Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()),
         }
@@ -266,7 +297,8 @@ async fn run(folder: &Path) -> (Process, SocketAddr) {
 
 /// The address in the line that tells people where to look.
 pub(crate) fn address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("valmis is serving on http://127.0.0.1:")?;
+    let (_, rest) = line.split_once("valmis is serving on http")?;
+    let (_, rest) = rest.split_once("://127.0.0.1:")?;
     let port = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     Some(SocketAddr::from(([127, 0, 0, 1], port)))
 }
