@@ -9,6 +9,7 @@ pub mod disk;
 pub mod http;
 mod metadata;
 pub mod postgres;
+mod reach;
 mod samples;
 mod small_file;
 pub mod tls;
@@ -22,6 +23,7 @@ use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
 pub use metadata::{MetricMetadata, metadata};
+pub use reach::{Reach, Zone};
 pub use small_file::FileError;
 
 /// The instant by which a probe must have its result.

@@ -16,7 +16,7 @@ use url::Url;
 use valmis::client::{HttpAuth, SecretSource};
 use valmis::model::Secret;
 use valmis::probe::http::{Compression, HttpConfig, HttpProber, METADATA, Method};
-use valmis::probe::{AddressPolicy, IpProtocol, ProbeOutcome};
+use valmis::probe::{AddressPolicy, ProbeOutcome};
 
 use crate::real::serve;
 use crate::servers::{answer, assert_well_formed, clock, listen, probe_within, read_head, value};
@@ -465,13 +465,13 @@ async fn the_other_protocol_is_tried_where_the_preferred_one_has_no_server() {
     let address = serve_all(|_| "ok").await;
     let url = format!("http://localhost:{}/", address.port());
     let outcome = run(&url, |config| {
-        config.addresses = AddressPolicy { preferred: IpProtocol::Ip6, fallback: true };
+        config.addresses = AddressPolicy::default();
     })
     .await;
     assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
     assert_values(&outcome, &[("probe_ip_protocol", 4.0)]);
     let outcome = run(&url, |config| {
-        config.addresses = AddressPolicy { preferred: IpProtocol::Ip6, fallback: false };
+        config.addresses = AddressPolicy { fallback: false, ..AddressPolicy::default() };
     })
     .await;
     assert!(outcome.result.is_err(), "{:?}", outcome.log);
