@@ -6,6 +6,7 @@
 pub mod certificate;
 mod connect;
 pub mod disk;
+mod history;
 pub mod http;
 mod metadata;
 pub mod postgres;
@@ -22,6 +23,7 @@ use futures_util::future::BoxFuture;
 use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
+pub use history::{History, HistoryLimits, Origin, ProbeRecord, Probed, shortened};
 pub use metadata::{MetricMetadata, metadata};
 pub use reach::{Reach, Zone};
 pub use small_file::FileError;
