@@ -1,17 +1,27 @@
-//! Looking at one thing once: an HTTP endpoint, a database, a file system, a certificate.
+//! Looking at one thing once: an HTTP endpoint, a name server, a database, a file system, a certificate.
 //!
 //! A prober yields facts as samples, also (and especially) when the thing is broken; whether that is
 //! good or bad is for rules to say.
 
 pub mod certificate;
 mod connect;
+pub mod dialog;
 pub mod disk;
+pub mod dns;
+pub mod grpc;
 pub mod http;
+pub mod icmp;
 mod metadata;
+mod outcome;
+mod pattern;
 pub mod postgres;
 mod samples;
 mod small_file;
+mod starttls;
+mod target;
+pub mod tcp;
 pub mod tls;
+pub mod unix;
 pub mod x509;
 
 use std::time::{Duration, Instant};
@@ -22,7 +32,10 @@ use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
 pub use metadata::{MetricMetadata, metadata};
+pub use pattern::Pattern;
 pub use small_file::FileError;
+pub use starttls::StartTls;
+pub use target::{HostPort, TargetError};
 
 /// The instant by which a probe must have its result.
 #[derive(Debug, Clone, Copy)]
