@@ -11,6 +11,7 @@ pub mod model;
 // Seams and what every client of a server needs.
 pub mod client;
 pub mod clock;
+pub mod dns;
 pub mod schedule;
 pub mod storage;
 pub mod yaml;

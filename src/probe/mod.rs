@@ -1,19 +1,29 @@
-//! Looking at one thing once: an HTTP endpoint, a database, a file system, a certificate.
+//! Looking at one thing once: an HTTP endpoint, a name server, a database, a file system, a certificate.
 //!
 //! A prober yields facts as samples, also (and especially) when the thing is broken; whether that is
 //! good or bad is for rules to say.
 
 pub mod certificate;
 mod connect;
+pub mod dialog;
 pub mod disk;
+pub mod dns;
+pub mod grpc;
 mod history;
 pub mod http;
+pub mod icmp;
 mod metadata;
+mod outcome;
+mod pattern;
 pub mod postgres;
 mod reach;
 mod samples;
 mod small_file;
+mod starttls;
+mod target;
+pub mod tcp;
 pub mod tls;
+pub mod unix;
 pub mod x509;
 
 use std::time::{Duration, Instant};
@@ -25,8 +35,11 @@ use crate::model::Sample;
 pub use connect::{AddressPolicy, IpProtocol};
 pub use history::{History, HistoryLimits, Origin, ProbeRecord, Probed, shortened};
 pub use metadata::{MetricMetadata, metadata};
+pub use pattern::Pattern;
 pub use reach::{Reach, Zone};
 pub use small_file::FileError;
+pub use starttls::StartTls;
+pub use target::{HostPort, TargetError};
 
 /// The instant by which a probe must have its result.
 #[derive(Debug, Clone, Copy)]

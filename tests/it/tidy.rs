@@ -22,10 +22,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("exposition", &["model"]),
     ("template", &["model"]),
     ("relabel", &["model"]),
-    ("probe", &["model", "client", "clock"]),
+    ("dns", &[]),
+    ("probe", &["model", "client", "clock", "dns"]),
     // Services.
     ("query", &["model", "client", "clock", "storage", "promql"]),
-    ("discovery", &["model", "clock"]),
+    ("discovery", &["model", "clock", "dns"]),
     ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "relabel", "discovery"]),
     ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
     ("lint", &["model", "diag", "yaml", "promql", "template", "rulefmt"]),

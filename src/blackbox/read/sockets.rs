@@ -9,7 +9,7 @@ use crate::probe::dialog::{Expect, QueryResponse, TlsStart};
 use crate::probe::dns::{DnsConfig, RecordRules, Transport};
 use crate::probe::grpc::{GrpcConfig, Metadata};
 use crate::probe::icmp::{IcmpConfig, PayloadSize};
-use crate::probe::starttls::StartTls;
+use crate::probe::StartTls;
 use crate::probe::tcp::TcpConfig;
 use crate::probe::unix::UnixConfig;
 use crate::yaml::{Fields, Node, NodeKind};

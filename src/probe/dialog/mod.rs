@@ -1,0 +1,44 @@
+//! A dialog with a server, as modules for TCP and Unix sockets describe it: what is expected, what is
+//! sent, and where TLS begins.
+
+use crate::probe::Pattern;
+use crate::probe::starttls::StartTls;
+
+/// One step of a dialog. What is expected comes first, then what is sent, then TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueryResponse {
+    /// What the server has to send.
+    pub expect: Option<Expect>,
+    /// What is sent, followed by a newline; nothing if it is empty. `${1}` stands for a group of the
+    /// pattern that was expected.
+    pub send: Vec<u8>,
+    /// Whether the dialog goes on in TLS after this step.
+    pub starttls: bool,
+}
+
+/// What a server has to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// A line that matches, after any number of lines that do not.
+    Line {
+        /// What is looked for in each line, without its end.
+        pattern: Pattern,
+        /// Labels of `probe_expect_info`: names, and values in which `${1}` stands for a group. Without
+        /// any there is no such metric.
+        labels: Vec<(String, String)>,
+    },
+    /// Exactly these bytes.
+    Bytes(Vec<u8>),
+}
+
+/// When TLS begins on a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsStart {
+    /// Not before a step of the dialog says so.
+    #[default]
+    Dialog,
+    /// At once.
+    Immediately,
+    /// After asking the server by its protocol.
+    Protocol(StartTls),
+}
