@@ -4,7 +4,6 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use regex::bytes::Regex;
 use xxhash_rust::xxh64::Xxh64;
 
@@ -18,7 +17,7 @@ use crate::probe::certificate::{
     CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, DiskProber};
-use crate::probe::http::{HttpConfig, HttpProber};
+use crate::probe::http::{HttpConfig, HttpProber, RequestBody};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::{AddressPolicy, Prober};
 use crate::readiness::{Component, Key, Kind, Thresholds};
@@ -94,8 +93,8 @@ fn http_config(app: &AppConfig, url: &url::Url) -> Result<HttpConfig> {
         value.set_sensitive(true);
         config.headers.insert(name, value);
     }
-    config.body = app.body.clone().map(Bytes::from).unwrap_or_default();
-    config.authorization.clone_from(&app.auth);
+    config.body = app.body.clone().map(RequestBody::from).unwrap_or_default();
+    config.credentials = app.auth.clone().map(Into::into);
     config.valid_status_codes = status.iter().map(|code| *code..=*code).collect();
     config.follow_redirects = *follow_redirects;
     let compile = |patterns: &[String]| {

@@ -10,7 +10,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tempfile::TempDir;
 use url::Url;
-use valmis::client::ClientCertificate;
+use valmis::client::{ClientCertificate, SecretSource};
 use valmis::model::Sample;
 use valmis::probe::ProbeOutcome;
 use valmis::probe::certificate::{SERVED_METADATA, ServedCertificateConfig, TlsProber};
@@ -58,7 +58,7 @@ impl World {
 
     fn tls(&self) -> TlsConfig {
         TlsConfig {
-            ca_file: Some(self.ca_file.clone()),
+            ca: Some(SecretSource::File(self.ca_file.clone())),
             server_name: Some(NAME.to_owned()),
             ..TlsConfig::default()
         }
@@ -244,14 +244,14 @@ async fn a_certificate_in_the_ca_file_is_trusted_itself() {
         let mut params = params(NAME, &[NAME]);
         params.is_ca = is_ca;
         let identity = Identity::self_signed(&params);
-        let ca_file = Some(write(world.folder.path(), "own.pem", &identity.pem));
-        let tls = TlsConfig { ca_file, ..world.tls() };
+        let ca = Some(SecretSource::File(write(world.folder.path(), "own.pem", &identity.pem)));
+        let tls = TlsConfig { ca, ..world.tls() };
         check("trusted itself", identity, tls, &["ok"], Some(END_OF_2026)).await;
         params.not_before = date_time_ymd(2025, 1, 1);
         params.not_after = date_time_ymd(2025, 12, 31);
         let identity = Identity::self_signed(&params);
-        let ca_file = Some(write(world.folder.path(), "own.pem", &identity.pem));
-        check("but expired", identity, TlsConfig { ca_file, ..world.tls() }, &["expired"], None).await;
+        let ca = Some(SecretSource::File(write(world.folder.path(), "own.pem", &identity.pem)));
+        check("but expired", identity, TlsConfig { ca, ..world.tls() }, &["expired"], None).await;
     }
 }
 
@@ -280,7 +280,10 @@ async fn the_chain_that_ends_last_counts() {
     };
     let trusting = |name: &str, roots: &[&Authority]| {
         let pems: Vec<&str> = roots.iter().map(|root| root.pem.as_str()).collect();
-        TlsConfig { ca_file: Some(write(world.folder.path(), name, pems.concat())), ..world.tls() }
+        TlsConfig {
+            ca: Some(SecretSource::File(write(world.folder.path(), name, pems.concat()))),
+            ..world.tls()
+        }
     };
     let both = trusting("both.pem", &[&old_root, &world.root]);
     check("both roots", identity(), both, &["ok"], Some(END_OF_2027)).await;
@@ -427,7 +430,7 @@ async fn the_host_of_a_url_is_the_name_that_is_verified() {
         ("localhost", Some("b.example:1"), "name_mismatch"),
     ] {
         let mut config = HttpConfig::new(Url::parse(&format!("https://{host}:{port}/")).unwrap());
-        config.tls.ca_file = Some(world.ca_file.clone());
+        config.tls.ca = Some(SecretSource::File(world.ca_file.clone()));
         if let Some(header) = header {
             config.headers.insert("host", header.parse().unwrap());
         }
@@ -490,7 +493,7 @@ async fn a_client_certificate_is_shown_to_verified_servers_only() {
         cert_file: write(world.folder.path(), "client.pem", &own.pem),
         key_file: write(world.folder.path(), "client.key", own.key.serialize_pem()),
     };
-    let with = TlsConfig { client_certificate: Some(files.clone()), ..world.tls() };
+    let with = TlsConfig { client_certificate: Some(files.clone().into()), ..world.tls() };
 
     let good = start(world.identity(|_| {})).await;
     assert_eq!(ask_https(&good, &with).await.result, Ok(()));
@@ -524,7 +527,8 @@ async fn a_ca_file_without_certificates_makes_the_answer_unknown() {
         (write(folder, "cut.pem", &world.root.pem[..100]), "is not PEM"),
         (folder.to_owned(), "not a regular file"),
     ] {
-        let outcome = ask_tls(&server, &TlsConfig { ca_file: Some(file), ..world.tls() }).await;
+        let outcome =
+            ask_tls(&server, &TlsConfig { ca: Some(SecretSource::File(file)), ..world.tls() }).await;
         let failure = outcome.result.unwrap_err();
         assert!(failure.unknown && failure.kind == "tls_config", "{failure:?}");
         assert!(failure.reason.contains(expected), "{failure:?}");

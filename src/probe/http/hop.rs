@@ -91,10 +91,11 @@ impl Hop {
     pub(super) fn request(
         &self,
         config: &HttpConfig,
+        body: Bytes,
         cookies: &CookieJar,
         authorization: Option<&Secret>,
     ) -> Result<Request<Full<Bytes>>, RequestError> {
-        let body = if self.with_body { config.body.clone() } else { Bytes::new() };
+        let body = if self.with_body { body } else { Bytes::new() };
         let target = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let mut request = Request::builder().method(&self.method).uri(target).body(Full::new(body))?;
         let headers = request.headers_mut();
@@ -209,9 +210,10 @@ mod tests {
         config.headers.insert(ACCEPT, HeaderValue::from_static("text/html"));
         config.headers.insert(HOST, HeaderValue::from_static("other.example"));
         let authorization = Secret::new("Basic dTpw");
-        config.body = Bytes::from_static(b"body");
+        let body = Bytes::from_static(b"body");
         let home = Hop::first(&config);
-        let request = home.request(&config, &CookieJar::default(), Some(&authorization)).unwrap();
+        let request =
+            home.request(&config, body.clone(), &CookieJar::default(), Some(&authorization)).unwrap();
         assert_eq!(request.uri(), "/x?y=1");
         assert_eq!(request.headers()[HOST], "other.example");
         assert_eq!(request.headers()[AUTHORIZATION], "Basic dTpw");
@@ -220,7 +222,8 @@ mod tests {
 
         let away = redirect(&home, 307, "http://u:p@b.example/").unwrap().unwrap();
         assert_eq!(away.url.as_str(), "http://b.example/");
-        let request = away.request(&config, &CookieJar::default(), Some(&authorization)).unwrap();
+        let request =
+            away.request(&config, body.clone(), &CookieJar::default(), Some(&authorization)).unwrap();
         assert_eq!(request.headers()[HOST], "b.example");
         assert_eq!(request.headers()[ACCEPT], "text/html");
         assert!(!request.headers().contains_key(AUTHORIZATION));

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 
+use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -15,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::HttpConfig;
 use super::body::BodySink;
+use super::config::{Credentials, HttpConfig, RequestBody};
 use super::cookies::CookieJar;
 use super::expectations::{Fault, check_body, check_headers, check_status};
 use super::hop::Hop;
@@ -24,6 +25,7 @@ use super::observation::{Observation, Phase, ResponseHead};
 use crate::clock::SharedClock;
 use crate::model::Secret;
 use crate::probe::connect::{connect, resolve};
+use crate::probe::small_file;
 use crate::probe::tls::TlsConfig;
 use crate::probe::{Deadline, ProbeFailure};
 
@@ -41,10 +43,11 @@ pub(super) struct Visit<'a> {
 impl Visit<'_> {
     /// Goes from hop to hop, and judges the answer of the last.
     pub(super) async fn run(mut self) -> Result<(), ProbeFailure> {
+        let body = self.request_body().await?;
         let mut hop = Hop::first(self.config);
         let mut cookies = CookieJar::default();
         loop {
-            match self.visit(&hop, &mut cookies).await? {
+            match self.visit(&hop, &body, &mut cookies).await? {
                 Some(next) => {
                     self.seen.note(format!("redirected to {}", next.shown()));
                     hop = next;
@@ -54,8 +57,24 @@ impl Visit<'_> {
         }
     }
 
+    /// The body to send, which may stand in a file.
+    async fn request_body(&self) -> Result<Bytes, ProbeFailure> {
+        match &self.config.body {
+            RequestBody::Bytes(bytes) => Ok(bytes.clone()),
+            RequestBody::File(path) => {
+                let read = small_file::read(path).await;
+                read.map(Bytes::from).map_err(|error| ProbeFailure::unknown("http_config", error.to_string()))
+            }
+        }
+    }
+
     /// Sends one request; gives the next one if the answer is a redirect that is to be followed.
-    async fn visit(&mut self, hop: &Hop, cookies: &mut CookieJar) -> Result<Option<Hop>, ProbeFailure> {
+    async fn visit(
+        &mut self,
+        hop: &Hop,
+        body: &Bytes,
+        cookies: &mut CookieJar,
+    ) -> Result<Option<Hop>, ProbeFailure> {
         self.seen.handshake = None;
         self.seen.note(format!("{} {}", hop.method, hop.shown()));
         let tls = if hop.is_https() {
@@ -83,7 +102,7 @@ impl Visit<'_> {
         }
         self.seen.note(format!("connected to {address}"));
 
-        let Some(tls) = tls else { return self.exchange(hop, cookies, stream).await };
+        let Some(tls) = tls else { return self.exchange(hop, body, cookies, stream).await };
         let handshake = self.seen.handshake.insert(tls.handshake()).clone();
         let entered = self.seen.enter(Phase::Tls);
         let secured = tls.connect(stream).await;
@@ -93,7 +112,7 @@ impl Visit<'_> {
         if !verdict.is_ok() {
             self.seen.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
         }
-        self.exchange(hop, cookies, stream).await
+        self.exchange(hop, body, cookies, stream).await
     }
 
     /// The TLS settings for a hop. Names are for the target's own host, and so is the client certificate.
@@ -111,7 +130,7 @@ impl Visit<'_> {
     /// The credentials as they are now; reading them from a file may take as long as the file system
     /// likes.
     async fn authorization(&self) -> Result<Option<Secret>, ProbeFailure> {
-        let Some(auth) = self.config.authorization.clone() else { return Ok(None) };
+        let Some(Credentials::Static(auth)) = self.config.credentials.clone() else { return Ok(None) };
         let read = tokio::task::spawn_blocking(move || auth.header()).await;
         let header = read.map_err(std::io::Error::other).flatten();
         header.map(Some).map_err(|error| {
@@ -123,13 +142,15 @@ impl Visit<'_> {
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         hop: &Hop,
+        body: &Bytes,
         cookies: &mut CookieJar,
         stream: S,
     ) -> Result<Option<Hop>, ProbeFailure> {
         let authorization = self.authorization().await?;
-        let request = hop.request(self.config, cookies, authorization.as_ref()).map_err(|error| {
-            ProbeFailure::unknown("http_config", format!("cannot make a request: {error}"))
-        })?;
+        let request =
+            hop.request(self.config, body.clone(), cookies, authorization.as_ref()).map_err(|error| {
+                ProbeFailure::unknown("http_config", format!("cannot make a request: {error}"))
+            })?;
         let entered = self.seen.enter(Phase::Processing);
         let (mut sender, connection) = http1::Builder::new()
             // Some servers still expect it, and Go does it.

@@ -4,18 +4,17 @@
 //! the certificates and every fault, and leaves it to the caller to say nothing to a server that failed
 //! verification.
 
+mod config;
 mod path;
 mod trust;
 mod verdict;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, SignatureScheme,
@@ -30,11 +29,11 @@ use self::verdict::judge;
 use super::MetricMetadata;
 use super::ProbeFailure;
 use super::samples::SampleSet;
-use super::small_file::{self, FileError};
+use super::small_file::FileError;
 use super::x509::Certificate;
-use crate::client::{self, ClientCertificate};
 use crate::clock::SharedClock;
 
+pub use self::config::{ClientIdentity, TlsConfig, TlsVersion, TlsVersionError, TlsVersions};
 pub use self::trust::TrustError;
 pub use self::verdict::{Verdict, VerifyReason};
 
@@ -59,31 +58,10 @@ fn provider() -> &'static Arc<CryptoProvider> {
     &PROVIDER
 }
 
-/// How to talk TLS to a target, and whom to trust.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Carry on with a server whose certificate failed verification. What is wrong is reported all the
-    /// same.
-    pub insecure_skip_verify: bool,
-    /// Trust the certificates of this PEM file instead of the machine's. Read for each probe.
-    pub ca_file: Option<PathBuf>,
-    /// The name to ask the server for and to expect in its certificate, instead of the target's host.
-    pub server_name: Option<String>,
-    /// How to identify to the server; read for each probe. Never shown to one that failed verification.
-    pub client_certificate: Option<ClientCertificate>,
-}
-
-impl From<client::TlsConfig> for TlsConfig {
-    fn from(tls: client::TlsConfig) -> Self {
-        let client::TlsConfig { insecure_skip_verify, ca_file, server_name, client_certificate } = tls;
-        Self { insecure_skip_verify, ca_file, server_name, client_certificate }
-    }
-}
-
 /// Why there is no TLS connection that may be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    #[error("`ca_file`: {0}")]
+    #[error("trusted authorities: {0}")]
     Trust(#[from] TrustError),
     #[error("client certificate: {0}")]
     ClientFile(#[from] FileError),
@@ -184,8 +162,8 @@ impl TlsConfig {
         let asked = self.server_name.as_deref().unwrap_or(host);
         let name =
             ServerName::try_from(asked.to_owned()).map_err(|_| TlsError::ServerName(asked.to_owned()))?;
-        let trust = match &self.ca_file {
-            Some(file) => TrustStore::from_file(file).await?,
+        let trust = match &self.ca {
+            Some(source) => TrustStore::from_pem(source).await?,
             None => TrustStore::native().await,
         };
         let handshake = Handshake::default();
@@ -197,7 +175,7 @@ impl TlsConfig {
         };
         let time = Arc::new(ProbeTime(clock.clone()));
         let builder = ClientConfig::builder_with_details(provider().clone(), time)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(self.versions.supported())
             .expect("the provider supports TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
@@ -215,21 +193,6 @@ impl TlsConfig {
         client.resumption = rustls::client::Resumption::disabled();
         let insecure_skip_verify = self.insecure_skip_verify;
         Ok(PreparedTls { handshake, client: Arc::new(client), name, insecure_skip_verify })
-    }
-}
-
-impl ClientCertificate {
-    async fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-        let malformed = |file: &Path, error: rustls::pki_types::pem::Error| {
-            TlsError::ClientCertificate(format!("`{}`: {error}", file.display()))
-        };
-        let chain = small_file::read(&self.cert_file).await?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
-        let key = PrivateKeyDer::from_pem_slice(&small_file::read(&self.key_file).await?);
-        Ok((
-            chain.map_err(|error| malformed(&self.cert_file, error))?,
-            key.map_err(|error| malformed(&self.key_file, error))?,
-        ))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Whom a probe trusts: certificate authorities, and certificates that are trusted by themselves.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -8,8 +7,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
-use crate::client::system_certificates;
-use crate::probe::small_file::{self, FileError};
+use super::config::{origin, pem};
+use crate::client::{SecretSource, system_certificates};
+use crate::probe::small_file::FileError;
 use crate::probe::x509::Certificate;
 
 /// One trusted certificate.
@@ -41,17 +41,18 @@ impl TrustStore {
         NATIVE.get_or_init(load).await.clone()
     }
 
-    /// The certificates of a PEM file; read anew for each probe, so that a renewed file counts at once.
-    pub(super) async fn from_file(path: &Path) -> Result<Arc<Self>, TrustError> {
-        let bytes = small_file::read(path).await?;
+    /// The certificates of a PEM text; a file is read anew for each probe, so that a renewed one counts at
+    /// once.
+    pub(super) async fn from_pem(source: &SecretSource) -> Result<Arc<Self>, TrustError> {
+        let bytes = pem(source).await?;
         let mut certificates = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(&bytes) {
             certificates
-                .push(certificate.map_err(|error| TrustError::Pem(path.to_owned(), error.to_string()))?);
+                .push(certificate.map_err(|error| TrustError::Pem(origin(source), error.to_string()))?);
         }
         let store = Self::of(certificates);
         if store.anchors.is_empty() {
-            return Err(TrustError::Empty(path.to_owned()));
+            return Err(TrustError::Empty(origin(source)));
         }
         Ok(Arc::new(store))
     }
@@ -91,10 +92,10 @@ pub enum TrustError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not PEM.
-    #[error("`{}` is not PEM: {}", .0.display(), .1)]
-    Pem(PathBuf, String),
-    /// The file holds no certificate.
-    #[error("`{}` holds no certificate", .0.display())]
-    Empty(PathBuf),
+    /// The text is not PEM.
+    #[error("`{0}` is not PEM: {1}")]
+    Pem(String, String),
+    /// There is no certificate in it.
+    #[error("`{0}` holds no certificate")]
+    Empty(String),
 }
