@@ -27,6 +27,7 @@ pub mod tsdb;
 // Services.
 pub mod artifacts;
 pub mod backtest;
+pub mod blackbox;
 pub mod discovery;
 pub mod drill;
 pub mod heartbeat;

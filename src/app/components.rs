@@ -7,20 +7,22 @@ use anyhow::{Context, Result};
 use regex::bytes::Regex;
 use xxhash_rust::xxh64::Xxh64;
 
+use crate::blackbox::ModuleTarget;
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::config::{
     AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, Pace,
-    PostgresConfig,
+    PostgresConfig, ProbeConfig,
 };
+use crate::model::Labels;
 use crate::probe::certificate::{
     CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber, RequestBody};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
-use crate::probe::{AddressPolicy, Prober};
-use crate::readiness::{Component, Key, Kind, Thresholds};
+use crate::probe::{AddressPolicy, Prober, Reach};
+use crate::readiness::{Component, Key, Kind, ModuleInfo, Thresholds};
 
 /// The label `instance` of what concerns the machine itself.
 pub(super) fn machine_name() -> String {
@@ -46,6 +48,7 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     for watched in &config.certificates {
         components.push(certificate(watched, clock));
     }
+    components.extend(config.probes.iter().flat_map(|probe| probes(probe, clock)));
     Ok(components)
 }
 
@@ -65,6 +68,9 @@ fn component(
         thresholds: thresholds(pace),
         job: kind.conventional_job().to_owned(),
         instance,
+        labels: Labels::empty(),
+        counts: true,
+        module: None,
         revision: revision(configured_as),
     }
 }
@@ -123,6 +129,32 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
     let instance = dsn.address();
     let prober = PostgresProber::new(postgres::Target { dsn, password, role: None });
     Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
+}
+
+/// A component for each target. Its name is that of the probe, with the target if there are several.
+fn probes(probe: &ProbeConfig, clock: &SharedClock) -> Vec<Component> {
+    let timeout = probe.module.timeout().map_or(probe.pace.timeout, |most| most.min(probe.pace.timeout));
+    let pace = Pace { timeout, ..probe.pace };
+    let module = ModuleInfo {
+        name: probe.module.name().into(),
+        configuration: probe.module.view().to_string().into(),
+    };
+    let component_of = |target: &String| {
+        let name = match probe.targets.as_slice() {
+            [_] => probe.name.clone(),
+            _ => format!("{} {target}", probe.name),
+        };
+        let prober = ModuleTarget::new(&probe.module, target, Reach::ANYWHERE, timeout, clock);
+        let component = component(Kind::Probe, &name, target.clone(), pace, probe, prober);
+        Component {
+            job: probe.name.clone(),
+            labels: Labels::from_pairs(&probe.labels),
+            counts: probe.readiness,
+            module: Some(module.clone()),
+            ..component
+        }
+    };
+    probe.targets.iter().map(component_of).collect()
 }
 
 fn disk(watched: &DiskConfig) -> Component {

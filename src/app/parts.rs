@@ -19,6 +19,7 @@ use super::chain::OwnChain;
 use super::sources::Sources;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
+use crate::blackbox::{self, Allowance, Blackbox, ModuleName};
 use crate::clock::SharedClock;
 use crate::config::{Config, Pace};
 use crate::discovery::Resolver;
@@ -26,6 +27,7 @@ use crate::drill::{self, Drills};
 use crate::heartbeat::{self, Incoming, IncomingCollector, Outgoing};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
+use crate::probe::History;
 use crate::probe::disk::Kernel;
 use crate::promql::EvalOptions;
 use crate::query::{LocalConfig, LocalSource};
@@ -107,7 +109,9 @@ impl Parts {
         let scrapes =
             scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
         let own = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
-        let readiness = Readiness::new(own, clock.clone(), tsdb.clone(), &mut registry);
+        let history = Arc::new(History::new(config.blackbox.history));
+        let readiness = Readiness::new(own, clock.clone(), tsdb.clone(), history.clone(), &mut registry);
+        let blackbox = Blackbox::new(history, clock.clone(), &mut registry);
         let services = rules::Services {
             // With slots of their own: no number of queries by others makes rules wait.
             source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
@@ -148,6 +152,7 @@ impl Parts {
             storage: tsdb.clone(),
             appender: tsdb.clone(),
             readiness,
+            blackbox,
             rules: rules.groups(),
             scrapes,
             pings,
@@ -201,6 +206,7 @@ impl Parts {
 
         self.drills.apply(&drills(config, &rule_files));
         handles.readiness.apply(OWNER, components);
+        handles.blackbox.apply(blackbox_settings(config));
         self.watch_disks(config);
         let settings = rule_sources::settings(config, &self.external_url);
         let origins = self.sources.apply(&config.sources, sources, &sources_of_groups, &rule_files);
@@ -246,6 +252,7 @@ impl Parts {
     /// Notes how the last attempt to load the configuration went.
     pub(super) fn reloaded(&self, successful: bool) {
         self.handles.lifecycle.configuration_good.store(successful, Ordering::Release);
+        self.handles.blackbox.reloaded(successful);
         self.reload_successful.set(i64::from(successful));
         if successful {
             self.reload_at.set(self.handles.clock.now() / 1000);
@@ -294,6 +301,17 @@ fn drills(config: &Config, rules: &[RuleFile]) -> Vec<drill::Scheduled> {
         drill.labels = drill::labels_for(rules, &drill.alert, &drill.labels);
     }
     drills
+}
+
+/// The modules and who may ask for what: also for what is probed on a schedule.
+fn blackbox_settings(config: &Config) -> blackbox::Settings {
+    let mut settings = config.blackbox.clone();
+    settings.policy.allow.extend(config.probes.iter().map(|probe| Allowance {
+        module: ModuleName::Is(probe.module.name().to_owned()),
+        targets: probe.targets.iter().filter_map(|target| probe.module.exactly(target)).collect(),
+        hostnames: Vec::new(),
+    }));
+    settings
 }
 
 /// What queries may cost and use.

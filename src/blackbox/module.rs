@@ -1,14 +1,16 @@
 //! Modules: how something is probed, by name.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, USER_AGENT,
 };
+use xxhash_rust::xxh64::Xxh64;
 
-use super::pattern::Subject;
+use super::pattern::{Subject, TargetPattern};
 use super::view::View;
 use crate::clock::SharedClock;
 use crate::probe::dns::{DnsConfig, DnsProber};
@@ -19,6 +21,7 @@ use crate::probe::tcp::{TcpConfig, TcpProber};
 use crate::probe::tls::TlsConfig;
 use crate::probe::unix::{UnixConfig, UnixProber};
 use crate::probe::{AddressPolicy, HostPort, Prober, Reach};
+use crate::yaml::{Node, NodeKind};
 
 /// Modules by name.
 pub type Modules = BTreeMap<String, Arc<Module>>;
@@ -30,6 +33,21 @@ pub struct Module {
     prober: ModuleProber,
     timeout: Option<Duration>,
     view: View,
+    revision: u64,
+}
+
+/// Modules are equal if they are written alike, secrets included; what their files hold does not count.
+impl PartialEq for Module {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.revision == other.revision
+    }
+}
+
+impl Hash for Module {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.revision.hash(state);
+    }
 }
 
 /// A prober with its settings.
@@ -70,8 +88,12 @@ pub enum ModuleError {
 }
 
 impl Module {
-    pub(super) fn new(name: &str, prober: ModuleProber, timeout: Option<Duration>, view: View) -> Self {
-        Self { name: name.to_owned(), prober, timeout, view }
+    /// A module that is written as in `node`.
+    pub(super) fn new(name: &str, prober: ModuleProber, timeout: Option<Duration>, node: &Node) -> Self {
+        let mut hasher = Xxh64::new(0);
+        hash_node(node, &mut hasher);
+        let revision = hasher.finish();
+        Self { name: name.to_owned(), prober, timeout, view: View::new(node), revision }
     }
 
     /// Its name.
@@ -165,6 +187,11 @@ impl Module {
         }
     }
 
+    /// The pattern that means this target and no other; `None` if it is none.
+    pub fn exactly(&self, target: &str) -> Option<TargetPattern> {
+        self.subject(target).map(|subject| TargetPattern::exactly(target, subject))
+    }
+
     /// What probes this target, within reach; what is wrong with the target otherwise.
     pub(super) fn prober(
         &self,
@@ -204,6 +231,27 @@ impl Module {
                 return Err(TargetFault("the prober `websocket` is not implemented".to_owned()));
             }
         })
+    }
+}
+
+/// Takes in what a node says, wherever it stands.
+fn hash_node(node: &Node, hasher: &mut impl Hasher) {
+    std::mem::discriminant(&node.kind).hash(hasher);
+    match &node.kind {
+        NodeKind::Null => {}
+        NodeKind::Scalar(text) => text.hash(hasher),
+        NodeKind::Binary(bytes) => bytes.hash(hasher),
+        NodeKind::Sequence(items) => {
+            items.len().hash(hasher);
+            items.iter().for_each(|item| hash_node(item, hasher));
+        }
+        NodeKind::Mapping(entries) => {
+            entries.len().hash(hasher);
+            for (key, _, value) in entries {
+                key.hash(hasher);
+                hash_node(value, hasher);
+            }
+        }
     }
 }
 

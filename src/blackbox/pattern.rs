@@ -51,6 +51,7 @@ pub struct TargetPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Parts {
     Everything,
+    Exactly(Subject),
     Path(String),
     Host { scheme: Option<String>, host: HostPattern, port: Port, rest: Option<String> },
 }
@@ -110,9 +111,15 @@ impl TargetPattern {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    /// The pattern that means one target, whatever characters it holds.
+    pub(super) fn exactly(text: &str, subject: Subject) -> Self {
+        Self { text: text.to_owned(), parts: Parts::Exactly(subject) }
+    }
+
     pub(super) fn matches(&self, subject: &Subject) -> bool {
         match (&self.parts, subject) {
             (Parts::Everything, _) => true,
+            (Parts::Exactly(one), other) => one == other,
             (Parts::Path(pattern), Subject::Path(path)) => path_matches(pattern, path),
             (Parts::Host { scheme, host, port, rest }, Subject::Url(url)) => {
                 let scheme = scheme.as_deref().unwrap_or("http");
@@ -147,7 +154,17 @@ impl TargetPattern {
 
     /// Whether the operator wrote down this very machine.
     pub(super) fn names_loopback(&self) -> bool {
-        matches!(&self.parts, Parts::Host { host, .. } if host.names_loopback())
+        match &self.parts {
+            Parts::Host { host, .. } => host.names_loopback(),
+            Parts::Exactly(Subject::Url(url)) => {
+                let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+                HostPattern::parse(host).is_ok_and(|host| host.names_loopback())
+            }
+            Parts::Exactly(Subject::Host { host, .. }) => {
+                HostPattern::parse(host).is_ok_and(|host| host.names_loopback())
+            }
+            _ => false,
+        }
     }
 }
 

@@ -25,7 +25,7 @@ const DEFAULT_MODULE: &str = "http_2xx";
 const GRACE: Duration = Duration::from_millis(500);
 
 /// What is configured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The modules.
     pub modules: Modules,

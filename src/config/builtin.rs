@@ -10,6 +10,7 @@ use url::Url;
 use super::{
     AppConfig, Config, HttpExpectations, Pace, PostgresConfig, QueryConfig, RulesConfig, StorageConfig,
 };
+use crate::blackbox;
 use crate::client::TlsConfig;
 use crate::model::Secret;
 use crate::probe::http::Method;
@@ -81,6 +82,8 @@ impl Default for Config {
             postgres: Vec::new(),
             disks: Vec::new(),
             certificates: Vec::new(),
+            blackbox: blackbox::Settings { modules: blackbox::builtin(), ..blackbox::Settings::default() },
+            probes: Vec::new(),
             scrapes: Vec::new(),
             sources: Vec::new(),
             alertmanagers: Vec::new(),

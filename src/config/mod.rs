@@ -10,10 +10,12 @@ mod read;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
+use crate::blackbox::{self, Module};
 use crate::client::{HttpAuth, HttpConfig, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::drill;
@@ -57,6 +59,10 @@ pub struct Config {
     pub disks: Vec<DiskConfig>,
     /// Certificates.
     pub certificates: Vec<CertificateConfig>,
+    /// Modules of probes, and who may ask for what.
+    pub blackbox: blackbox::Settings,
+    /// Probes on a schedule.
+    pub probes: Vec<ProbeConfig>,
     /// Further scrape targets.
     pub scrapes: Vec<ScrapeConfig>,
     /// Servers that evaluate rules.
@@ -203,6 +209,23 @@ pub enum CertificateSource {
     },
     /// In files that match a pattern.
     Files(Glob),
+}
+
+/// Targets that are probed with a module.
+#[derive(Debug, Clone, PartialEq, Hash)]
+pub struct ProbeConfig {
+    /// Its name: label `job` of its samples.
+    pub name: String,
+    /// How they are probed.
+    pub module: Arc<Module>,
+    /// What is probed: label `instance` of the samples.
+    pub targets: Vec<String>,
+    /// Whether the system is ready only if these are.
+    pub readiness: bool,
+    /// Further labels of the samples.
+    pub labels: BTreeMap<String, String>,
+    /// When.
+    pub pace: Pace,
 }
 
 /// Targets of one scrape job.

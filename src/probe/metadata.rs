@@ -8,9 +8,13 @@ use super::{certificate, disk, http, postgres};
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
 
+/// What whoever runs a probe knows of it. Source: blackbox exporter `prober/handler.go`.
+const RUN_METADATA: &[MetricMetadata] =
+    &[("probe_timeout_seconds", "gauge", "Returns how long the probe timeout is in seconds")];
+
 /// The lists of all probers; what they share stands in several of them.
 const PROBERS: &[&[&[MetricMetadata]]] =
-    &[http::METADATA, certificate::SERVED_METADATA, certificate::FILES_METADATA, &[disk::METADATA]];
+    &[&[RUN_METADATA], http::METADATA, certificate::SERVED_METADATA, certificate::FILES_METADATA, &[disk::METADATA]];
 
 /// Every metric that a probe may emit, sorted by name, each once.
 pub fn metadata() -> &'static [MetricMetadata] {

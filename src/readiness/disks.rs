@@ -10,6 +10,7 @@ use tracing::warn;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{Component, Key, Kind, Readiness, Thresholds};
+use crate::model::Labels;
 use crate::probe::disk::{Discovery, DiskProber, Mount, MountTable, StatVfs, Target};
 
 /// The owner of the components that are found here.
@@ -75,6 +76,9 @@ impl Disks {
         let target = Target { path: PathBuf::from(&mount.mountpoint), writable: true, mounted: true };
         let prober = DiskProber::new(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
         Component {
+            labels: Labels::empty(),
+            counts: true,
+            module: None,
             key: Key { kind: Kind::Disk, name: mount.mountpoint.clone() },
             prober: Arc::new(prober),
             interval,

@@ -117,6 +117,9 @@ fn fake(name: &str, act: Act) -> (Component, Arc<Fake>) {
         thresholds: Thresholds::default(),
         job: "app".to_owned(),
         instance: format!("{name}:80"),
+        labels: Labels::empty(),
+        counts: true,
+        module: None,
         revision: 1,
     };
     (component, fake)
@@ -132,7 +135,10 @@ struct Fixture {
 fn start(components: Vec<Component>) -> Fixture {
     let memory = Arc::new(Memory::default());
     let config = Config { job: "valmis".to_owned(), instance: "here".to_owned() };
-    let readiness = Readiness::new(config, Arc::new(SystemClock), memory.clone(), &mut Registry::default());
+    let readiness = {
+        let (clock, history) = (Arc::new(SystemClock), Arc::new(History::new(HistoryLimits::default())));
+        Readiness::new(config, clock, memory.clone(), history, &mut Registry::default())
+    };
     let token = CancellationToken::new();
     let (handle, child) = (readiness.clone(), token.clone());
     let gauges = tokio::spawn(async move { handle.run(child).await });

@@ -68,6 +68,9 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
         thresholds: Thresholds::default(),
         job: Kind::Postgres.conventional_job().to_owned(),
         instance,
+        labels: Labels::empty(),
+        counts: true,
+        module: None,
         revision: 0,
     };
     let disk = Component {
@@ -76,8 +79,9 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
         ..base.clone()
     };
     let config = Config { job: "valmis".to_owned(), instance: "here".to_owned() };
+    let history = Arc::new(History::new(HistoryLimits::default()));
     let readiness =
-        Readiness::new(config, Arc::new(SystemClock), Arc::new(Nowhere), &mut Registry::default());
+        Readiness::new(config, Arc::new(SystemClock), Arc::new(Nowhere), history, &mut Registry::default());
     let token = CancellationToken::new();
     let (handle, child) = (readiness.clone(), token.clone());
     let gauges = tokio::spawn(async move { handle.run(child).await });

@@ -36,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "ruletest",
         &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
     ),
+    ("blackbox", &["model", "diag", "yaml", "client", "clock", "dns", "probe"]),
     ("backtest", &["model", "clock", "storage", "promql", "tsdb", "query", "rulefmt", "rules", "state"]),
     ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
     ("drill", &["model", "clock", "schedule", "exposition", "promql", "rulefmt", "rules", "notifier"]),

@@ -11,9 +11,7 @@ mod values;
 use std::path::Path;
 
 use super::module::{Module, ModuleProber};
-use super::view::View;
 use crate::diag::{Diagnostic, closest};
-use crate::probe::icmp::IcmpConfig;
 use crate::yaml::{self, Node, NodeKind, Reader};
 
 /// What reading modules needs from outside.
@@ -65,27 +63,27 @@ impl ModuleReader<'_> {
         fields.finish(self.reader);
         let kind = self.prober(prober.unwrap_or(&absent));
         // What a prober needs is asked for also where its section is missing.
-        let section = |node, wanted: &str| if kind == wanted { Some(node.unwrap_or(&absent)) } else { node };
-        let http = section(http, "http").map(|node| self.http(node));
-        let tcp = section(tcp, "tcp").map(|node| self.tcp(node));
-        let icmp = icmp.map(|node| self.icmp(node));
-        let dns = section(dns, "dns").map(|node| self.dns(node));
-        let grpc = section(grpc, "grpc").map(|node| self.grpc(node));
-        let unix = section(unix, "unix").map(|node| self.unix(node));
+        let or_absent = |name: &str| (kind == name).then_some(&absent);
+        let http = http.or(or_absent("http")).map(|node| self.http(node));
+        let tcp = tcp.or(or_absent("tcp")).map(|node| self.tcp(node));
+        let icmp = icmp.or(or_absent("icmp")).map(|node| self.icmp(node));
+        let dns = dns.or(or_absent("dns")).map(|node| self.dns(node));
+        let grpc = grpc.or(or_absent("grpc")).map(|node| self.grpc(node));
+        let unix = unix.or(or_absent("unix")).map(|node| self.unix(node));
         if let Some(node) = websocket {
             self.websocket(node);
         }
         let prober = match kind {
             "http" => ModuleProber::Http(Box::new(http?)),
             "tcp" => ModuleProber::Tcp(Box::new(tcp?)),
-            "icmp" => ModuleProber::Icmp(icmp.unwrap_or_else(default_icmp)),
+            "icmp" => ModuleProber::Icmp(icmp?),
             "dns" => ModuleProber::Dns(Box::new(dns??)),
             "grpc" => ModuleProber::Grpc(Box::new(grpc?)),
             "unix" => ModuleProber::Unix(Box::new(unix?)),
             "websocket" => ModuleProber::Websocket,
             _ => return None,
         };
-        Some(Module::new(name, prober, timeout, View::new(node)))
+        Some(Module::new(name, prober, timeout, node))
     }
 
     /// The prober's name, if there is one of that name; blackbox exporter's words otherwise.
@@ -126,10 +124,6 @@ impl ModuleReader<'_> {
         self.addresses(&mut fields);
         fields.finish(self.reader);
     }
-}
-
-fn default_icmp() -> IcmpConfig {
-    IcmpConfig { ttl: sockets::DEFAULT_TTL, ..IcmpConfig::default() }
 }
 
 #[cfg(test)]

@@ -282,4 +282,4 @@ impl ModuleReader<'_> {
 }
 
 /// Source: blackbox exporter, `DefaultICMPTTL`.
-pub(super) const DEFAULT_TTL: Option<NonZeroU8> = NonZeroU8::new(64);
+const DEFAULT_TTL: Option<NonZeroU8> = NonZeroU8::new(64);

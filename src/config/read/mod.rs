@@ -2,6 +2,7 @@
 
 mod alertmanagers;
 mod apps;
+mod blackbox;
 mod connections;
 mod drills;
 mod heartbeats;
@@ -27,16 +28,19 @@ use crate::yaml::{self, Node, Reader};
 /// used: it lacks what could not be read.
 pub fn read(file: &str, text: &str, surroundings: &Surroundings<'_>) -> (Config, Vec<Diagnostic>) {
     let (tree, mut findings) = yaml::parse(file, text);
-    let mut context = Context { reader: Reader::new(file), surroundings };
+    let mut context = Context { reader: Reader::new(file), surroundings, of_other_files: Vec::new() };
     let config = context.config(&tree);
+    findings.extend(context.of_other_files);
     findings.extend(context.reader.into_findings());
-    findings.sort_by_key(|finding| finding.place);
+    blackbox::in_order(file, &mut findings);
     (config, findings)
 }
 
 struct Context<'a> {
     reader: Reader,
     surroundings: &'a Surroundings<'a>,
+    /// What is wrong with files that the configuration names and that are part of it.
+    of_other_files: Vec<Diagnostic>,
 }
 
 impl Context<'_> {
@@ -61,6 +65,9 @@ impl Context<'_> {
         let postgres = self.list(fields.take("postgres"), "postgres", Self::postgres);
         let disks = self.list(fields.take("disks"), "disks", Self::disk);
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
+        let blackbox = self.blackbox(fields.take("blackbox"));
+        let probe = |this: &mut Self, node: &Node| this.probe(&blackbox.modules, node);
+        let probes = self.list(fields.take("probes"), "probes", probe);
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
         let sources = self.list(fields.take("sources"), "sources", Self::source);
         let sources = self.unique("sources", sources, |source| source.name.clone());
@@ -98,6 +105,8 @@ impl Context<'_> {
             postgres: self.unique("postgres", postgres, |server| server.name.clone()),
             disks: self.unique("disks", disks, |disk| disk.path.display().to_string()),
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
+            blackbox,
+            probes: self.unique("probes", probes, |probe| probe.name.clone()),
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
             sources,
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),
