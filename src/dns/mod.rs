@@ -13,3 +13,10 @@ mod text;
 pub use self::codes::{Class, RecordType, ResponseCode};
 pub use self::message::{Message, MessageError, Question, Record, UDP_SIZE};
 pub use self::name::{Name, NameError};
+
+/// A number for a question, which nobody who does not see the question can guess.
+pub fn random_id() -> u16 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // Each state has other keys, of which the first were random.
+    RandomState::new().build_hasher().finish() as u16
+}

@@ -37,6 +37,18 @@ impl fmt::Display for Record {
     }
 }
 
+impl Record {
+    /// The serial number of a zone, if this is the beginning of its authority.
+    pub fn soa_serial(&self) -> Option<u32> {
+        if self.record_type != RecordType::SOA {
+            return None;
+        }
+        let mut data = Data(&self.data);
+        let _names = (data.name(), data.name());
+        Some(data.number(4) as u32)
+    }
+}
+
 /// What EDNS says of the message. Options within it are left out.
 fn write_options(record: &Record, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let version = (record.ttl >> 16) as u8;

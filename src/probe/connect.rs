@@ -1,9 +1,10 @@
 //! Getting a TCP connection to a host: its addresses, in the preferred order, one after the other.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::MetricMetadata;
 use super::reach::Reach;
@@ -118,9 +119,32 @@ fn within_reach(host: &str, found: Vec<SocketAddr>, reach: Reach) -> Result<Vec<
     }
 }
 
+/// Those of `addresses` that can be reached from `source`.
+pub(super) fn reachable_from(
+    source: Option<IpAddr>,
+    mut addresses: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, ProbeFailure> {
+    let Some(source) = source else { return Ok(addresses) };
+    addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
+    if addresses.is_empty() {
+        return Err(ProbeFailure::new("resolve", format!("no address can be reached from `{source}`")));
+    }
+    Ok(addresses)
+}
+
 /// Connects to the first of `addresses` that answers. Each gets an equal share of the time that is left,
 /// so that one that swallows packets leaves time for the next.
 pub(super) async fn connect(
+    addresses: &[SocketAddr],
+    deadline: Deadline,
+    log: &mut Vec<String>,
+) -> Result<(TcpStream, SocketAddr), ProbeFailure> {
+    connect_from(None, addresses, deadline, log).await
+}
+
+/// [`connect`], from this address of the machine.
+pub(super) async fn connect_from(
+    source: Option<IpAddr>,
     addresses: &[SocketAddr],
     deadline: Deadline,
     log: &mut Vec<String>,
@@ -131,7 +155,7 @@ pub(super) async fn connect(
         let attempts_left = u32::try_from(addresses.len() - index).expect("at most MAX_ADDRESSES");
         let share = deadline.remaining() / attempts_left;
         let started = Instant::now();
-        let fault = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+        let fault = match tokio::time::timeout(share, open(source, *address)).await {
             Ok(Ok(stream)) => {
                 // Small requests must not wait for the acknowledgement of earlier ones; a probe works
                 // without that too, if slower.
@@ -149,6 +173,14 @@ pub(super) async fn connect(
     }
     let kind = if all_timed_out { "timeout" } else { "connect" };
     Err(ProbeFailure::new(kind, format!("cannot connect to {}", faults.join(", "))))
+}
+
+async fn open(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
 }
 
 /// What is known of the way to a host, in blackbox exporter's metrics.
@@ -231,6 +263,20 @@ mod tests {
         assert_eq!(log.len(), 1, "{log:?}");
         let failure = connect(&[dead], deadline, &mut log).await.unwrap_err();
         assert_eq!(failure.kind, "connect");
+    }
+
+    #[tokio::test]
+    async fn a_connection_comes_from_the_configured_address() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        let source: IpAddr = "127.0.0.3".parse().unwrap();
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let (stream, _) = connect_from(Some(source), &[target], deadline, &mut Vec::new()).await.unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), source);
+        let reachable = |texts: &[&str]| reachable_from(Some(source), addresses(texts));
+        assert_eq!(reachable(&["::1", "10.0.0.1"]), Ok(addresses(&["10.0.0.1"])));
+        let failure = reachable(&["::1"]).unwrap_err();
+        assert_eq!(failure.reason, "no address can be reached from `127.0.0.3`");
     }
 
     #[tokio::test]

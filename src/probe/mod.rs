@@ -5,6 +5,7 @@
 
 pub mod certificate;
 mod connect;
+mod conversation;
 pub mod dialog;
 pub mod disk;
 pub mod dns;

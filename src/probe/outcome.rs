@@ -11,6 +11,9 @@ pub(super) const METADATA: &[MetricMetadata] = &[
     ("probe_duration_seconds", "gauge", "Returns how long the probe took to complete in seconds"),
 ];
 
+/// How many events are noted, apart from the failure.
+const MAX_EVENTS: usize = 200;
+
 /// What happened so far, for people, and what a probe is waiting for.
 #[derive(Debug, Default)]
 pub(super) struct Course {
@@ -20,9 +23,13 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// Notes an event.
+    /// Notes an event. A peer that makes endless events gets no endless log.
     pub(super) fn note(&mut self, event: impl Into<String>) {
-        self.log.push(event.into());
+        match self.log.len() {
+            0..MAX_EVENTS => self.log.push(event.into()),
+            MAX_EVENTS => self.log.push("more happened, which is not noted".to_owned()),
+            _ => {}
+        }
     }
 
     /// Says what comes next, which may take time.
@@ -55,7 +62,7 @@ pub(super) async fn observe<F: Findings>(
         Err(ProbeFailure::new("timeout", format!("out of time after {allowed:.3} s, while {doing}")))
     });
     if let Err(failure) = &result {
-        course.note(format!("failed: {}", failure.reason));
+        course.log.push(format!("failed: {}", failure.reason));
     }
     let log = std::mem::take(&mut course.log);
     let mut samples = SampleSet::default();

@@ -7,7 +7,7 @@ use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::model::{Labels, Sample, is_stale};
 use crate::probe::disk::{Mount, MountTable, StatVfs, Usage, parse};
-use crate::probe::{Deadline, ProbeFailure, ProbeOutcome, Prober};
+use crate::probe::{Deadline, HistoryLimits, ProbeFailure, ProbeOutcome, Prober};
 use crate::storage::{AppendError, RefHistogram, RefSample, SeriesRef};
 
 /// A store that keeps everything and is as strict about time as the real one.

@@ -9,6 +9,7 @@ use valmis::clock::SystemClock;
 use valmis::model::Labels;
 use valmis::probe::disk::{self, DiskProber};
 use valmis::probe::postgres::{self, Dsn, Password, PostgresProber};
+use valmis::probe::{History, HistoryLimits};
 use valmis::readiness::{Component, Config, Key, Kind, Readiness, State, Thresholds};
 use valmis::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 

@@ -1,8 +1,21 @@
 //! A dialog with a server, as modules for TCP and Unix sockets describe it: what is expected, what is
 //! sent, and where TLS begins.
 
+mod talk;
+
+use super::MetricMetadata;
 use crate::probe::Pattern;
 use crate::probe::starttls::StartTls;
+
+pub(super) use self::talk::{Talk, TlsTerms};
+
+/// The metrics of a dialog. Source of names, meanings and help texts: blackbox exporter
+/// `prober/query_response.go`.
+pub(super) const METADATA: &[MetricMetadata] = &[
+    ("probe_failed_due_to_regex", "gauge", "Indicates if probe failed due to regex"),
+    ("probe_failed_due_to_bytes", "gauge", "Indicates if probe failed due to bytes"),
+    ("probe_expect_info", "gauge", "Explicit content matched"),
+];
 
 /// One step of a dialog. What is expected comes first, then what is sent, then TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

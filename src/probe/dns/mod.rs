@@ -1,16 +1,27 @@
 //! The DNS probe: asks a name server one question and judges its answer, with blackbox exporter's
 //! metrics.
 
+mod exchange;
 mod rules;
+mod seen;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use self::exchange::Exchange;
+use self::seen::Seen;
+use super::connect::{reachable_from, resolve};
+use super::outcome::observe;
 use super::tls::TlsConfig;
-use super::{AddressPolicy, HostPort, TargetError};
+use super::{AddressPolicy, Deadline, HostPort, ProbeFailure, ProbeOutcome, Prober, TargetError};
 use crate::clock::SharedClock;
-use crate::dns::{Question, ResponseCode};
+use crate::dns::{Message, Question, Record, ResponseCode};
 
 pub use self::rules::RecordRules;
+pub use self::seen::METADATA;
 
 /// What to ask a name server, and what to expect. Source: blackbox exporter `CONFIGURATION.md`,
 /// `<dns_probe>`.
@@ -88,5 +99,63 @@ impl DnsProber {
     pub fn new(config: DnsConfig, target: &str, clock: SharedClock) -> Result<Self, TargetError> {
         let target = HostPort::parse_or(target, config.transport.default_port())?;
         Ok(Self { config, target, clock })
+    }
+}
+
+impl DnsProber {
+    async fn look(&self, deadline: Deadline, seen: &mut Seen) -> Result<(), ProbeFailure> {
+        let Self { config, target, clock } = self;
+        seen.course.begin("resolving the name");
+        let started = Instant::now();
+        let resolved = resolve(&target.host, target.port, config.addresses).await;
+        seen.route.lookup_seconds = started.elapsed().as_secs_f64();
+        let addresses = reachable_from(config.source, resolved?)?;
+        seen.route.address = addresses.first().map(SocketAddr::ip);
+        let exchange = Exchange { config, host: &target.host, clock, deadline, seen };
+        let message = exchange.run(&addresses).await?;
+        self.judge(message, seen).await
+    }
+
+    /// Notes what the server said and judges it.
+    async fn judge(&self, message: Message, seen: &mut Seen) -> Result<(), ProbeFailure> {
+        let config = &self.config;
+        seen.answered(&message, config.question.record_type);
+        let code = message.code;
+        let is_valid = match config.valid_rcodes.as_slice() {
+            [] => code == ResponseCode::NO_ERROR,
+            valid => valid.contains(&code),
+        };
+        if !is_valid {
+            let valid: Vec<_> = config.valid_rcodes.iter().map(ToString::to_string).collect();
+            let valid = if valid.is_empty() { "NOERROR".to_owned() } else { valid.join(", ") };
+            return Err(ProbeFailure::new("rcode", format!("the server answered {code}, expected {valid}")));
+        }
+        seen.course.begin("looking at the records");
+        let sections = [
+            ("answer", config.validate_answer.clone(), message.answer),
+            ("authority", config.validate_authority.clone(), message.authority),
+            ("additional", config.validate_additional.clone(), message.additional),
+        ];
+        // A message may hold thousands of records.
+        let looking = tokio::task::spawn_blocking(move || {
+            sections.into_iter().try_for_each(|(section, rules, records)| {
+                let texts: Vec<String> = records.iter().map(Record::to_string).collect();
+                rules.check(&texts).map_err(|fault| (section, fault))
+            })
+        });
+        match looking.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((section, fault))) => {
+                Err(ProbeFailure::new("records", format!("section `{section}`: {fault}")))
+            }
+            Err(stopped) => Err(ProbeFailure::unknown("internal", stopped.to_string())),
+        }
+    }
+}
+
+impl Prober for DnsProber {
+    fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
+        observe(deadline, Seen::default(), async move |seen: &mut Seen| self.look(deadline, seen).await)
+            .boxed()
     }
 }

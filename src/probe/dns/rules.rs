@@ -1,13 +1,14 @@
 //! What records must be like. Pure.
 
-use crate::probe::Pattern;
+use crate::probe::{Pattern, conversation};
 
 /// Rules about the records of one section, matched against their texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordRules {
     /// The probe fails if a record matches one of these.
     pub fail_if_matches: Vec<Pattern>,
-    /// The probe fails if all records match all of these.
+    /// The probe fails if a record does not match one of these: the opposite of what the name says, as
+    /// in blackbox exporter, whose tests hold it to that.
     pub fail_if_all_match: Vec<Pattern>,
     /// The probe fails if a record does not match one of these, or if there is none.
     pub fail_if_not_matches: Vec<Pattern>,
@@ -20,11 +21,9 @@ pub struct RecordRules {
 pub(super) enum Fault {
     #[error("there are no records")]
     Empty,
-    #[error("`{record}` matches `{pattern}`")]
+    #[error("{record} matches `{pattern}`")]
     Matches { record: String, pattern: String },
-    #[error("all records match `{0}`")]
-    AllMatch(String),
-    #[error("`{record}` does not match `{pattern}`")]
+    #[error("{record} does not match `{pattern}`")]
     NotMatches { record: String, pattern: String },
     #[error("no record matches `{0}`")]
     NoneMatches(String),
@@ -39,21 +38,14 @@ impl RecordRules {
             return Err(Fault::Empty);
         }
         for record in records {
-            let named = |pattern: &Pattern| (record.clone(), pattern.to_string());
+            let shown = || conversation::shown(record.as_bytes());
             if let Some(pattern) = self.fail_if_matches.iter().find(|pattern| pattern.is_match(record)) {
-                let (record, pattern) = named(pattern);
-                return Err(Fault::Matches { record, pattern });
+                return Err(Fault::Matches { record: shown(), pattern: pattern.to_string() });
             }
-            if let Some(pattern) = self.fail_if_not_matches.iter().find(|pattern| !pattern.is_match(record)) {
-                let (record, pattern) = named(pattern);
-                return Err(Fault::NotMatches { record, pattern });
+            let mut required = self.fail_if_not_matches.iter().chain(&self.fail_if_all_match);
+            if let Some(pattern) = required.find(|pattern| !pattern.is_match(record)) {
+                return Err(Fault::NotMatches { record: shown(), pattern: pattern.to_string() });
             }
-        }
-        let all = |pattern: &Pattern| records.iter().all(|record| pattern.is_match(record));
-        // That there are no records does not mean that all of them match.
-        if !records.is_empty() && !self.fail_if_all_match.is_empty() && self.fail_if_all_match.iter().all(all)
-        {
-            return Err(Fault::AllMatch(list(&self.fail_if_all_match)));
         }
         let any = |pattern: &Pattern| records.iter().any(|record| pattern.is_match(record));
         if !self.fail_if_none_matches.is_empty() && !self.fail_if_none_matches.iter().any(any) {

@@ -1,5 +1,9 @@
 //! Asking a server by its own protocol to go on in TLS, so that its certificates can be seen.
 
+mod negotiate;
+
+pub(super) use self::negotiate::StartTlsError;
+
 /// A protocol that begins in plain text and goes on in TLS when asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StartTls {

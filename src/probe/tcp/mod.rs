@@ -1,12 +1,25 @@
 //! The TCP probe: connects, perhaps in TLS, and holds the dialog of a module, with blackbox exporter's
 //! metrics.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
-use super::dialog::{QueryResponse, TlsStart};
-use super::tls::TlsConfig;
-use super::{AddressPolicy, HostPort, TargetError};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::connect::{self, Route, connect_from, reachable_from, resolve};
+use super::dialog::{self, QueryResponse, Talk, TlsStart, TlsTerms};
+use super::outcome::{self, Course, Findings, observe};
+use super::samples::SampleSet;
+use super::tls::{self, TlsConfig};
+use super::{
+    AddressPolicy, Deadline, HostPort, MetricMetadata, ProbeFailure, ProbeOutcome, Prober, TargetError,
+};
 use crate::clock::SharedClock;
+
+/// The metrics of the TCP prober.
+pub const METADATA: &[&[MetricMetadata]] =
+    &[outcome::METADATA, connect::METADATA, dialog::METADATA, tls::METADATA];
 
 /// How to look at a TCP server. Source: blackbox exporter `CONFIGURATION.md`, `<tcp_probe>`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,5 +52,49 @@ impl TcpProber {
             TlsStart::Dialog | TlsStart::Immediately => HostPort::parse(target)?,
         };
         Ok(Self { config, target, clock })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    route: Route,
+    talk: Talk,
+}
+
+impl Findings for Seen {
+    fn course(&mut self) -> &mut Course {
+        &mut self.talk.course
+    }
+
+    fn emit(&self, samples: &mut SampleSet) {
+        self.route.emit(samples);
+        self.talk.emit(samples);
+    }
+}
+
+impl TcpProber {
+    async fn look(&self, deadline: Deadline, seen: &mut Seen) -> Result<(), ProbeFailure> {
+        let Self { config, target, clock } = self;
+        let Seen { route, talk } = seen;
+        talk.course.begin("resolving the name");
+        let started = Instant::now();
+        let resolved = resolve(&target.host, target.port, config.addresses).await;
+        route.lookup_seconds = started.elapsed().as_secs_f64();
+        let addresses = reachable_from(config.source, resolved?)?;
+        route.address = addresses.first().map(SocketAddr::ip);
+        talk.course.begin("connecting");
+        let (stream, address) =
+            connect_from(config.source, &addresses, deadline, &mut talk.course.log).await?;
+        route.address = Some(address.ip());
+        talk.course.note(format!("connected to {address}"));
+        let terms = TlsTerms { config: &config.tls, host: &target.host, clock };
+        talk.hold(stream, &config.query_response, config.tls_start, &terms).await
+    }
+}
+
+impl Prober for TcpProber {
+    fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
+        observe(deadline, Seen::default(), async move |seen: &mut Seen| self.look(deadline, seen).await)
+            .boxed()
     }
 }
