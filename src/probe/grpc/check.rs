@@ -72,7 +72,6 @@ impl Check<'_> {
     pub(super) async fn run(&self, stream: impl Stream, seen: &mut Seen) -> Result<(), ProbeFailure> {
         seen.course.begin("asking for the health");
         seen.course.note(format!("asking for the health of service `{}`", self.config.service));
-        seen.status = Status::DEADLINE_EXCEEDED;
         match self.call(stream).await {
             Ok(response) => {
                 seen.status = Status::OK;

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use self::check::Check;
-use self::seen::{Seen, Status};
+use self::seen::Seen;
 use super::connect::{connect, resolve};
 use super::outcome::observe;
 use super::tls::TlsConfig;
@@ -69,13 +69,10 @@ impl GrpcProber {
         let started = Instant::now();
         let resolved = resolve(&target.host, target.port, config.addresses).await;
         seen.route.lookup_seconds = started.elapsed().as_secs_f64();
-        let checking = Instant::now();
-        // What the client of a server that cannot be reached is told.
-        seen.status = Status::UNAVAILABLE;
         let addresses = resolved?;
         seen.route.address = addresses.first().map(SocketAddr::ip);
         seen.course.begin("connecting");
-        seen.checking = Some(checking);
+        seen.checking = Some(Instant::now());
         let (stream, address) = connect(&addresses, deadline, &mut seen.course.log).await?;
         seen.route.address = Some(address.ip());
         seen.course.note(format!("connected to {address}"));

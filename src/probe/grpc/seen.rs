@@ -116,7 +116,7 @@ pub(super) struct Seen {
     pub(super) serving: Option<ServingStatus>,
 }
 
-/// What does not end in time is a deadline that was exceeded.
+/// Who cannot reach a server is told that it is unavailable.
 impl Default for Seen {
     fn default() -> Self {
         Self {
@@ -124,7 +124,7 @@ impl Default for Seen {
             route: Route::default(),
             checking: None,
             handshake: None,
-            status: Status::DEADLINE_EXCEEDED,
+            status: Status::UNAVAILABLE,
             serving: None,
         }
     }
@@ -133,6 +133,10 @@ impl Default for Seen {
 impl Findings for Seen {
     fn course(&mut self) -> &mut Course {
         &mut self.course
+    }
+
+    fn ran_out_of_time(&mut self) {
+        self.status = Status::DEADLINE_EXCEEDED;
     }
 
     fn emit(&self, samples: &mut SampleSet) {
