@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::{certificate, disk, http, postgres};
+use super::{certificate, disk, dns, grpc, http, icmp, postgres, tcp, unix};
 
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
@@ -13,8 +13,18 @@ const RUN_METADATA: &[MetricMetadata] =
     &[("probe_timeout_seconds", "gauge", "Returns how long the probe timeout is in seconds")];
 
 /// The lists of all probers; what they share stands in several of them.
-const PROBERS: &[&[&[MetricMetadata]]] =
-    &[&[RUN_METADATA], http::METADATA, certificate::SERVED_METADATA, certificate::FILES_METADATA, &[disk::METADATA]];
+const PROBERS: &[&[&[MetricMetadata]]] = &[
+    &[RUN_METADATA],
+    http::METADATA,
+    tcp::METADATA,
+    unix::METADATA,
+    dns::METADATA,
+    icmp::METADATA,
+    grpc::METADATA,
+    certificate::SERVED_METADATA,
+    certificate::FILES_METADATA,
+    &[disk::METADATA],
+];
 
 /// Every metric that a probe may emit, sorted by name, each once.
 pub fn metadata() -> &'static [MetricMetadata] {

@@ -43,6 +43,9 @@ pub(super) trait Findings {
     /// The course of the probe.
     fn course(&mut self) -> &mut Course;
 
+    /// Notes that there was not enough time.
+    fn ran_out_of_time(&mut self) {}
+
     /// Adds the samples of what was found.
     fn emit(&self, samples: &mut SampleSet);
 }
@@ -56,6 +59,9 @@ pub(super) async fn observe<F: Findings>(
     let started = Instant::now();
     let allowed = deadline.remaining().as_secs_f64();
     let timed = tokio::time::timeout_at(deadline.instant(), look(&mut findings)).await;
+    if timed.is_err() {
+        findings.ran_out_of_time();
+    }
     let course = findings.course();
     let result = timed.unwrap_or_else(|_| {
         let doing = if course.doing.is_empty() { "starting" } else { &course.doing };

@@ -169,7 +169,8 @@ async fn ldap(peer: &mut Conversation) -> Result<(), StartTlsError> {
         return Err(malformed(&head));
     }
     let length = match head[1] {
-        short @ 0..0x80 => usize::from(short),
+        short @ 0..=0x7f => usize::from(short),
+        // Some servers always tell the length in four bytes.
         long @ 0x81..=0x84 => {
             let bytes = peer.exact(usize::from(long & 0xf)).await?;
             bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
