@@ -134,8 +134,8 @@ impl BodySink {
     }
 
     /// What was kept.
-    pub(super) fn kept(&self) -> &[u8] {
-        &self.collected().kept
+    pub(super) fn into_kept(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.collected_mut().kept)
     }
 
     fn collected(&self) -> &Collected {
@@ -144,6 +144,15 @@ impl BodySink {
             Decoder::Gzip(decoder) => decoder.get_ref(),
             Decoder::Deflate(decoder) => decoder.get_ref(),
             Decoder::Brotli(decoder) => &decoder.collected,
+        }
+    }
+
+    fn collected_mut(&mut self) -> &mut Collected {
+        match &mut self.0 {
+            Decoder::AsSent(collected) => collected,
+            Decoder::Gzip(decoder) => decoder.get_mut(),
+            Decoder::Deflate(decoder) => decoder.get_mut(),
+            Decoder::Brotli(decoder) => &mut decoder.collected,
         }
     }
 }
@@ -263,7 +272,7 @@ mod tests {
         if result.is_ok() {
             result = sink.finish();
         }
-        (result.map_err(|error| error.to_string()), sink.size_bytes(), sink.kept().to_vec())
+        (result.map_err(|error| error.to_string()), sink.size_bytes(), sink.into_kept())
     }
 
     #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr};
 use cel::objects::{Key, Map};
-use cel::{Context, IdedExpr, Program, Value};
+use cel::{Context, Env, IdedExpr, Program, Value};
 
 /// The variable that stands for the body.
 const BODY: &str = "body";
@@ -55,7 +55,8 @@ impl CelProgram {
 
     /// Whether the condition holds for `body`; an explanation if that cannot be said.
     pub(super) fn holds(&self, body: &JsonBody) -> Result<bool, String> {
-        let mut context = Context::default();
+        static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+        let mut context = Context::with_env(LIBRARY.clone());
         context.add_variable_from_value(BODY, body.0.clone());
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),

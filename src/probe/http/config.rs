@@ -174,6 +174,16 @@ impl HttpConfig {
         }
     }
 
+    /// Whether anything is expected of what is in the body.
+    pub(super) fn looks_inside(&self) -> bool {
+        self.has_cel() || !self.fail_if_body_matches.is_empty() || !self.fail_if_body_not_matches.is_empty()
+    }
+
+    /// Whether a condition is on a JSON body.
+    pub(super) fn has_cel(&self) -> bool {
+        self.fail_if_body_json_matches_cel.is_some() || self.fail_if_body_json_not_matches_cel.is_some()
+    }
+
     /// The name in the header `Host`, without port, if one is configured.
     pub(super) fn host_header(&self) -> Option<&str> {
         let value = self.headers.get(HOST)?.to_str().ok()?;

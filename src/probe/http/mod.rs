@@ -1,8 +1,8 @@
 //! The HTTP probe: asks one URL and judges the answer, with blackbox exporter's metrics.
 //!
 //! Its own client over hyper, since a library's client hides what a probe is about: when each phase
-//! began, which address was used, what was wrong with the certificate. HTTP/1.1 only: HTTP/2 is not
-//! offered in the TLS handshake. Every hop is a connection of its own, as in blackbox exporter.
+//! began, which address was used, what was wrong with the certificate. Every hop is a connection of its
+//! own, as in blackbox exporter. HTTP/3 is not spoken.
 //!
 //! Differences from blackbox exporter: facts of certificates are published also when verification
 //! fails; the other addresses of a host are tried when the first cannot be connected to; `Host`, TLS
@@ -15,9 +15,13 @@ mod config;
 mod cookies;
 mod expectations;
 mod hop;
+mod oauth2;
 mod observation;
 mod proxy;
+mod secrets;
+mod tunnel;
 mod visit;
+mod wire;
 
 use std::time::Instant;
 
@@ -34,6 +38,7 @@ pub use self::expectations::HeaderMatch;
 pub use self::observation::METADATA;
 pub use self::proxy::{NoProxy, ProxyConfig, ProxyError, ProxyServer};
 
+use self::oauth2::TokenCache;
 use self::observation::Observation;
 use self::visit::Visit;
 use super::{Deadline, ProbeFailure, ProbeOutcome, Prober};
@@ -83,22 +88,24 @@ fn check_target(url: &Url) -> Result<(), HttpTargetError> {
 pub struct HttpProber {
     config: HttpConfig,
     clock: SharedClock,
+    tokens: TokenCache,
 }
 
 impl HttpProber {
     /// A prober of `config.url`. The clock says which certificates are expired.
     pub fn new(config: HttpConfig, clock: SharedClock) -> Result<Self, HttpTargetError> {
         check_target(&config.url)?;
-        Ok(Self { config, clock })
+        Ok(Self { config, clock, tokens: TokenCache::default() })
     }
 
     async fn run(&self, deadline: Deadline) -> ProbeOutcome {
         let started = Instant::now();
         let allowed = deadline.remaining();
-        let mut seen = Observation::new();
-        let visit = Visit { config: &self.config, clock: &self.clock, deadline, seen: &mut seen };
+        let mut seen = Observation::new(self.config.has_cel());
+        let Self { config, clock, tokens } = self;
+        let visit = Visit { config, clock, deadline, seen: &mut seen, tokens, keep_body: false };
         let finished = tokio::time::timeout_at(deadline.instant(), visit.run()).await;
-        let result = finished.unwrap_or_else(|_| {
+        let result = finished.map(|answered| answered.map(|_body| ())).unwrap_or_else(|_| {
             let phase = seen.phase.as_str();
             let allowed = allowed.as_secs_f64();
             Err(ProbeFailure::new("timeout", format!("out of time after {allowed:.3} s, in phase `{phase}`")))

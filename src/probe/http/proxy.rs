@@ -46,11 +46,6 @@ impl ProxyConfig {
         Ok(Self { http: server("HTTP_PROXY")?, https: server("HTTPS_PROXY")?, no_proxy, ..Self::default() })
     }
 
-    /// Whether anything may go through a proxy.
-    pub(super) fn is_set(&self) -> bool {
-        self.http.is_some() || self.https.is_some()
-    }
-
     /// The proxy for `url`, if it does not go there directly.
     pub(super) fn server_for(&self, url: &Url) -> Option<&ProxyServer> {
         let server = if url.scheme() == "https" { &self.https } else { &self.http };
@@ -290,7 +285,7 @@ mod tests {
         assert_eq!(shown("http://a.example"), None);
         assert_eq!(shown("http://127.0.0.1"), None);
         let none = ProxyConfig::from_environment(|_| None).unwrap();
-        assert!(!none.is_set());
+        assert_eq!((none.http, none.https), (None, None));
         assert!(ProxyConfig::from_environment(|_| Some("ftp://x".to_owned())).is_err());
     }
 }
