@@ -19,7 +19,7 @@ pub struct TimeoutError(String);
 
 /// The time for a probe: what the scraper waits less `offset`, or the module's timeout if that is shorter or
 /// if nothing would be left. `header` is the value of [`SCRAPE_TIMEOUT_HEADER`].
-pub fn effective(
+pub(super) fn effective(
     header: Option<&str>,
     module: Option<Duration>,
     offset: Duration,

@@ -30,7 +30,7 @@ fn good_files_are_read_whole() {
         assert_eq!(modules.len(), expected, "{file}");
         for module in modules {
             let shown = module.view().to_string();
-            for secret in ["mysecret", "secret_token", "client_secret\"", "Bearer token", "AUTH"] {
+            for secret in ["mysecret", "secret_token", "client_secret\"", "Bearer token", "NICK"] {
                 assert!(!shown.contains(secret), "{file}: {shown}");
             }
         }
@@ -159,13 +159,13 @@ fn conditions_are_compiled_when_they_are_read() {
 
 #[test]
 fn all_faults_are_found_at_once_and_keys_are_suggested() {
-    let text = "modules:\n  a: {prober: htpp}\n  b: {prober: tcp, timeout: 5}\n  c: {prober: icmp, icpm: {}}\nx: 1\n";
+    let text = "modules:\n  a: {prober: htpp}\n  b: {prober: tcp, timeout: 5}\n  c: {prober: icmp, timout: 1s}\nx: 1\n";
     let (_, findings) = read("f", text);
     let expected = [
         "f:2:15: prober 'htpp' is not valid\n  hint: did you mean `http`?",
         "f:3:29: `timeout` must be a duration of at most a day, not `5`\n  hint: write a duration such as `5s`, \
          `1.5s` or `1m30s`",
-        "f:4:21: a module has no key `icpm`\n  hint: did you mean `icmp`?",
+        "f:4:21: a module has no key `timout`\n  hint: did you mean `timeout`?",
         "f:5:1: the file has no key `x`\n  hint: known keys: modules",
     ];
     assert_eq!(findings, expected);

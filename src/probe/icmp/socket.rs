@@ -76,7 +76,7 @@ impl IcmpSocket {
             },
         };
         set_up(&fd, options, is_raw).map_err(SocketError::Setup)?;
-        let fd = AsyncFd::register(fd).map_err(SocketError::Setup)?;
+        let fd = AsyncFd::new(fd).map_err(SocketError::Setup)?;
         Ok(Self { fd, protocol: options.protocol, is_raw })
     }
 
