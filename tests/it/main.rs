@@ -4,6 +4,7 @@ mod alert_generator;
 mod api;
 mod artifacts;
 mod backtest;
+mod blackbox;
 mod certificate_files;
 mod cli;
 mod conformance;
