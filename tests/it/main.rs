@@ -26,6 +26,7 @@ mod lifecycle;
 mod lints;
 mod mixin;
 mod native_histograms;
+mod net;
 mod paging;
 mod postgres;
 mod prepared;

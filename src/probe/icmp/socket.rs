@@ -14,7 +14,8 @@ use nix::sys::socket::{
     recvmsg, sendto, setsockopt, socket, sockopt,
 };
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 
 use super::packet::strip_ipv4_header;
 use crate::probe::IpProtocol;
@@ -48,7 +49,8 @@ pub(super) enum SocketError {
 /// A socket for ICMP.
 #[derive(Debug)]
 pub(super) struct IcmpSocket {
-    fd: AsyncFd<OwnedFd>,
+    /// Not of UDP, but it waits as any socket of datagrams does.
+    fd: UdpSocket,
     protocol: IpProtocol,
     is_raw: bool,
 }
@@ -76,7 +78,7 @@ impl IcmpSocket {
             },
         };
         set_up(&fd, options, is_raw).map_err(SocketError::Setup)?;
-        let fd = AsyncFd::new(fd).map_err(SocketError::Setup)?;
+        let fd = UdpSocket::from_std(fd.into()).map_err(SocketError::Setup)?;
         Ok(Self { fd, protocol: options.protocol, is_raw })
     }
 
@@ -88,23 +90,14 @@ impl IcmpSocket {
     /// Sends a message.
     pub(super) async fn send(&self, message: &[u8], to: SocketAddr) -> io::Result<()> {
         let to = SockaddrStorage::from(to);
-        loop {
-            let mut guard = self.fd.writable().await?;
-            let sent = guard.try_io(|fd| Ok(sendto(fd.as_raw_fd(), message, &to, MsgFlags::empty())?));
-            if let Ok(sent) = sent {
-                return sent.map(drop);
-            }
-        }
+        let send = || Ok(sendto(self.fd.as_raw_fd(), message, &to, MsgFlags::empty())?);
+        self.fd.async_io(Interest::WRITABLE, send).await.map(drop)
     }
 
     /// The next message. `buffer` is where packets are read into; see [`Self::buffer`].
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        loop {
-            let mut guard = self.fd.readable().await?;
-            if let Ok(received) = guard.try_io(|fd| receive_now(fd.get_ref(), buffer)) {
-                return received.map(|received| self.unpack(received));
-            }
-        }
+        let received = self.fd.async_io(Interest::READABLE, || receive_now(&self.fd, buffer)).await?;
+        Ok(self.unpack(received))
     }
 
     /// A buffer for any packet.
@@ -164,7 +157,7 @@ fn set_up(fd: &OwnedFd, options: Options, is_raw: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn receive_now(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Received> {
+fn receive_now(fd: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<Received> {
     let mut control = nix::cmsg_space!(i32, i32);
     let mut pieces = [IoSliceMut::new(buffer)];
     let received =

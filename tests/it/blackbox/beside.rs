@@ -56,10 +56,10 @@ modules:
 const ONLY_HERE: &[(&str, &str)] = &[
     ("valmis_tls_", "every reason for which verification fails, apart from the facts"),
     ("ssl_", "the names of ssl_exporter for the same facts"),
-    ("probe_timeout_seconds", "blackbox exporter has it since 0.26"),
-    ("probe_tls_cipher_info", "blackbox exporter has it since 0.25"),
+    ("probe_timeout_seconds", "blackbox exporter has it on its main branch"),
+    ("probe_tls_cipher_info", "blackbox exporter has it since 0.26"),
     ("probe_ssl_last_chain_info", "blackbox exporter has it for HTTP and TCP, not where verification failed"),
-    ("probe_failed_due_to_cel", "blackbox exporter has it since 0.26"),
+    ("probe_failed_due_to_cel", "blackbox exporter has it since 0.27"),
     ("probe_failed_due_to_bytes", "blackbox exporter has it since 0.28"),
     ("probe_ssl_earliest_cert_expiry", "facts are there also where verification failed"),
     ("probe_ssl_last_chain_expiry_timestamp_seconds", "facts are there also where verification failed"),
