@@ -54,6 +54,11 @@ impl Default for AddressPolicy {
 }
 
 impl AddressPolicy {
+    /// The same for what the operator has chosen and no target can change, such as a proxy.
+    pub(super) fn anywhere(self) -> Self {
+        Self { reach: Reach::ANYWHERE, ..self }
+    }
+
     /// The addresses to try in turn: preferred and other version alternate (as in RFC 8305), so that a
     /// host with many dead addresses of one version still gets the other one tried.
     fn order(self, addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {

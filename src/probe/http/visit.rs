@@ -172,7 +172,7 @@ impl Visit<'_> {
         let shown = proxy.shown();
         // The target may be fine: only the way to it is not.
         let fault = |reason: String| ProbeFailure::unknown("proxy", format!("proxy `{shown}`: {reason}"));
-        let addresses = resolve(&proxy.host, proxy.port, self.config.addresses).await;
+        let addresses = resolve(&proxy.host, proxy.port, self.config.addresses.anywhere()).await;
         let addresses = addresses.map_err(|failure| fault(failure.reason))?;
         let connected = connect(&addresses, self.deadline, &mut self.seen.log).await;
         let (stream, address) = connected.map_err(|failure| fault(failure.reason))?;
@@ -218,7 +218,7 @@ impl Visit<'_> {
             None => None,
             Some(Credentials::Static(auth)) => Some(secrets::authorization(auth).await.map_err(unreadable)?),
             Some(Credentials::OAuth2(client)) => {
-                let token = self.tokens.token(client, self.config.addresses, self.clock, self.deadline).await;
+                let token = self.tokens.token(client, self.config.addresses.anywhere(), self.clock, self.deadline).await;
                 let token = token.map_err(oauth2::TokenError::into_failure)?;
                 self.seen.note(format!("token from {}", client.token_url.host_str().unwrap_or_default()));
                 Some(token)

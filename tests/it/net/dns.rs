@@ -129,7 +129,7 @@ fn question(record_type: &str, class: &str) -> Question {
 
 fn config(change: impl FnOnce(&mut DnsConfig)) -> DnsConfig {
     let mut config = DnsConfig::new(question("ANY", "IN"));
-    config.addresses = AddressPolicy { preferred: IpProtocol::Ip4, fallback: true };
+    config.addresses = AddressPolicy { preferred: IpProtocol::Ip4, ..AddressPolicy::default() };
     change(&mut config);
     config
 }

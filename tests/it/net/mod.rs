@@ -77,7 +77,7 @@ impl Trusted {
     }
 
     fn tls(&self) -> TlsConfig {
-        TlsConfig { ca_file: Some(self.ca_file.clone()), ..TlsConfig::default() }
+        TlsConfig { ca: Some(SecretSource::File(self.ca_file.clone())), ..TlsConfig::default() }
     }
 }
 

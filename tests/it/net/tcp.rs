@@ -70,7 +70,7 @@ async fn the_version_of_ip_is_the_preferred_one() {
     let Ok(listener) = TcpListener::bind("[::]:0").await else { return };
     let target = format!("localhost:{}", listener.local_addr().unwrap().port());
     for (preferred, expected) in [(IpProtocol::Ip4, 4.0), (IpProtocol::Ip6, 6.0)] {
-        let addresses = AddressPolicy { preferred, fallback: false };
+        let addresses = AddressPolicy { preferred, fallback: false, ..AddressPolicy::default() };
         let outcome = ask(TcpConfig { addresses, ..TcpConfig::default() }, &target).await;
         if kind(&outcome) == "resolve" {
             // There are machines on which `localhost` has one address.
