@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_rustls::TlsAcceptor;
+use valmis::client::SecretSource;
 use valmis::probe::tls::TlsConfig;
 use valmis::probe::{MetricMetadata, ProbeOutcome, Prober};
 
