@@ -100,7 +100,10 @@ pub(super) async fn list(State(handles): State<Arc<Handles>>, params: Params) ->
     Ok(success(&entries))
 }
 
-pub(super) async fn one(State(handles): State<Arc<Handles>>, Path(id): Path<u64>) -> Result<Response, ApiError> {
+pub(super) async fn one(
+    State(handles): State<Arc<Handles>>,
+    Path(id): Path<u64>,
+) -> Result<Response, ApiError> {
     let record = handles.blackbox.history().get(id).ok_or_else(|| {
         let message = format!("there is no result {id}, or not any more");
         ApiError { kind: ErrorType::NotFound, message }

@@ -15,7 +15,11 @@ use crate::blackbox::{ProbeRequest, Refusal, SCRAPE_TIMEOUT_HEADER};
 use crate::exposition::Page;
 use crate::probe::ProbeRecord;
 
-pub(super) async fn probe(State(handles): State<Arc<Handles>>, headers: HeaderMap, params: Params) -> Response {
+pub(super) async fn probe(
+    State(handles): State<Arc<Handles>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
     let request = ProbeRequest {
         module: params.get("module"),
         target: params.get("target"),

@@ -243,7 +243,9 @@ fn hash_node(node: &Node, hasher: &mut impl Hasher) {
         NodeKind::Binary(bytes) => bytes.hash(hasher),
         NodeKind::Sequence(items) => {
             items.len().hash(hasher);
-            items.iter().for_each(|item| hash_node(item, hasher));
+            for item in items {
+                hash_node(item, hasher);
+            }
         }
         NodeKind::Mapping(entries) => {
             entries.len().hash(hasher);

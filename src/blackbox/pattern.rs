@@ -135,7 +135,10 @@ impl TargetPattern {
                     && host.matches(name)
                     && glob(rest.as_deref().unwrap_or("/"), found)
             }
-            (Parts::Host { scheme: None, host, port: wanted, rest: None }, Subject::Host { host: name, port }) => {
+            (
+                Parts::Host { scheme: None, host, port: wanted, rest: None },
+                Subject::Host { host: name, port },
+            ) => {
                 let port = match wanted {
                     Port::Any => true,
                     Port::Usual => port.is_none(),

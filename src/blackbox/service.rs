@@ -92,10 +92,14 @@ pub enum Refusal {
         target: String,
     },
     /// The configuration allows the target, but not under this name.
-    #[error("hostname `{0}` is not allowed for this target: see `blackbox.allow[].hostnames` of the configuration")]
+    #[error(
+        "hostname `{0}` is not allowed for this target: see `blackbox.allow[].hostnames` of the configuration"
+    )]
     HostnameNotAllowed(String),
     /// Too many others.
-    #[error("{0} probes run already, and no more at once: see `blackbox.max_concurrent_probes` of the configuration")]
+    #[error(
+        "{0} probes run already, and no more at once: see `blackbox.max_concurrent_probes` of the configuration"
+    )]
     Busy(usize),
 }
 

@@ -27,7 +27,9 @@ pub(super) fn effective(
     let fault = |text: &str| TimeoutError(text.to_owned());
     let said = match header {
         None | Some("") => 0.0,
-        Some(text) => text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()).ok_or_else(|| fault(text))?,
+        Some(text) => {
+            text.parse::<f64>().ok().filter(|seconds| seconds.is_finite()).ok_or_else(|| fault(text))?
+        }
     };
     let waits = if said == 0.0 { UNSAID_SECONDS } else { said };
     let most = waits - offset.as_secs_f64();

@@ -85,7 +85,9 @@ fn shown(key: &str, node: &Node) -> Value {
                 Some(_) => shown("", value),
                 None => shown(name, value),
             };
-            Value::Mapping(entries.iter().map(|(name, _, value)| (name.clone(), entry(name, value))).collect())
+            Value::Mapping(
+                entries.iter().map(|(name, _, value)| (name.clone(), entry(name, value))).collect(),
+            )
         }
     }
 }

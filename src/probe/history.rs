@@ -75,7 +75,9 @@ impl ProbeRecord {
     fn size_bytes(&self) -> usize {
         const OVERHEAD: usize = 256;
         const PER_SAMPLE: usize = 64;
-        let text = |sample: &Sample| sample.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let text = |sample: &Sample| {
+            sample.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        };
         let samples: usize = self.samples.iter().map(|sample| PER_SAMPLE + text(sample)).sum();
         let log: usize = self.log.iter().map(|line| line.len() + size_of::<String>()).sum();
         let reason = self.failure.as_ref().map_or(0, |failure| failure.reason.len());
@@ -154,15 +156,12 @@ impl Kept {
         let id = self.next_id;
         self.next_id += 1;
         let failed = record.failure.is_some();
-        let (most, side) = match failed {
-            false => (self.limits.successes, 0),
-            true => (self.limits.failures, 1),
-        };
+        let most = if failed { self.limits.failures } else { self.limits.successes };
         self.size_bytes += record.size_bytes();
         let probed = record.probed.clone();
         let results = if failed { &mut self.failures } else { &mut self.successes };
         results.insert(id, Arc::new(record));
-        let own = &mut self.by_probe.entry(probed).or_default()[side];
+        let own = &mut self.by_probe.entry(probed).or_default()[usize::from(failed)];
         own.push_back(id);
         let surplus = own.len().saturating_sub(most.max(1));
         let old: Vec<u64> = own.iter().take(surplus).copied().collect();
@@ -177,7 +176,8 @@ impl Kept {
     fn make_room(&mut self) {
         while self.size_bytes > self.limits.max_bytes && self.successes.len() + self.failures.len() > 1 {
             let newest = self.next_id.saturating_sub(1);
-            let oldest = |results: &BTreeMap<u64, _>| results.keys().next().copied().filter(|id| *id != newest);
+            let oldest =
+                |results: &BTreeMap<u64, _>| results.keys().next().copied().filter(|id| *id != newest);
             match (oldest(&self.successes), oldest(&self.failures)) {
                 (Some(id), _) => self.remove(false, id),
                 (None, Some(id)) => self.remove(true, id),

@@ -81,8 +81,8 @@ impl Zone {
 const METADATA_IP4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
 
-/// What begins the addresses of metadata services over IPv6: AWS (fd00:ec2::254 and its neighbours), Google
-/// Cloud (fd20:ce::254).
+/// What begins the addresses of metadata services over IPv6: AWS (`fd00:ec2::254` and its neighbours),
+/// Google Cloud (`fd20:ce::254`).
 const METADATA_IP6: [&[u16]; 2] = [&[0xfd00, 0x0ec2], &[0xfd20, 0x00ce]];
 
 /// The IPv4 address that an IPv6 address leads to.
@@ -94,10 +94,9 @@ fn embedded_ip4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match segments {
-        // Mapped (RFC 4291), translated (RFC 2765), compatible (deprecated).
-        [0, 0, 0, 0, 0, 0xffff, high, low]
+        // Compatible (deprecated) and mapped (RFC 4291), translated (RFC 2765).
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0, 0, 0, 0, 0, 0, high, low]
         // NAT64 (RFC 6052) and its local prefix (RFC 8215).
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x64, 0xff9b, 1, _, _, _, high, low]
@@ -112,6 +111,7 @@ fn embedded_ip4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 /// Which addresses a target may lead to, over and above public ones.
+#[expect(clippy::struct_excessive_bools, reason = "each zone is allowed by itself")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reach {
     /// Private networks.
@@ -180,7 +180,16 @@ mod tests {
         );
         check(
             Zone::Loopback,
-            &["127.0.0.1", "127.8.8.8", "0.0.0.0", "0.1.2.3", "::1", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"],
+            &[
+                "127.0.0.1",
+                "127.8.8.8",
+                "0.0.0.0",
+                "0.1.2.3",
+                "::1",
+                "::",
+                "::ffff:127.0.0.1",
+                "::ffff:0.0.0.0",
+            ],
         );
         check(
             Zone::Private,

@@ -119,7 +119,10 @@ impl Watch {
             failure: outcome.result.as_ref().err().cloned(),
             log: outcome.log.clone(),
             samples: Arc::clone(&samples),
-            configuration: component.module.as_ref().map_or_else(Default::default, |module| module.configuration.clone()),
+            configuration: component
+                .module
+                .as_ref()
+                .map_or_else(Default::default, |module| module.configuration.clone()),
         });
         let changed = self.cell.record(at, started, outcome, samples);
         if let Some(state) = changed {

@@ -74,7 +74,9 @@ mod tests {
         };
         let results = vec![result(2, Some("status <500>")), result(1, None)];
         let html = probes(&ProbesView { now: 61_000, results, kept: 2 });
-        for expected in ["http://a/?&#60;b&#62;", "status &#60;500&#62;", "/logs?id=2", "/logs?id=1", "42 ms", "1m 0s"] {
+        for expected in
+            ["http://a/?&#60;b&#62;", "status &#60;500&#62;", "/logs?id=2", "/logs?id=1", "42 ms", "1m 0s"]
+        {
             assert!(html.contains(expected), "no `{expected}` in {html}");
         }
         assert!(!html.contains("<b>"));

@@ -92,7 +92,9 @@ fn placed(node: &compose::Node, source: &Source<'_>, faults: &mut Vec<LineColumn
         compose::NodeKind::Mapping(entries) => NodeKind::Mapping(
             entries
                 .iter()
-                .map(|entry| (entry.key.clone(), source.place(entry.at), placed(&entry.value, source, faults)))
+                .map(|entry| {
+                    (entry.key.clone(), source.place(entry.at), placed(&entry.value, source, faults))
+                })
                 .collect(),
         ),
     };

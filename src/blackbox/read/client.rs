@@ -63,8 +63,7 @@ impl ModuleReader<'_> {
             (Some(cert), Some(key)) => Some(ClientIdentity { cert, key }),
             (None, None) => None,
             (cert, _) => {
-                let (missing, given) =
-                    if cert.is_some() { ("key", "certificate") } else { ("cert", "key") };
+                let (missing, given) = if cert.is_some() { ("key", "certificate") } else { ("cert", "key") };
                 let message = format!(
                     "exactly one of {missing} or {missing}_file must be configured when a client {given} is \
                      configured"
@@ -103,7 +102,8 @@ impl ModuleReader<'_> {
         }
         let basic = basic.map(|node| Credentials::Static(self.basic_auth(node)));
         let authorization = authorization.and_then(|node| self.authorization(node)).map(Credentials::Static);
-        let oauth2 = oauth2.and_then(|node| self.oauth2(node)).map(|found| Credentials::OAuth2(Box::new(found)));
+        let oauth2 =
+            oauth2.and_then(|node| self.oauth2(node)).map(|found| Credentials::OAuth2(Box::new(found)));
         let bearer = bearer.map(|token| Credentials::Static(HttpAuth::Bearer(token)));
         basic.or(authorization).or(oauth2).or(bearer)
     }
@@ -164,7 +164,11 @@ impl ModuleReader<'_> {
         });
         if let Some(node) = fields.take("grant_type") {
             // Assertions signed by the client (RFC 7523) are the other one.
-            if self.reader.text("grant_type", node).is_some_and(|text| !matches!(text, "" | "client_credentials")) {
+            if self
+                .reader
+                .text("grant_type", node)
+                .is_some_and(|text| !matches!(text, "" | "client_credentials"))
+            {
                 let message = "`grant_type` must be `client_credentials`: no other one is implemented";
                 self.reader.error("unsupported", node.place, message);
             }
@@ -220,7 +224,8 @@ impl ModuleReader<'_> {
                 Some(values.iter().filter_map(|value| this.header(name, value)).collect::<Vec<_>>())
             })
         });
-        let connect_headers: Vec<Header> = connect_headers.unwrap_or_default().into_iter().flatten().collect();
+        let connect_headers: Vec<Header> =
+            connect_headers.unwrap_or_default().into_iter().flatten().collect();
         let mut fault = |wrong: bool, message: &str| {
             if wrong {
                 self.reader.error("bad-proxy", place, message);

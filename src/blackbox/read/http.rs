@@ -1,8 +1,8 @@
 //! Modules for HTTP.
 
 use hyper::Method;
-use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use hyper::Version;
+use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::ModuleReader;
@@ -64,7 +64,8 @@ impl ModuleReader<'_> {
         let items = self.reader.items("valid_http_versions", node);
         let version = |item: &Node| {
             let text = self.reader.text("valid_http_versions", item)?;
-            let full = if matches!(text, "HTTP/2" | "HTTP/3") { format!("{text}.0") } else { text.to_owned() };
+            let full =
+                if matches!(text, "HTTP/2" | "HTTP/3") { format!("{text}.0") } else { text.to_owned() };
             let version = parse_http_version(&full);
             if version.is_none() {
                 self.reader.error_with_hint(

@@ -42,7 +42,7 @@ pub fn read_file(file: &str, text: &str, surroundings: Surroundings<'_>) -> (Vec
 /// Reads modules by their names; those with faults may be left out.
 pub fn read_modules(reader: &mut Reader, node: &Node, surroundings: Surroundings<'_>) -> Vec<Module> {
     let mut this = ModuleReader { reader, surroundings };
-    this.entries(node, "modules", |this, name, node| this.module(name, node))
+    this.entries(node, "modules", ModuleReader::module)
 }
 
 /// Takes modules apart.
@@ -118,7 +118,7 @@ impl ModuleReader<'_> {
             fields.finish(self.reader);
         }
         if let Some(node) = fields.take("headers") {
-            self.entries(node, "headers", |this, name, value| this.header_name(name, value));
+            self.entries(node, "headers", Self::header_name);
         }
         self.dialog(&mut fields);
         self.addresses(&mut fields);

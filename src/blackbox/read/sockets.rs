@@ -5,11 +5,11 @@ use std::num::NonZeroU8;
 use super::ModuleReader;
 use crate::dns::{Class, Question, RecordType, ResponseCode};
 use crate::model::is_legacy_label_name;
+use crate::probe::StartTls;
 use crate::probe::dialog::{Expect, QueryResponse, TlsStart};
 use crate::probe::dns::{DnsConfig, RecordRules, Transport};
 use crate::probe::grpc::{GrpcConfig, Metadata};
 use crate::probe::icmp::{IcmpConfig, PayloadSize};
-use crate::probe::StartTls;
 use crate::probe::tcp::TcpConfig;
 use crate::probe::unix::UnixConfig;
 use crate::yaml::{Fields, Node, NodeKind};
@@ -235,8 +235,7 @@ impl ModuleReader<'_> {
         let source = self.source_address(&mut fields);
         let dont_fragment = self.flag(&mut fields, "dont_fragment", false);
         let payload_size = fields.take("payload_size").and_then(|node| {
-            let bytes =
-                self.reader.integer("payload_size", node, 0..=u64::from(PayloadSize::MAX_BYTES))?;
+            let bytes = self.reader.integer("payload_size", node, 0..=u64::from(PayloadSize::MAX_BYTES))?;
             PayloadSize::new(bytes)
         });
         let ttl = fields.take("ttl").map_or(DEFAULT_TTL, |node| self.ttl(node));

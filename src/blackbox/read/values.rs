@@ -50,7 +50,8 @@ impl ModuleReader<'_> {
                 entries.iter().filter_map(|(name, _, node)| value(self, name, node)).collect()
             }
             other => {
-                let message = format!("`{what}` must be a mapping of names to values, not {}", other.describe());
+                let message =
+                    format!("`{what}` must be a mapping of names to values, not {}", other.describe());
                 self.reader.error("wrong-type", node.place, message);
                 Vec::new()
             }
@@ -208,7 +209,8 @@ pub(super) fn size_bytes(text: &str) -> Option<u64> {
         let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let unit = &rest[..letters];
         let prefix = unit.strip_suffix("iB").or_else(|| unit.strip_suffix('B'))?;
-        let power = if prefix.is_empty() { 0 } else { "KMGTPE".find(prefix).filter(|_| prefix.len() == 1)? + 1 };
+        let power =
+            if prefix.is_empty() { 0 } else { "KMGTPE".find(prefix).filter(|_| prefix.len() == 1)? + 1 };
         total += number * 1024_f64.powi(i32::try_from(power).expect("at most 6"));
         rest = &rest[letters..];
     }

@@ -167,7 +167,8 @@ impl Context<'_> {
             let count = fields.take(key).and_then(|node| self.reader.integer(key, node, 1..=1000));
             count.and_then(|count| usize::try_from(count).ok()).unwrap_or(default)
         };
-        let (successes, failures) = (count("successes", default.successes), count("failures", default.failures));
+        let (successes, failures) =
+            (count("successes", default.successes), count("failures", default.failures));
         let max_bytes = fields.take("max_memory").and_then(|node| {
             let bytes = self.reader.size_bytes("max_memory", node)?;
             if bytes < MIN_HISTORY_BYTES {
@@ -245,4 +246,91 @@ pub(super) fn in_order(file: &str, findings: &mut [Diagnostic]) {
         let key = |finding: &Diagnostic| (finding.file != file, finding.place);
         key(one).cmp(&key(other))
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, Surroundings, read};
+
+    fn read_in(folder: &Path, text: &str) -> (Config, Vec<String>) {
+        let surroundings = Surroundings { environment: &|_| None, folder };
+        let (config, findings) = read("valmis.yaml", text, &surroundings);
+        (config, findings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn modules_policy_and_probes_are_understood() {
+        let text = "
+blackbox:
+  modules: {site: {prober: http}, port: {prober: tcp}}
+  allow:
+  - {module: site, targets: ['https://*.example.org/*'], hostnames: ['*.example.org']}
+  - {module: '*', targets: ['db:5432']}
+  reach: {loopback: true, private: false}
+  timeout_offset: 0s
+  max_concurrent_probes: 7
+  history: {successes: 1, failures: 2, max_memory: 1MiB}
+probes:
+- {name: a, module: site, targets: [http://a/, http://b/], labels: {x: y}, interval: 30s}
+- {name: b, module: port, target: 'db:5432', readiness: true}
+";
+        let (config, findings) = read_in(Path::new("/"), text);
+        assert_eq!(findings, Vec::<String>::new());
+        let Settings { modules, policy, timeout_offset, max_concurrent_probes, history } = config.blackbox;
+        assert_eq!(modules.keys().collect::<Vec<_>>(), ["port", "site"]);
+        let allowed: Vec<String> =
+            policy.allow.iter().flat_map(|one| &one.targets).map(ToString::to_string).collect();
+        assert_eq!(allowed, ["https://*.example.org/*", "db:5432"]);
+        assert_eq!(policy.allow[1].module, ModuleName::Any);
+        let reach = Reach { loopback: true, private: false, link_local: false, special: false };
+        assert_eq!(policy.reach, reach);
+        assert_eq!((timeout_offset, max_concurrent_probes), (Duration::ZERO, 7));
+        assert_eq!(history, HistoryLimits { successes: 1, failures: 2, max_bytes: 1 << 20 });
+        assert_eq!(config.probes[0].targets, ["http://a/", "http://b/"]);
+        assert_eq!((config.probes[0].readiness, config.probes[1].readiness), (false, true));
+        let (config, _) = read_in(Path::new("/"), "blackbox: {allow: any}\n");
+        assert_eq!(config.blackbox.policy.allow.len(), 1);
+        assert!(config.blackbox.modules.contains_key("http_2xx"));
+        assert_eq!(read_in(Path::new("/"), "").0.blackbox, Config::default().blackbox);
+    }
+
+    #[test]
+    fn faults_of_the_module_file_come_with_those_of_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("blackbox.yml");
+        std::fs::write(&file, "modules:\n  a: {prober: http}\n  b: {prober: htpp}\n").unwrap();
+        let text = "
+blackbox:
+  config_file: blackbox.yml
+  modules: {a: {prober: tcp}, c: {prober: icmp, icmp: {ttl: 256}}}
+  allow: [{module: a, targets: ['ftp://x', '']}]
+  timeout_offset: soon
+  histroy: {}
+probes:
+- {name: one, module: aa, target: x}
+- {name: two, module: a, target: 'nowhere', targets: []}
+- {name: three, module: a, targets: ['x:1', 'x:1', 'y']}
+";
+        let (_, findings) = read_in(folder.path(), text);
+        let expected = [
+            "valmis.yaml:4:12: the module `a` is in `config_file` already".to_owned(),
+            "valmis.yaml:4:61: \"ttl\" cannot exceed 255".to_owned(),
+            "valmis.yaml:5:33: `targets`: scheme `ftp` is neither `http` nor `https` nor `*`".to_owned(),
+            "valmis.yaml:5:44: `targets`: a pattern must not be empty".to_owned(),
+            "valmis.yaml:6:19: `timeout_offset`: ".to_owned(),
+            "valmis.yaml:7:3: `blackbox` has no key `histroy`".to_owned(),
+            "valmis.yaml:9:23: there is no module `aa`".to_owned(),
+            "valmis.yaml:10:3: a probe needs `target` or `targets`, not both".to_owned(),
+            "valmis.yaml:11:45: target `x:1` is listed twice".to_owned(),
+            "valmis.yaml:11:52: target `y`: `y` is not `host:port`".to_owned(),
+            format!("{}:3:15: prober 'htpp' is not valid", file.display()),
+        ];
+        assert_eq!(findings.len(), expected.len(), "{findings:#?}");
+        for (found, expected) in findings.iter().zip(expected) {
+            assert!(found.starts_with(&expected), "{found}\n{expected}");
+        }
+    }
 }

@@ -218,7 +218,10 @@ impl Visit<'_> {
             None => None,
             Some(Credentials::Static(auth)) => Some(secrets::authorization(auth).await.map_err(unreadable)?),
             Some(Credentials::OAuth2(client)) => {
-                let token = self.tokens.token(client, self.config.addresses.anywhere(), self.clock, self.deadline).await;
+                let token = self
+                    .tokens
+                    .token(client, self.config.addresses.anywhere(), self.clock, self.deadline)
+                    .await;
                 let token = token.map_err(oauth2::TokenError::into_failure)?;
                 self.seen.note(format!("token from {}", client.token_url.host_str().unwrap_or_default()));
                 Some(token)

@@ -79,7 +79,11 @@ async fn requests_that_cannot_be_probed_are_refused_in_blackbox_exporters_words(
     let url = format!("http://{target}/");
     let check = async |query: &[(&str, &str)], headers: &[(&str, &str)], status: u16, text: &str| {
         let said = fixture.ask("/probe", query, headers).await;
-        assert_eq!((said.status.as_u16(), said.text.starts_with(text)), (status, true), "{query:?}: {said:?}");
+        assert_eq!(
+            (said.status.as_u16(), said.text.starts_with(text)),
+            (status, true),
+            "{query:?}: {said:?}"
+        );
     };
     check(&[], &[], 400, "Target parameter is missing\n").await;
     check(&[("module", "http_2xx"), ("target", "")], &[], 400, "Target parameter is missing\n").await;
@@ -171,6 +175,109 @@ async fn debug_output_shows_all_but_secrets() {
         assert!(!page.contains("mysecret"), "{page}");
     }
     assert!(shown[2].contains("  http_login:\n    prober: http\n"), "{}", shown[2]);
+}
+
+/// In every field that may hold a secret, with servers that refuse, redirect and fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_of_a_module_is_shown_anywhere_whatever_happens() {
+    let target = target().await;
+    let modules = format!(
+        "
+modules:
+  basic: {{prober: http, timeout: 1s, http: {{basic_auth: {{username: u, password: canary}}, body: canary}}}}
+  token: {{prober: http, timeout: 1s, http: {{authorization: {{type: Canary, credentials: canary}}}}}}
+  bearer: {{prober: http, timeout: 1s, http: {{bearer_token: canary, headers: {{Cookie: canary, X-Key: canary}}}}}}
+  headers: {{prober: http, timeout: 1s, http: {{http_headers: {{X-Key: {{secrets: [canary]}}}}}}}}
+  oauth2:
+    prober: http
+    timeout: 1s
+    http:
+      oauth2:
+        client_id: id
+        client_secret: canary
+        token_url: 'http://{target}/token'
+        endpoint_params: {{password: canary}}
+  proxy:
+    prober: http
+    timeout: 1s
+    http:
+      proxy_url: 'http://user:canary@127.0.0.1:1'
+      proxy_connect_header: {{Proxy-Authorization: [canary]}}
+  identity: {{prober: http, timeout: 1s, http: {{tls_config: {{cert: canary, key: canary}}}}}}
+  dialog: {{prober: tcp, timeout: 1s, tcp: {{query_response: [{{send: AUTH canary}}, {{expect: never}}]}}}}
+  metadata: {{prober: grpc, timeout: 1s, grpc: {{metadata: {{authorization: [Bearer canary]}}}}}}
+"
+    );
+    let names = ["basic", "token", "bearer", "headers", "oauth2", "proxy", "identity", "dialog", "metadata"];
+    let entries: Vec<String> =
+        names.iter().map(|name| format!("{{module: {name}, targets: ['*']}}")).collect();
+    let allow = format!("  allow: [{}]\n  reach: {{loopback: true}}\n", entries.join(", "));
+    let fixture = Fixture::start(&modules, &allow, "").await;
+    let urls = [
+        format!("http://{target}/"),
+        format!("http://{target}/to?url=http://localhost:{}/", target.port()),
+        format!("https://{target}/"),
+        "http://127.0.0.1:1/".to_owned(),
+    ];
+    let mut shown = Vec::new();
+    for name in names {
+        let targets = match name {
+            "dialog" | "metadata" => vec![target.to_string(), "127.0.0.1:1".to_owned()],
+            _ => urls.to_vec(),
+        };
+        for target in targets {
+            for debug in ["false", "true"] {
+                let query = [("module", name), ("target", target.as_str()), ("debug", debug)];
+                let said = fixture.probe(&query).await;
+                assert_eq!(said.status, StatusCode::OK, "{}", said.text);
+                shown.push(said.text);
+            }
+        }
+    }
+    for path in
+        ["/config", "/probes", "/api/v1/probes", "/metrics", "/api/v1/status/config", "/readiness", "/"]
+    {
+        shown.push(fixture.valmis.get(path).await.1);
+    }
+    shown.push(fixture.valmis.log());
+    for page in &shown {
+        assert!(!page.contains("canary"), "{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_modules_of_blackbox_exporters_examples_can_be_asked_for() {
+    let shared =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/blackbox-config");
+    let Ok(modules) = fs::read_to_string(shared.join("example.yml")) else {
+        return crate::real::say("skipped: no conformance data");
+    };
+    let target = target().await;
+    let names: Vec<&str> = modules
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("  ").filter(|rest| !rest.starts_with([' ', '#']))?.strip_suffix(':')
+        })
+        .collect();
+    assert_eq!(names.len(), 27, "{names:?}");
+    let entries: Vec<String> =
+        names.iter().map(|name| format!("{{module: {name}, targets: ['*']}}")).collect();
+    let allow = format!("  allow: [{}]\n  reach: {{loopback: true}}\n", entries.join(", "));
+    let fixture = Fixture::start(&modules, &allow, "").await;
+    let hurry = [("x-prometheus-scrape-timeout-seconds", "1")];
+    for name in names {
+        let text = match name {
+            "icmp_example" => "127.0.0.1".to_owned(),
+            "unix_socket_ping" => "/nowhere.sock".to_owned(),
+            _ => target.to_string(),
+        };
+        let said = fixture.ask("/probe", &[("module", name), ("target", &text)], &hurry).await;
+        assert_eq!(said.status, StatusCode::OK, "{name}: {}", said.text);
+        // The others look for what is not there, or need a server of their own.
+        let good = ["http_post_2xx", "http_basic_auth_example", "tcp_connect_example", "icmp_example"];
+        let expected = good.contains(&name);
+        assert_eq!(said.value("probe_success"), Some(f64::from(u8::from(expected))), "{name}: {}", said.text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,7 +50,8 @@ impl Fixture {
         }
         let url = format!("http://{}{path}", self.valmis.address);
         let answer = http().get(url).query(query).headers(map).send().await.unwrap();
-        let kind = answer.headers().get("content-type").map_or("", |value| value.to_str().unwrap()).to_owned();
+        let kind =
+            answer.headers().get("content-type").map_or("", |value| value.to_str().unwrap()).to_owned();
         Said { status: answer.status(), kind, text: answer.text().await.unwrap() }
     }
 

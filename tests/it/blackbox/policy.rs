@@ -116,8 +116,27 @@ async fn no_redirect_leads_out_of_reach() {
     ] {
         let text = probe(to).await;
         assert!(text.contains("\nprobe_http_redirects 1\n"), "{to}: {text}");
-        assert!(text.contains("\nprobe_success 0\n") && text.contains("which may not be probed"), "{to}: {text}");
+        assert!(
+            text.contains("\nprobe_success 0\n") && text.contains("which may not be probed"),
+            "{to}: {text}"
+        );
     }
     let text = probe(&format!("http://{target}/fine")).await;
     assert!(text.contains("\nprobe_success 1\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sockets_of_this_machine_are_for_those_who_are_allowed() {
+    let allow =
+        "  allow: [{module: unix, targets: [/run/nowhere/*.sock]}, {module: '*', targets: ['db:1']}]\n";
+    let fixture = Fixture::start(MODULES, allow, "").await;
+    let check = async |path: &str, status: u16| {
+        let said = fixture.probe(&[("module", "unix"), ("target", path)]).await;
+        assert_eq!(said.status.as_u16(), status, "{path}: {}", said.text);
+    };
+    check("/run/nowhere/app.sock", 200).await;
+    check("/run/nowhere/../docker.sock", 403).await;
+    check("/run/nowhere/x/app.sock", 403).await;
+    check("/run/docker.sock", 403).await;
+    check("db:1", 403).await;
 }

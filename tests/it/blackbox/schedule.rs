@@ -72,9 +72,11 @@ async fn failures_are_kept_longer_than_successes_each_with_its_log() {
     let id = failed["id"].as_u64().unwrap();
     let details = fixture.valmis.json(&format!("/api/v1/probes/{id}")).await["data"].clone();
     assert!(details["log"].as_array().unwrap().len() > 1, "{details}");
-    let success = details["samples"].as_array().unwrap().iter().find(|sample| {
-        sample["metric"]["__name__"] == "probe_success"
-    });
+    let success = details["samples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|sample| sample["metric"]["__name__"] == "probe_success");
     assert_eq!(success.unwrap()["value"], "0");
     let (status, page) = fixture.valmis.get("/probes?success=false").await;
     assert_eq!(status, StatusCode::OK);
@@ -102,7 +104,11 @@ async fn what_is_watched_anyway_has_a_history_too() {
     let fixture = Fixture::start(MODULES, "", &apps).await;
     let found = fixture.valmis.json("/api/v1/probes?module=app&target=backend").await;
     let first = &found["data"][0];
-    assert_eq!((first["success"].as_bool(), first["origin"].as_str()), (Some(true), Some("scheduled")), "{found}");
+    assert_eq!(
+        (first["success"].as_bool(), first["origin"].as_str()),
+        (Some(true), Some("scheduled")),
+        "{found}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

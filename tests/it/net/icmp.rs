@@ -54,7 +54,8 @@ async fn payload_hops_source_and_fragments_are_as_configured() {
         config.ttl = NonZeroU8::new(1);
         config.source = Some("127.0.0.5".parse().unwrap());
         config.dont_fragment = true;
-        config.addresses = AddressPolicy { preferred: IpProtocol::Ip4, fallback: false, ..AddressPolicy::default() };
+        config.addresses =
+            AddressPolicy { preferred: IpProtocol::Ip4, fallback: false, ..AddressPolicy::default() };
     };
     let Some(outcome) = ping("localhost", configured).await else { return };
     assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
