@@ -167,10 +167,11 @@ fn disk(watched: &DiskConfig) -> Component {
 
 fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
     match &watched.source {
-        CertificateSource::Server { host, port } => {
+        CertificateSource::Server { host, port, starttls } => {
             let config = ServedCertificateConfig {
                 host: host.clone(),
                 port: *port,
+                starttls: *starttls,
                 addresses: AddressPolicy::default(),
                 tls: watched.tls.clone().into(),
             };

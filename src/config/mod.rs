@@ -22,6 +22,7 @@ use crate::drill;
 use crate::heartbeat::{Expected, Told};
 use crate::model::Secret;
 use crate::notifier::AlertmanagerSet;
+use crate::probe::StartTls;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
 use crate::promql::Features;
@@ -206,6 +207,8 @@ pub enum CertificateSource {
         host: String,
         /// Port.
         port: u16,
+        /// The protocol by which the server is asked for TLS; without one TLS begins at once.
+        starttls: Option<StartTls>,
     },
     /// In files that match a pattern.
     Files(Glob),

@@ -2,6 +2,7 @@
 //! to be completed from elsewhere in the message, and for printing.
 
 use super::codes::RecordType;
+use super::name::Name as DomainName;
 
 /// A part of a record's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,4 +126,40 @@ pub(super) fn fields(record_type: RecordType) -> Option<&'static [Field]> {
         257 => &[U8, Plain, QuotedRest],
         _ => return None,
     })
+}
+
+/// What of a record's data is not used yet. It was checked when it was read; what is missing all the same
+/// reads as nothing.
+pub(super) struct Data<'a>(pub(super) &'a [u8]);
+
+impl<'a> Data<'a> {
+    pub(super) fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        self.take(self.0.len())
+    }
+
+    pub(super) fn number(&mut self, bytes: usize) -> u64 {
+        self.take(bytes).iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    /// Bytes after their length.
+    pub(super) fn counted(&mut self) -> &'a [u8] {
+        let length = self.number(1);
+        self.take(length as usize)
+    }
+
+    pub(super) fn name(&mut self) -> DomainName {
+        let mut name = DomainName::begin();
+        loop {
+            let label = self.counted();
+            if name.push_label(label).is_none() {
+                return name.end().unwrap_or_else(DomainName::root);
+            }
+        }
+    }
 }

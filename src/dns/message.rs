@@ -3,6 +3,7 @@
 use super::codes::{Class, RecordType, ResponseCode};
 use super::data::{Field, fields};
 use super::name::{Name, NameError};
+use super::record::Record;
 
 /// The largest answer over UDP that a question with EDNS asks for, in bytes. Source: Prometheus' DNS
 /// discovery asks for as much.
@@ -91,24 +92,9 @@ pub struct Message {
     pub additional: Vec<Record>,
 }
 
-/// One record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Whose it is.
-    pub name: Name,
-    /// What its data are.
-    pub record_type: RecordType,
-    /// Mostly the Internet.
-    pub class: Class,
-    /// How long it may be kept, in seconds.
-    pub ttl: u32,
-    /// As sent, with all names in full.
-    pub data: Vec<u8>,
-}
-
 impl Message {
     /// Reads a message. What follows its records is ignored.
-    pub fn read(message: &[u8]) -> Result<Self, MessageError> {
+    fn read(message: &[u8]) -> Result<Self, MessageError> {
         let mut reader = Reader { message, at: 0 };
         let (id, flags) = (reader.word()?, reader.word()?);
         let counts = [reader.word()?, reader.word()?, reader.word()?, reader.word()?];
@@ -150,8 +136,16 @@ impl Message {
         Ok(())
     }
 
+    /// Reads the answer to this question; `None` if the message is something else, whatever it is.
+    pub fn read_answer(message: &[u8], id: u16, question: &Question) -> Result<Option<Self>, MessageError> {
+        if !message.starts_with(&id.to_be_bytes()) {
+            return Ok(None);
+        }
+        Ok(Some(Self::read(message)?).filter(|message| message.answers(id, question)))
+    }
+
     /// Whether it answers this question. A server that did not understand may leave it out.
-    pub fn answers(&self, id: u16, question: &Question) -> bool {
+    fn answers(&self, id: u16, question: &Question) -> bool {
         let is_same = match self.questions.as_slice() {
             [] => self.code != ResponseCode::NO_ERROR,
             [asked] => asked == question,
@@ -312,7 +306,8 @@ mod tests {
         let check = |change: &dyn Fn(&mut Vec<u8>), expected: bool| {
             let mut message = answer(RecordType::A, 0x8180, &[]);
             change(&mut message);
-            assert_eq!(Message::read(&message).unwrap().answers(7, &question(RecordType::A)), expected);
+            let found = Message::read_answer(&message, 7, &question(RecordType::A));
+            assert_eq!(found.unwrap().is_some(), expected);
         };
         check(&|_| {}, true);
         check(&|message| message.make_ascii_uppercase(), true);
@@ -320,6 +315,7 @@ mod tests {
         check(&|message| message[2] = 1, false);
         check(&|message| message[13] = b'x', false);
         check(&|message| *message = message[..12].to_vec(), false);
+        check(&|message| *message = b"x".to_vec(), false);
         // "Not implemented", and nothing else.
         check(&|message| *message = [0, 7, 0x80, 4, 0, 0, 0, 0, 0, 0, 0, 0].to_vec(), true);
     }

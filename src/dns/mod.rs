@@ -8,11 +8,13 @@ mod codes;
 mod data;
 mod message;
 mod name;
+mod record;
 mod text;
 
 pub use self::codes::{Class, RecordType, ResponseCode};
-pub use self::message::{Message, MessageError, Question, Record, UDP_SIZE};
+pub use self::message::{Message, MessageError, Question, UDP_SIZE};
 pub use self::name::{Name, NameError};
+pub use self::record::Record;
 
 /// A number for a question, which nobody who does not see the question can guess.
 pub fn random_id() -> u16 {

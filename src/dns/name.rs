@@ -174,8 +174,8 @@ mod tests {
                 name.push_label(label).unwrap();
             }
             let name = name.end().unwrap();
-            let again = Name::parse(&name.to_string()).unwrap();
-            prop_assert_eq!(again.wire(), name.wire());
+            let read = Name::parse(&name.to_string()).unwrap();
+            prop_assert_eq!(read.wire(), name.wire());
         }
     }
 }

@@ -8,9 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::codes::RecordType;
-use super::data::{Field, fields};
-use super::message::Record;
-use super::name::Name;
+use super::data::{Data, Field, fields};
+use super::record::Record;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,18 +36,6 @@ impl fmt::Display for Record {
     }
 }
 
-impl Record {
-    /// The serial number of a zone, if this is the beginning of its authority.
-    pub fn soa_serial(&self) -> Option<u32> {
-        if self.record_type != RecordType::SOA {
-            return None;
-        }
-        let mut data = Data(&self.data);
-        let _names = (data.name(), data.name());
-        Some(data.number(4) as u32)
-    }
-}
-
 /// What EDNS says of the message. Options within it are left out.
 fn write_options(record: &Record, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let version = (record.ttl >> 16) as u8;
@@ -57,41 +44,7 @@ fn write_options(record: &Record, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "\n;; OPT PSEUDOSECTION:\n; EDNS: version {version}; flags:{flags}; udp: {udp}")
 }
 
-/// What is not printed yet. It was checked when it was read; what is missing all the same reads as
-/// nothing.
-struct Data<'a>(&'a [u8]);
-
-impl<'a> Data<'a> {
-    fn take(&mut self, count: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-
-    fn rest(&mut self) -> &'a [u8] {
-        self.take(self.0.len())
-    }
-
-    fn number(&mut self, bytes: usize) -> u64 {
-        self.take(bytes).iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-    }
-
-    /// Bytes after their length.
-    fn counted(&mut self) -> &'a [u8] {
-        let length = self.number(1);
-        self.take(length as usize)
-    }
-
-    fn name(&mut self) -> Name {
-        let mut name = Name::begin();
-        loop {
-            let label = self.counted();
-            if name.push_label(label).is_none() {
-                return name.end().unwrap_or_else(Name::root);
-            }
-        }
-    }
-
+impl Data<'_> {
     /// Appends the texts of a field.
     fn print(&mut self, field: Field, parts: &mut Vec<String>) {
         parts.push(match field {
@@ -247,6 +200,7 @@ fn time(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::codes::Class;
+    use super::super::name::Name;
     use super::*;
 
     fn record(record_type: &str, data: &[u8]) -> Record {
@@ -281,8 +235,8 @@ mod tests {
         check("TLSA", b"\x03\x01\x01\xab\xcd", "3 1 1 abcd");
         check("SSHFP", b"\x04\x02\xab\xcd", "4 2 ABCD");
         check("DNSKEY", b"\x01\x01\x03\x0dabcd", "257 3 13 YWJjZA==");
-        let rrsig = b"\0\x01\x0d\x02\0\0\x0e\x10\x65\x92\x00\x80\x65\x91\xff\xff\0\x07\x02ns\0abc";
-        check("RRSIG", rrsig, "A 13 2 3600 20240101000000 20231231235759 7 ns. YWJj");
+        let rrsig = b"\0\x01\x0d\x02\0\0\x0e\x10\x65\x92\x00\x80\x65\x92\x00\x7f\0\x07\x02ns\0abc";
+        check("RRSIG", rrsig, "A 13 2 3600 20240101000000 20231231235959 7 ns. YWJj");
         check("NSEC", b"\x01b\0\0\x06\x40\x01\x00\x00\x00\x03\x01\x01\x40", "b. A MX RRSIG NSEC CAA");
         check("NSEC3", b"\x01\0\0\x0a\x02\xab\xcd\x05abcde\0\x01\x40", "1 0 10 ABCD C5H66P35 A");
         check("NSEC3PARAM", b"\x01\0\0\x0a\0", "1 0 10 -");

@@ -72,11 +72,13 @@ impl Context<'_> {
         Some(CertificateConfig { name: name?, source: source?, tls, pace })
     }
 
-    /// `https://host`, `https://host:port` or `host:port`.
+    /// `https://host`, `https://host:port`, `host:port`, or a URL of another protocol with TLS.
     fn tls_server(&mut self, node: &Node) -> Option<CertificateSource> {
         let text = self.reader.text("url", node)?;
         match ServedCertificateConfig::parse(text) {
-            Ok(server) => Some(CertificateSource::Server { host: server.host, port: server.port }),
+            Ok(ServedCertificateConfig { host, port, starttls, .. }) => {
+                Some(CertificateSource::Server { host, port, starttls })
+            }
             Err(error) => {
                 self.reader.error_with_hint(
                     "bad-url",

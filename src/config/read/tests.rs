@@ -60,7 +60,7 @@ fn the_documented_configuration_is_understood() {
     assert_eq!(config.apps[0].pace.timeout, Duration::from_secs(5));
     assert_eq!(config.postgres[0].password, Some(SecretSource::File("/run/secrets/pg".into())));
     assert_eq!(config.disks, [DiskConfig { path: "/".into(), pace: Pace::default() }]);
-    let server = CertificateSource::Server { host: "127.0.0.1".to_owned(), port: 8443 };
+    let server = CertificateSource::Server { host: "127.0.0.1".to_owned(), port: 8443, starttls: None };
     assert_eq!(config.certificates[0].source, server);
     let files = CertificateSource::Files(Glob::parse("/etc/valmis/tls/*.pem").expect("a pattern"));
     assert_eq!(config.certificates[1].source, files);

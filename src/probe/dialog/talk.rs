@@ -5,7 +5,7 @@ use crate::clock::SharedClock;
 use crate::probe::conversation::{Conversation, Stream, shown};
 use crate::probe::outcome::{Course, Findings};
 use crate::probe::samples::SampleSet;
-use crate::probe::starttls::StartTlsError;
+use crate::probe::starttls::before_tls;
 use crate::probe::tls::{Handshake, TlsConfig};
 use crate::probe::{Pattern, ProbeFailure};
 
@@ -44,16 +44,16 @@ impl Talk {
         start: TlsStart,
         terms: &TlsTerms<'_>,
     ) -> Result<(), ProbeFailure> {
-        let mut peer = Conversation::new(stream);
-        match start {
-            TlsStart::Dialog => {}
-            TlsStart::Immediately => peer = self.secure(peer, terms).await?,
+        let mut peer = match start {
+            TlsStart::Dialog => Conversation::new(stream),
+            TlsStart::Immediately => self.secure(Box::new(stream), terms).await?,
             TlsStart::Protocol(protocol) => {
                 self.course.begin(format!("asking for TLS by {}", protocol.as_str()));
-                protocol.negotiate(&mut peer, terms.host).await?;
-                peer = self.secure(peer, terms).await?;
+                let stream = protocol.negotiate(Conversation::new(stream), terms.host).await?;
+                self.course.note(format!("the server agreed to TLS by {}", protocol.as_str()));
+                self.secure(stream, terms).await?
             }
-        }
+        };
         for step in steps {
             peer = self.step(peer, step, terms).await?;
         }
@@ -90,7 +90,7 @@ impl Talk {
             send.push(b'\n');
             peer.send(&send).await?;
         }
-        if step.starttls { self.secure(peer, terms).await } else { Ok(peer) }
+        if step.starttls { self.secure(before_tls(peer)?, terms).await } else { Ok(peer) }
     }
 
     /// The first line that matches.
@@ -128,17 +128,12 @@ impl Talk {
     /// Goes on in TLS.
     async fn secure(
         &mut self,
-        peer: Conversation,
+        stream: Box<dyn Stream>,
         terms: &TlsTerms<'_>,
     ) -> Result<Conversation, ProbeFailure> {
         self.course.begin("preparing TLS");
         let tls = terms.config.prepare(terms.host, &[], terms.clock).await?;
         let handshake = self.handshake.insert(tls.handshake()).clone();
-        let (stream, unread) = peer.into_stream();
-        if unread > 0 {
-            // It would count as said in TLS: an attacker on the way could have put it there.
-            return Err(StartTlsError::Injected(unread).into());
-        }
         self.course.begin("shaking hands in TLS");
         let stream = tls.connect(stream).await?;
         let verdict = handshake.facts().verdict;

@@ -12,7 +12,7 @@ use super::super::{Deadline, ProbeFailure};
 use super::seen::Seen;
 use super::{DnsConfig, Transport};
 use crate::clock::SharedClock;
-use crate::dns::{Message, random_id};
+use crate::dns::{Message, MessageError, random_id};
 
 /// The largest message: its length is told in two bytes.
 const MAX_MESSAGE_BYTES: usize = u16::MAX as usize;
@@ -79,17 +79,11 @@ impl Exchange<'_> {
         loop {
             let length = socket.recv(&mut buffer).await.map_err(failed)?;
             self.seen.request = asked.elapsed();
-            let datagram = &buffer[..length];
-            if !datagram.starts_with(&id.to_be_bytes()) {
-                self.seen.course.note("ignoring an answer with another id");
-                continue;
+            match Message::read_answer(&buffer[..length], id, &self.config.question).map_err(malformed)? {
+                Some(message) => return Ok(message),
+                // Forged, or late from an earlier question: the right one may still come.
+                None => self.seen.course.note("ignoring a datagram that answers something else"),
             }
-            let message = read(datagram)?;
-            if message.answers(id, &self.config.question) {
-                return Ok(message);
-            }
-            // Forged, or late from an earlier question: the right one may still come.
-            self.seen.course.note("ignoring an answer to another question");
         }
     }
 
@@ -103,11 +97,8 @@ impl Exchange<'_> {
         let length = peer.exact(2).await?;
         let message = peer.exact(usize::from(u16::from_be_bytes([length[0], length[1]]))).await?;
         self.seen.request = asked.elapsed();
-        let message = read(&message)?;
-        if message.answers(id, &self.config.question) {
-            return Ok(message);
-        }
-        Err(ProbeFailure::new("answer", "the answer is to another question"))
+        let answer = Message::read_answer(&message, id, &self.config.question).map_err(malformed)?;
+        answer.ok_or_else(|| ProbeFailure::new("answer", "the answer is to another question"))
     }
 
     fn question(&mut self) -> (u16, Vec<u8>) {
@@ -121,6 +112,6 @@ impl Exchange<'_> {
     }
 }
 
-fn read(message: &[u8]) -> Result<Message, ProbeFailure> {
-    Message::read(message).map_err(|error| ProbeFailure::new("answer", error.to_string()))
+fn malformed(error: MessageError) -> ProbeFailure {
+    ProbeFailure::new("answer", error.to_string())
 }

@@ -2,7 +2,7 @@
 
 mod negotiate;
 
-pub(super) use self::negotiate::StartTlsError;
+pub(super) use self::negotiate::before_tls;
 
 /// A protocol that begins in plain text and goes on in TLS when asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

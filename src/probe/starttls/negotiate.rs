@@ -2,7 +2,7 @@
 
 use super::StartTls;
 use crate::probe::ProbeFailure;
-use crate::probe::conversation::{Conversation, ConversationError, shown};
+use crate::probe::conversation::{Conversation, ConversationError, Stream, shown};
 
 /// How many lines a reply may have, and how many bytes a message.
 const MAX_LINES: usize = 100;
@@ -37,23 +37,33 @@ impl From<StartTlsError> for ProbeFailure {
 }
 
 impl StartTls {
-    /// Asks the server called `host` for TLS, which is what the next byte belongs to.
+    /// Asks the server called `host` for TLS, to which the next byte of the stream belongs.
     pub(in crate::probe) async fn negotiate(
         self,
-        peer: &mut Conversation,
+        mut peer: Conversation,
         host: &str,
-    ) -> Result<(), StartTlsError> {
+    ) -> Result<Box<dyn Stream>, StartTlsError> {
         match self {
-            Self::Postgres => postgres(peer).await,
-            Self::Smtp => smtp(peer, "EHLO valmis\r\n").await,
-            Self::Lmtp => smtp(peer, "LHLO valmis\r\n").await,
-            Self::Imap => imap(peer).await,
-            Self::Pop3 => pop3(peer).await,
-            Self::Ftp => ftp(peer).await,
-            Self::Ldap => ldap(peer).await,
-            Self::Mysql => mysql(peer).await,
-            Self::Xmpp => xmpp(peer, host).await,
-        }
+            Self::Postgres => postgres(&mut peer).await,
+            Self::Smtp => smtp(&mut peer, "EHLO valmis\r\n").await,
+            Self::Lmtp => smtp(&mut peer, "LHLO valmis\r\n").await,
+            Self::Imap => imap(&mut peer).await,
+            Self::Pop3 => pop3(&mut peer).await,
+            Self::Ftp => ftp(&mut peer).await,
+            Self::Ldap => ldap(&mut peer).await,
+            Self::Mysql => mysql(&mut peer).await,
+            Self::Xmpp => xmpp(&mut peer, host).await,
+        }?;
+        before_tls(peer)
+    }
+}
+
+/// The stream, if all that was said in plain text has been read: what has not would count as said in TLS,
+/// and an attacker on the way could have put it there.
+pub(in crate::probe) fn before_tls(peer: Conversation) -> Result<Box<dyn Stream>, StartTlsError> {
+    match peer.into_stream() {
+        (stream, 0) => Ok(stream),
+        (_, unread) => Err(StartTlsError::Injected(unread)),
     }
 }
 

@@ -2,11 +2,16 @@
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use valmis::probe::dialog::TlsStart;
+use valmis::probe::certificate::{SERVED_METADATA, ServedCertificateConfig, TlsProber};
+use valmis::probe::dialog::{Expect, QueryResponse, TlsStart};
 use valmis::probe::tcp::{METADATA, TcpConfig, TcpProber};
+use valmis::probe::tls::TlsConfig;
+use valmis::probe::unix::{self, UnixConfig, UnixProber};
 use valmis::probe::{ProbeOutcome, StartTls};
 
+use super::tcp::starttls;
 use super::{END_OF_2026, LITTLE, Trusted, assert_values, hear, kind, run, run_within};
+use crate::real::postgres::Cluster;
 use crate::servers::{clock, listen, value};
 
 /// What is said until TLS begins: what the client has to say (all of it), and what the server says then.
@@ -129,6 +134,57 @@ async fn each_protocol_leads_to_the_certificate() {
         assert_eq!(outcome.result, Ok(()), "{protocol:?}: {:?}", outcome.log);
         assert_values(&outcome, &[("probe_ssl_earliest_cert_expiry", END_OF_2026)]);
     }
+}
+
+#[tokio::test]
+async fn the_certificate_probe_asks_by_the_scheme_of_its_url() {
+    let trusted = Trusted::new();
+    for protocol in StartTls::ALL {
+        let acceptor = trusted.acceptor.clone();
+        let address = listen(move |mut stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                play(&mut stream, willing(protocol)).await;
+                drop(acceptor.accept(stream).await);
+            }
+        })
+        .await;
+        let url = format!("{}://localhost:{}", protocol.as_str(), address.port());
+        let mut config = ServedCertificateConfig::parse(&url).unwrap();
+        config.tls = trusted.tls();
+        let outcome = run(&TlsProber::new(config, clock()), SERVED_METADATA).await;
+        assert_eq!(outcome.result, Ok(()), "{url}: {:?}", outcome.log);
+        let labels = [("subject_CN", "localhost"), ("chain_position", "0")];
+        assert_eq!(value(&outcome, "x509_cert_not_after", &labels), Some(END_OF_2026), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_real_postgresql_shows_its_certificate() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    let mut config = TcpConfig {
+        tls_start: TlsStart::Protocol(StartTls::Postgres),
+        tls: TlsConfig { ca_file: Some(cluster.authority()), ..TlsConfig::default() },
+        ..TcpConfig::default()
+    };
+    let target = format!("localhost:{}", cluster.port);
+    let outcome = run(&TcpProber::new(config.clone(), &target, clock()).unwrap(), METADATA).await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+    assert!(value(&outcome, "probe_ssl_earliest_cert_expiry", &[]).is_some());
+    // As the module `postgresql` of blackbox exporter's example says it byte by byte.
+    let ask = QueryResponse { send: b"\0\0\0\x08\x04\xd2\x16\x2f".to_vec(), ..QueryResponse::default() };
+    let expect = QueryResponse { expect: Some(Expect::Bytes(b"S".to_vec())), ..QueryResponse::default() };
+    config.tls_start = TlsStart::Dialog;
+    config.query_response = vec![ask, expect, starttls()];
+    let outcome = run(&TcpProber::new(config, &target, clock()).unwrap(), METADATA).await;
+    // The newline that follows what is sent belongs to no message, and newer servers mind.
+    let reason = outcome.result.err().map(|failure| failure.reason).unwrap_or_default();
+    assert!(reason.is_empty() || reason.starts_with("TLS handshake failed"), "{reason}");
+
+    let local = UnixConfig { tls_start: TlsStart::Protocol(StartTls::Postgres), ..UnixConfig::default() };
+    let socket = format!("{}/.s.PGSQL.{}", cluster.socket_folder(), cluster.port);
+    let outcome = run(&UnixProber::new(local, &socket, clock()).unwrap(), unix::METADATA).await;
+    assert_eq!(outcome.result.unwrap_err().reason, "the server does not offer TLS");
 }
 
 #[tokio::test]
