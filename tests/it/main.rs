@@ -19,6 +19,8 @@ mod exposition;
 mod first_steps;
 mod heartbeats;
 mod helm;
+mod http_cases;
+mod http_features;
 mod http_probe;
 mod isolation;
 mod ledger;
