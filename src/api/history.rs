@@ -164,7 +164,7 @@ pub(super) async fn configuration(State(handles): State<Arc<Handles>>) -> Respon
     let mut out = "modules:\n".to_owned();
     for module in handles.blackbox.modules() {
         writeln!(out, "  {}:", module.name()).expect("writing to a String cannot fail");
-        for line in module.view().to_string().lines() {
+        for line in module.configuration().lines() {
             writeln!(out, "    {line}").expect("writing to a String cannot fail");
         }
     }

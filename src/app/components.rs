@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use regex::bytes::Regex;
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::blackbox::ModuleTarget;
+use crate::blackbox::{ModuleTarget, ScheduledTarget};
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::config::{
@@ -135,16 +135,15 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
 fn probes(probe: &ProbeConfig, clock: &SharedClock) -> Vec<Component> {
     let timeout = probe.module.timeout().map_or(probe.pace.timeout, |most| most.min(probe.pace.timeout));
     let pace = Pace { timeout, ..probe.pace };
-    let module = ModuleInfo {
-        name: probe.module.name().into(),
-        configuration: probe.module.view().to_string().into(),
-    };
+    let module =
+        ModuleInfo { name: probe.module.name().into(), configuration: probe.module.configuration().clone() };
     let component_of = |target: &String| {
         let name = match probe.targets.as_slice() {
             [_] => probe.name.clone(),
             _ => format!("{} {target}", probe.name),
         };
-        let prober = ModuleTarget::new(&probe.module, target, Reach::ANYWHERE, timeout, clock);
+        let asked = ModuleTarget::new(&probe.module, target, Reach::ANYWHERE, clock);
+        let prober = ScheduledTarget { target: asked, timeout };
         let component = component(Kind::Probe, &name, target.clone(), pace, probe, prober);
         Component {
             job: probe.name.clone(),

@@ -18,6 +18,6 @@ pub use pattern::{HostPattern, PatternError, TargetPattern};
 pub use policy::{Allowance, ModuleName, Policy};
 pub use read::{Surroundings, read_file, read_modules};
 pub use service::{Blackbox, ProbeRequest, Refusal, Settings};
-pub use target::ModuleTarget;
+pub use target::{ModuleTarget, ScheduledTarget};
 pub use timeout::{SCRAPE_TIMEOUT_HEADER, TimeoutError};
 pub use view::View;

@@ -33,6 +33,8 @@ pub struct Module {
     prober: ModuleProber,
     timeout: Option<Duration>,
     view: View,
+    /// What is shown of it.
+    configuration: Arc<str>,
     revision: u64,
 }
 
@@ -93,7 +95,9 @@ impl Module {
         let mut hasher = Xxh64::new(0);
         hash_node(node, &mut hasher);
         let revision = hasher.finish();
-        Self { name: name.to_owned(), prober, timeout, view: View::new(node), revision }
+        let view = View::new(node);
+        let configuration = view.to_string().into();
+        Self { name: name.to_owned(), prober, timeout, view, configuration, revision }
     }
 
     /// Its name.
@@ -107,8 +111,8 @@ impl Module {
     }
 
     /// Its configuration without secrets, as YAML.
-    pub fn view(&self) -> &View {
-        &self.view
+    pub fn configuration(&self) -> &Arc<str> {
+        &self.configuration
     }
 
     /// The name of its prober.
@@ -166,6 +170,7 @@ impl Module {
             }
             _ => {}
         }
+        module.configuration = module.view.to_string().into();
         Ok(module)
     }
 

@@ -1,12 +1,12 @@
 //! Probes that someone asks for, as at blackbox exporter's `/probe`.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
-use tokio::time::timeout_at;
 
 use super::metrics::{Metrics, RefusedFor};
 use super::module::{Module, ModuleError, Modules};
@@ -14,15 +14,13 @@ use super::policy::{Asked, Denied, Policy};
 use super::target::ModuleTarget;
 use super::timeout::{self, TimeoutError};
 use crate::clock::SharedClock;
-use crate::probe::{
-    Deadline, History, HistoryLimits, Origin, ProbeFailure, ProbeOutcome, ProbeRecord, Probed, Prober,
-};
+use crate::probe::{Deadline, History, HistoryLimits, Origin, ProbeRecord, Probed};
 
 /// The module of a request that names none. Source: blackbox exporter `prober/handler.go`.
 const DEFAULT_MODULE: &str = "http_2xx";
 
-/// How long past its deadline a prober may take to hand over what it has.
-const GRACE: Duration = Duration::from_millis(500);
+/// How many targets are kept prepared. Beyond that all are prepared anew when they are next asked for.
+const MAX_PREPARED: usize = 2000;
 
 /// What is configured.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,16 +112,39 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// Settings in force, with the places for probes.
+/// Settings in force, with the places for probes and what has been asked for before.
 struct Current {
     settings: Settings,
     places: Arc<Semaphore>,
+    prepared: Mutex<HashMap<Question, Arc<ModuleTarget>>>,
 }
+
+/// Module, target and host name of a request.
+type Question = (String, String, Option<String>);
 
 impl Current {
     fn new(settings: Settings) -> Self {
         let places = Arc::new(Semaphore::new(settings.max_concurrent_probes));
-        Self { settings, places }
+        Self { settings, places, prepared: Mutex::default() }
+    }
+
+    /// The prober of a question. It is kept: those who ask ask again, and a prober may have tokens and
+    /// compiled patterns that are good for the next probe too.
+    fn prober(
+        &self,
+        question: &Question,
+        prepare: impl FnOnce() -> Result<ModuleTarget, ModuleError>,
+    ) -> Result<Arc<ModuleTarget>, ModuleError> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = prepared.get(question) {
+            return Ok(found.clone());
+        }
+        let new = Arc::new(prepare()?);
+        if prepared.len() >= MAX_PREPARED {
+            prepared.clear();
+        }
+        prepared.insert(question.clone(), new.clone());
+        Ok(new)
     }
 }
 
@@ -192,18 +213,20 @@ impl Blackbox {
                 Refusal::HostnameNotAllowed(hostname.clone().unwrap_or_default())
             }
         })?;
-        let module = match &hostname {
-            None => module.clone(),
-            Some(hostname) => Arc::new(module.for_hostname(hostname)?),
-        };
+        let question = (name, target, hostname);
+        let prober = current.prober(&question, || {
+            let (_, target, hostname) = &question;
+            let changed = hostname.as_deref().map(|hostname| module.for_hostname(hostname)).transpose()?;
+            Ok(ModuleTarget::new(changed.as_ref().unwrap_or(module), target, reach, clock))
+        })?;
         let Ok(_place) = current.places.clone().try_acquire_owned() else {
             metrics.refused(RefusedFor::Concurrency);
             return Err(Refusal::Busy(settings.max_concurrent_probes));
         };
         let _running = Running::begin(metrics);
         let (at, started) = (clock.now(), Instant::now());
-        let prober = ModuleTarget::new(&module, &target, reach, allowed, clock);
-        let outcome = within(allowed, &prober).await;
+        let outcome = prober.probe(Deadline::after(allowed), allowed).await;
+        let (name, target, _) = question;
         let record = ProbeRecord {
             probed: Probed { origin: Origin::Asked, module: name.into(), target: target.into() },
             at,
@@ -212,21 +235,11 @@ impl Blackbox {
             failure: outcome.result.err(),
             log: outcome.log,
             samples: outcome.samples.into(),
-            configuration: module.view().to_string().into(),
+            configuration: prober.configuration().clone(),
         };
         history.add(record.clone());
         Ok(record)
     }
-}
-
-/// Probes, and does not wait for a prober that overruns its deadline.
-async fn within(allowed: Duration, prober: &ModuleTarget) -> ProbeOutcome {
-    let deadline = Deadline::after(allowed);
-    let finished = timeout_at(deadline.instant() + GRACE, prober.probe(deadline)).await;
-    finished.unwrap_or_else(|_| {
-        let failure = ProbeFailure::new("timeout", format!("no result within {allowed:?}"));
-        prober.failed(failure)
-    })
 }
 
 /// Counts a probe for as long as it runs, however it ends.

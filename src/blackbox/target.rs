@@ -5,24 +5,29 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::timeout_at;
 
 use super::module::{Module, TargetFault};
 use crate::clock::SharedClock;
 use crate::model::{Labels, METRIC_NAME, Sample};
 use crate::probe::{Deadline, ProbeFailure, ProbeOutcome, Prober, Reach};
 
+/// How long past its deadline a prober may take to hand over what it has.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// Probes one target with a module, and says of the probe itself what no prober knows.
 pub struct ModuleTarget {
     inner: Result<Arc<dyn Prober>, TargetFault>,
     kind: &'static str,
-    timeout: Duration,
+    configuration: Arc<str>,
 }
 
 impl ModuleTarget {
-    /// A prober of `target`, which may take `timeout`. What is wrong with the target is what its probes
-    /// say, as in blackbox exporter.
-    pub fn new(module: &Module, target: &str, reach: Reach, timeout: Duration, clock: &SharedClock) -> Self {
-        Self { inner: module.prober(target, reach, clock), kind: module.kind(), timeout }
+    /// A prober of `target`. What is wrong with the target is what its probes say, as in blackbox
+    /// exporter.
+    pub fn new(module: &Module, target: &str, reach: Reach, clock: &SharedClock) -> Self {
+        let inner = module.prober(target, reach, clock);
+        Self { inner, kind: module.kind(), configuration: module.configuration().clone() }
     }
 
     /// What is wrong with the target, if anything is.
@@ -30,27 +35,26 @@ impl ModuleTarget {
         self.inner.as_ref().err()
     }
 
-    /// What is said of a probe that failed without a result of its own.
-    pub(super) fn failed(&self, failure: ProbeFailure) -> ProbeOutcome {
-        let log = vec![format!("failed: {}", failure.reason)];
-        let outcome = ProbeOutcome { result: Err(failure), samples: Vec::new(), log };
-        self.completed(outcome, self.timeout)
+    /// The configuration of the module, without secrets.
+    pub(super) fn configuration(&self) -> &Arc<str> {
+        &self.configuration
     }
 
-    async fn run(&self, deadline: Deadline) -> ProbeOutcome {
+    /// Probes once; `allowed` is what the probe is said to have had. A prober that overruns it is not
+    /// waited for.
+    pub(super) async fn probe(&self, deadline: Deadline, allowed: Duration) -> ProbeOutcome {
         let started = Instant::now();
-        match &self.inner {
+        let outcome = match &self.inner {
             Ok(prober) => {
-                let outcome = prober.probe(deadline).await;
-                self.completed(outcome, started.elapsed())
+                let finished = timeout_at(deadline.instant() + GRACE, prober.probe(deadline)).await;
+                finished.unwrap_or_else(|_| {
+                    failed(ProbeFailure::new("timeout", format!("no result within {allowed:?}")))
+                })
             }
-            Err(fault) => self.failed(ProbeFailure::new("target", fault.to_string())),
-        }
-    }
-
-    fn completed(&self, outcome: ProbeOutcome, duration: Duration) -> ProbeOutcome {
+            Err(fault) => failed(ProbeFailure::new("target", fault.to_string())),
+        };
         let ProbeOutcome { result, samples: found, log: course } = outcome;
-        let (timeout, seconds) = (self.timeout.as_secs_f64(), duration.as_secs_f64());
+        let (timeout, seconds) = (allowed.as_secs_f64(), started.elapsed().as_secs_f64());
         let mut samples = vec![
             gauge("probe_success", f64::from(u8::from(result.is_ok()))),
             gauge("probe_duration_seconds", seconds),
@@ -66,9 +70,22 @@ impl ModuleTarget {
     }
 }
 
-impl Prober for ModuleTarget {
+fn failed(failure: ProbeFailure) -> ProbeOutcome {
+    let log = vec![format!("failed: {}", failure.reason)];
+    ProbeOutcome { result: Err(failure), samples: Vec::new(), log }
+}
+
+/// A target that is probed on a schedule.
+pub struct ScheduledTarget {
+    /// The target.
+    pub target: ModuleTarget,
+    /// How long a probe may take.
+    pub timeout: Duration,
+}
+
+impl Prober for ScheduledTarget {
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
-        self.run(deadline).boxed()
+        self.target.probe(deadline, self.timeout).boxed()
     }
 }
 

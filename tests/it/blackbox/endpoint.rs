@@ -203,7 +203,7 @@ modules:
     http:
       proxy_url: 'http://user:canary@127.0.0.1:1'
       proxy_connect_header: {{Proxy-Authorization: [canary]}}
-  identity: {{prober: http, timeout: 1s, http: {{tls_config: {{cert: canary, key: canary}}}}}}
+  identity: {{prober: http, timeout: 1s, http: {{tls_config: {{cert: public, key: canary}}}}}}
   dialog: {{prober: tcp, timeout: 1s, tcp: {{query_response: [{{send: AUTH canary}}, {{expect: never}}]}}}}
   metadata: {{prober: grpc, timeout: 1s, grpc: {{metadata: {{authorization: [Bearer canary]}}}}}}
 "
@@ -274,7 +274,13 @@ async fn all_modules_of_blackbox_exporters_examples_can_be_asked_for() {
         let said = fixture.ask("/probe", &[("module", name), ("target", &text)], &hurry).await;
         assert_eq!(said.status, StatusCode::OK, "{name}: {}", said.text);
         // The others look for what is not there, or need a server of their own.
-        let good = ["http_post_2xx", "http_basic_auth_example", "tcp_connect_example", "icmp_example"];
+        let good = [
+            "http_post_2xx",
+            "http_basic_auth_example",
+            "http_custom_ca_example",
+            "tcp_connect_example",
+            "icmp_example",
+        ];
         let expected = good.contains(&name);
         assert_eq!(said.value("probe_success"), Some(f64::from(u8::from(expected))), "{name}: {}", said.text);
     }

@@ -2,6 +2,7 @@
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use valmis::client::SecretSource;
 use valmis::probe::certificate::{SERVED_METADATA, ServedCertificateConfig, TlsProber};
 use valmis::probe::dialog::{Expect, QueryResponse, TlsStart};
 use valmis::probe::tcp::{METADATA, TcpConfig, TcpProber};
@@ -164,7 +165,7 @@ async fn a_real_postgresql_shows_its_certificate() {
     let Some(cluster) = Cluster::start("").await else { return };
     let mut config = TcpConfig {
         tls_start: TlsStart::Protocol(StartTls::Postgres),
-        tls: TlsConfig { ca_file: Some(cluster.authority()), ..TlsConfig::default() },
+        tls: TlsConfig { ca: Some(SecretSource::File(cluster.authority())), ..TlsConfig::default() },
         ..TcpConfig::default()
     };
     let target = format!("localhost:{}", cluster.port);
