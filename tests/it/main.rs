@@ -21,6 +21,7 @@ mod heartbeats;
 mod helm;
 mod http_cases;
 mod http_features;
+mod http_hostile;
 mod http_probe;
 mod isolation;
 mod ledger;

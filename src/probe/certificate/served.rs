@@ -17,8 +17,14 @@ use crate::probe::{AddressPolicy, Deadline, ProbeFailure, ProbeOutcome, Prober, 
 
 /// The metrics of [`TlsProber`]. The certificates bear the label `chain_position` beside their usual
 /// ones, since a server may show the same one twice: `0` is the server's own.
-pub const SERVED_METADATA: &[&[MetricMetadata]] =
-    &[OUTCOME_METADATA, connect::METADATA, tls::METADATA, CERTIFICATE_METADATA];
+pub const SERVED_METADATA: &[&[MetricMetadata]] = &[
+    OUTCOME_METADATA,
+    connect::METADATA,
+    tls::METADATA,
+    tls::SERVED_METADATA,
+    CERTIFICATE_METADATA,
+    &[("ssl_probe_success", "gauge", "If the probe was a success")],
+];
 
 /// The server to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +117,7 @@ impl TlsProber {
             Err(ProbeFailure::new("timeout", format!("out of time after {:.3} s", allowed.as_secs_f64())))
         });
         let facts = handshake.facts();
-        for certificate in facts.certificates() {
+        for certificate in facts.certificates.iter() {
             log.push(format!("certificate `{}` of `{}`", certificate.subject, certificate.issuer));
         }
         match &result {
@@ -127,7 +133,9 @@ impl TlsProber {
         route.emit(&mut samples);
         facts.emit(&mut samples);
         let now = self.clock.now().div_euclid(1000);
-        for (position, certificate) in facts.certificates().iter().enumerate() {
+        samples.flag("ssl_probe_success", result.is_ok());
+        facts.emit_chain(&mut samples, now);
+        for (position, certificate) in facts.certificates.iter().enumerate() {
             let position = position.to_string();
             emit_certificate(&mut samples, certificate, &[("chain_position", &position)], now);
         }

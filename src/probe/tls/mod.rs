@@ -5,7 +5,11 @@
 //! verification.
 
 mod config;
+mod der;
+mod judged;
+mod ocsp;
 mod path;
+mod served;
 mod trust;
 mod verdict;
 
@@ -24,8 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::judged::Question;
+use self::ocsp::Staple;
 use self::trust::TrustStore;
-use self::verdict::judge;
 use super::MetricMetadata;
 use super::ProbeFailure;
 use super::samples::SampleSet;
@@ -34,6 +39,7 @@ use super::x509::Certificate;
 use crate::clock::SharedClock;
 
 pub use self::config::{ClientIdentity, TlsConfig, TlsVersion, TlsVersionError, TlsVersions};
+pub(super) use self::served::METADATA as SERVED_METADATA;
 pub use self::trust::TrustError;
 pub use self::verdict::{Verdict, VerifyReason};
 
@@ -97,9 +103,15 @@ pub(super) struct Handshake(Arc<Mutex<HandshakeFacts>>);
 #[derive(Debug, Clone, Default)]
 pub(super) struct HandshakeFacts {
     /// The certificates as sent, leaf first; empty if the handshake did not get that far.
-    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) chain: Arc<[CertificateDer<'static>]>,
+    /// Those of them that can be read, leaf first.
+    pub(super) certificates: Arc<[Certificate]>,
     /// What is wrong with them.
     pub(super) verdict: Verdict,
+    /// Whether an OCSP response came with them.
+    pub(super) is_stapled: bool,
+    /// What that says, if it can be read and is about the server's certificate.
+    revocation: Option<Staple>,
     /// Version and cipher suite, if the handshake completed.
     session: Option<(ProtocolVersion, SupportedCipherSuite)>,
 }
@@ -197,11 +209,6 @@ impl TlsConfig {
 }
 
 impl HandshakeFacts {
-    /// The certificates that can be read, leaf first.
-    pub(super) fn certificates(&self) -> Vec<Certificate> {
-        self.chain.iter().filter_map(|der| Certificate::parse(der).ok()).collect()
-    }
-
     /// Adds the samples. None of a certificate that was not seen.
     pub(super) fn emit(&self, samples: &mut SampleSet) {
         if let Some((version, suite)) = self.session {
@@ -211,7 +218,7 @@ impl HandshakeFacts {
         if self.chain.is_empty() {
             return;
         }
-        let certificates = self.certificates();
+        let certificates = &self.certificates;
         if let Some(earliest) = certificates.iter().map(|certificate| certificate.not_after).min() {
             samples.gauge("probe_ssl_earliest_cert_expiry", earliest as f64);
         }
@@ -282,15 +289,19 @@ impl ServerCertVerifier for RecordingVerifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        staple: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Vec<_> = [end_entity].into_iter().chain(intermediates).cloned().collect();
-        let verdict = judge(&chain, server_name, &self.trust, now);
-        let abort = self.abort_on_fault && !verdict.is_ok();
+        let question = Question { chain: &chain, name: server_name, staple, trust: &self.trust, now };
+        let judged = question.answer();
+        let abort = self.abort_on_fault && !judged.verdict.is_ok();
         let mut facts = self.handshake.lock();
-        facts.chain = chain.into_iter().map(CertificateDer::into_owned).collect();
-        facts.verdict = verdict;
+        facts.chain = judged.chain;
+        facts.certificates = judged.certificates;
+        facts.verdict = judged.verdict;
+        facts.is_stapled = !judged.staple.is_empty();
+        facts.revocation = judged.revocation;
         if abort {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }

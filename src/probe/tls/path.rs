@@ -26,6 +26,12 @@ pub(super) struct Path<'a> {
 }
 
 impl Path<'_> {
+    /// All certificates, the leaf first.
+    pub(super) fn certificates(&self, leaf: &Certificate) -> Vec<Certificate> {
+        let between = self.intermediates.iter().map(|presented| &presented.certificate);
+        [leaf].into_iter().chain(between).chain([&self.anchor.certificate]).cloned().collect()
+    }
+
     /// The earliest end of validity among the leaf and all others, in seconds since the Unix epoch.
     pub(super) fn earliest_end(&self, leaf: &Certificate) -> i64 {
         let between = self.intermediates.iter().map(|presented| presented.certificate.not_after);
