@@ -1,7 +1,7 @@
 //! Records as texts, character for character as miekg/dns prints them: rules of DNS probes are regular
 //! expressions over these texts. Source: miekg/dns `types.go`, `svcb.go`, `edns.go`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
@@ -154,7 +154,7 @@ fn escape(bytes: &[u8], special: &[u8]) -> String {
                 }
                 text.push(char::from(*byte));
             }
-            _ => text.push_str(&format!("\\{byte:03}")),
+            _ => write!(text, "\\{byte:03}").expect("a string takes everything"),
         }
     }
     text
@@ -165,11 +165,15 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+    }
+    text
 }
 
 fn dashed(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("-")
+    bytes.chunks(1).map(hex).collect::<Vec<_>>().join("-")
 }
 
 fn grouped(bytes: &[u8]) -> String {

@@ -22,8 +22,8 @@ pub(super) const METADATA: &[MetricMetadata] = &[
 pub struct QueryResponse {
     /// What the server has to send.
     pub expect: Option<Expect>,
-    /// What is sent, followed by a newline; nothing if it is empty. `${1}` stands for a group of the
-    /// pattern that was expected.
+    /// What is sent; nothing if it is empty. A newline follows unless there is a zero in it: then it is no
+    /// line. `${1}` stands for a group of the pattern that was expected.
     pub send: Vec<u8>,
     /// Whether the dialog goes on in TLS after this step.
     pub starttls: bool,

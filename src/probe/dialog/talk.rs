@@ -85,9 +85,13 @@ impl Talk {
         }
         if !send.is_empty() {
             self.course.begin("sending");
+            // A message with a zero in it is no line. PostgreSQL, for one, would take the newline for the
+            // beginning of TLS.
+            if !send.contains(&0) {
+                send.push(b'\n');
+            }
             // It may be a password, and is not shown.
-            self.course.note(format!("sending {} bytes and a newline", send.len()));
-            send.push(b'\n');
+            self.course.note(format!("sending {} bytes", send.len()));
             peer.send(&send).await?;
         }
         if step.starttls { self.secure(before_tls(peer)?, terms).await } else { Ok(peer) }

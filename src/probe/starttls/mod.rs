@@ -21,7 +21,7 @@ pub enum StartTls {
     Ftp,
     /// LDAP's extended request (RFC 4511).
     Ldap,
-    /// MySQL's and MariaDB's `SSLRequest`.
+    /// `SSLRequest` of `MySQL` and `MariaDB`.
     Mysql,
     /// XMPP's `starttls` from a client (RFC 6120).
     Xmpp,

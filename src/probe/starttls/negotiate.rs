@@ -208,7 +208,7 @@ fn ldap_result(message: &[u8]) -> Option<u8> {
     rest.strip_prefix(&[10, 1])?.first().copied()
 }
 
-/// Source: MySQL's protocol documentation, `HandshakeV10` and `SSLRequest`.
+/// Source: `MySQL`'s protocol documentation, `HandshakeV10` and `SSLRequest`.
 async fn mysql(peer: &mut Conversation) -> Result<(), StartTlsError> {
     const CAN_TLS: u32 = 0x800;
     /// The protocol since 4.1, TLS, and how passwords are sent since then.

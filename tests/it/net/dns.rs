@@ -31,11 +31,11 @@ impl Query<'_> {
     }
 
     /// An answer with this code and the records of the three sections.
-    fn answer(&self, code: u8, sections: [Vec<Vec<u8>>; 3]) -> Vec<u8> {
+    fn answer(&self, code: u8, sections: &[Vec<Vec<u8>>; 3]) -> Vec<u8> {
         let mut message = self.0[..QUERY_BYTES].to_vec();
         message[2] |= 0x80;
         message[3] = code;
-        for (at, section) in [7, 9, 11].into_iter().zip(&sections) {
+        for (at, section) in [7, 9, 11].into_iter().zip(sections) {
             message[at] = u8::try_from(section.len()).unwrap();
         }
         message.extend(sections.concat().concat());
@@ -61,10 +61,10 @@ const NS2: &[u8] = b"\x03ns2\x03isp\x03net\0";
 /// A resolver that refuses to do without asking others.
 fn recursive(query: &Query<'_>) -> Vec<u8> {
     if !query.recursion_desired() {
-        return query.answer(5, [Vec::new(), Vec::new(), Vec::new()]);
+        return query.answer(5, &[Vec::new(), Vec::new(), Vec::new()]);
     }
     let address = |last| record(SAME, 1, 1, 3600, &[127, 0, 0, last]);
-    query.answer(0, [vec![address(1), address(2)], Vec::new(), Vec::new()])
+    query.answer(0, &[vec![address(1), address(2)], Vec::new(), Vec::new()])
 }
 
 fn authoritative(query: &Query<'_>) -> Vec<u8> {
@@ -82,11 +82,11 @@ fn authoritative(query: &Query<'_>) -> Vec<u8> {
         record(NS1, 28, 1, 7200, &std::net::Ipv6Addr::LOCALHOST.octets()),
         record(NS2, 1, 1, 7200, &[127, 0, 0, 2]),
     ];
-    query.answer(0, [vec![answer], authority.to_vec(), additional.to_vec()])
+    query.answer(0, &[vec![answer], authority.to_vec(), additional.to_vec()])
 }
 
 fn failing(query: &Query<'_>) -> Vec<u8> {
-    query.answer(2, [Vec::new(), Vec::new(), Vec::new()])
+    query.answer(2, &[Vec::new(), Vec::new(), Vec::new()])
 }
 
 /// A name server that answers each question with these datagrams.
@@ -242,6 +242,14 @@ async fn the_answer_of_a_zones_server_is_judged() {
 }
 
 #[tokio::test]
+async fn a_zone_without_serial_has_none() {
+    let ask_for = |config: &mut DnsConfig| config.question = question("SOA", "IN");
+    for outcome in check(recursive, ask_for, "ok", [2.0, 0.0, 0.0]).await {
+        assert_eq!(value(&outcome, "probe_dns_serial", &[]), None);
+    }
+}
+
+#[tokio::test]
 async fn a_code_that_is_expected_is_a_good_answer() {
     check(failing, |_| {}, "rcode", [0.0; 3]).await;
     check(failing, |config| config.valid_rcodes = codes(&["SERVFAIL", "NXDOMAIN"]), "ok", [0.0; 3]).await;
@@ -324,7 +332,7 @@ async fn hostile_name_servers_are_left_in_time() {
     for (name, cut) in [([192, QUERY_BYTES as u8], 0), ([192, 12], 1), ([192, 12], 0)] {
         let respond = move |query: &Query<'_>| {
             let data: &[u8] = if cut == 0 && name == [192, 12] { &[1, 2, 3] } else { &[127, 0, 0, 1] };
-            let mut message = query.answer(0, [vec![record(&name, 1, 1, 60, data)], Vec::new(), Vec::new()]);
+            let mut message = query.answer(0, &[vec![record(&name, 1, 1, 60, data)], Vec::new(), Vec::new()]);
             message.truncate(message.len() - cut);
             message
         };
@@ -357,7 +365,7 @@ async fn hostile_name_servers_are_left_in_time() {
     assert_eq!(kind(&ask(over_tcp(), &wrong.to_string()).await), "answer");
     // 65,535 bytes of records whose names point to the longest name there is.
     let large = tcp_server(|query| {
-        let mut message = query.answer(0, [Vec::new(), Vec::new(), Vec::new()]);
+        let mut message = query.answer(0, &[Vec::new(), Vec::new(), Vec::new()]);
         let records = (usize::from(u16::MAX) - message.len()) / 16;
         message[6..8].copy_from_slice(&u16::try_from(records).unwrap().to_be_bytes());
         message.extend((0..records).flat_map(|_| record(SAME, 1, 1, 60, &[127, 0, 0, 1])));

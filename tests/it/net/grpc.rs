@@ -241,6 +241,7 @@ async fn what_is_no_good_answer_has_the_code_that_grpc_gives_it() {
 
 #[tokio::test]
 async fn hostile_servers_are_left_in_time() {
+    static LARGE: Saying = saying(Some(&[0; 20_000]), OK);
     let little = async |target: SocketAddr| {
         let prober = GrpcProber::new(GrpcConfig::default(), &target.to_string(), clock()).unwrap();
         run_within(LITTLE, &prober, METADATA).await
@@ -263,9 +264,7 @@ async fn hostile_servers_are_left_in_time() {
         assert_values(&outcome, &[("probe_grpc_status_code", 4.0)]);
     }
 
-    static LARGE: [u8; 20_000] = [0; 20_000];
-    static ENDLESS: Saying = saying(Some(&LARGE), OK);
-    let outcome = ask(GrpcConfig::default(), &server(&ENDLESS).await.to_string()).await;
+    let outcome = ask(GrpcConfig::default(), &server(&LARGE).await.to_string()).await;
     assert_values(&outcome, &[("probe_grpc_status_code", 8.0)]);
 
     for said in [b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(), b"", &[0xff; 5000]] {

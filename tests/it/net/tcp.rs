@@ -217,6 +217,19 @@ async fn bytes_are_expected_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_newline_follows_lines_only() {
+    let address = listen(|mut stream| async move {
+        hear(&mut stream, b"\x00\xff").await;
+        hear(&mut stream, b"text\n").await;
+        stream.write_all(b"good\n").await.unwrap();
+    })
+    .await;
+    let binary = QueryResponse { send: b"\x00\xff".to_vec(), ..QueryResponse::default() };
+    let outcome = ask(dialog(vec![binary, send("text"), line("good")]), &address.to_string()).await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+}
+
+#[tokio::test]
 async fn hostile_servers_are_left_in_time() {
     let silent = listen(|stream| async move {
         stream.readable().await.unwrap();

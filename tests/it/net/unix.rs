@@ -1,7 +1,9 @@
 //! Servers behind local sockets; the rows of blackbox exporter's `prober/unix_test.go`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::process::getuid;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use valmis::probe::ProbeOutcome;
@@ -56,6 +58,22 @@ async fn a_socket_nobody_listens_at_is_not_as_it_should_be() {
     drop(listener);
     for target in ["server.sock", "", "/a\0b"] {
         assert!(UnixProber::new(UnixConfig::default(), target, clock()).is_err(), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_may_not_be_opened_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let outcome = ask(Vec::new(), &path).await;
+    // Nothing is forbidden to root.
+    if !getuid().is_root() {
+        assert_eq!(kind(&outcome), "permission");
+        assert!(outcome.result.unwrap_err().unknown);
+    } else {
+        assert_eq!(outcome.result, Ok(()));
     }
 }
 
