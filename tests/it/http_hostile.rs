@@ -1,7 +1,6 @@
 //! The HTTP probe against servers that are broken or mean it ill: the right answer, in time, and no more
 //! read than is allowed. The rows of docs/fault-matrix.md about HTTP.
 
-use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -338,6 +338,9 @@ async fn an_expired_certificate_stays_visible() {
     let labels = [("subject_CN", NAME)];
     assert_eq!(value(&outcome, "probe_ssl_earliest_cert_expiry", &[]), Some(END_OF_2025));
     assert_eq!(value(&outcome, "x509_cert_expired", &labels), Some(1.0));
+    let verified = [("chain_no", "0"), ("cn", NAME)];
+    assert_eq!(value(&outcome, "ssl_verified_cert_not_after", &verified), Some(END_OF_2025));
+    assert_eq!(value(&outcome, "probe_ssl_last_chain_expiry_timestamp_seconds", &[]), None);
     let ago = NOW_SECONDS - END_OF_2025 as i64;
     let reason = outcome.result.unwrap_err().reason;
     assert_eq!(

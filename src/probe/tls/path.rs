@@ -31,12 +31,6 @@ impl Path<'_> {
         let between = self.intermediates.iter().map(|presented| &presented.certificate);
         [leaf].into_iter().chain(between).chain([&self.anchor.certificate]).cloned().collect()
     }
-
-    /// The earliest end of validity among the leaf and all others, in seconds since the Unix epoch.
-    pub(super) fn earliest_end(&self, leaf: &Certificate) -> i64 {
-        let between = self.intermediates.iter().map(|presented| presented.certificate.not_after);
-        between.fold(leaf.not_after.min(self.anchor.certificate.not_after), i64::min)
-    }
 }
 
 /// The ways from `leaf` to authorities of `trust`, whatever dates and signatures say.

@@ -74,8 +74,8 @@ pub struct Verdict {
     /// epoch): the earliest end among its certificates, the authority's included. `None` if no chain is
     /// valid now.
     pub chain_expiry: Option<i64>,
-    /// The chains to trusted authorities that are valid now, leaf first; the one that ends last comes
-    /// first.
+    /// The chains to trusted authorities, leaf first; the one that ends last comes first. Those that are
+    /// valid now or, if only dates are in the way, at a time at which there are any.
     pub(super) chains: Arc<[Vec<Certificate>]>,
 }
 
@@ -228,10 +228,8 @@ impl Chain<'_> {
         let verify = |at| self.verify(&trust.roots, self.intermediates, at);
         let fault = match verify(now) {
             Ok(()) => {
-                let mut chains = self.valid_chains(&others, trust, now);
-                chains.sort_by_key(|(expiry, _)| std::cmp::Reverse(*expiry));
-                verdict.chain_expiry = chains.first().map(|(expiry, _)| *expiry);
-                verdict.chains = chains.into_iter().map(|(_, chain)| chain).collect();
+                verdict.chains = self.chains_at(&others, trust, now);
+                verdict.chain_expiry = verdict.chains.first().map(|chain| end_of(chain));
                 return;
             }
             Err(error) if !is_about_dates(&error) => error,
@@ -239,8 +237,10 @@ impl Chain<'_> {
                 verdict.add_error("chain", &error);
                 // Certificates that are ever valid together are so when the last of them begins.
                 let begins = others.iter().map(|other| &other.certificate).chain([self.leaf]);
-                let results: Vec<_> = begins.map(|begin| verify(unix_time(begin.not_before))).collect();
-                if results.iter().any(Result::is_ok) {
+                let times: Vec<_> = begins.map(|begin| unix_time(begin.not_before)).collect();
+                let results: Vec<_> = times.iter().map(|at| verify(*at)).collect();
+                if let Some(index) = results.iter().position(Result::is_ok) {
+                    verdict.chains = self.chains_at(&others, trust, times[index]);
                     return;
                 }
                 let other_fault = results.into_iter().filter_map(Result::err).find(|e| !is_about_dates(e));
@@ -275,25 +275,32 @@ impl Chain<'_> {
         verify_server_cert_signed_by_trust_anchor(self.parsed, roots, intermediates, at, algorithms())
     }
 
-    /// The chains that are valid now, each with its end. To be called only if there is one.
+    /// The chains that are valid at `at`, the one that ends last first. To be called only if there is one.
     /// Source: blackbox exporter `prober/tls.go`, `getLastChainExpiry`.
-    fn valid_chains(
+    fn chains_at(
         &self,
         others: &[Presented<'_>],
         trust: &TrustStore,
-        now: UnixTime,
-    ) -> Vec<(i64, Vec<Certificate>)> {
+        at: UnixTime,
+    ) -> Arc<[Vec<Certificate>]> {
         let mut found = paths(self.leaf, others, trust);
         // The only one there is must be the valid one.
         if found.len() > 1 {
             found.retain(|path| {
                 let mut only = RootCertStore::empty();
                 let between: Vec<_> = path.intermediates.iter().map(|other| other.der.clone()).collect();
-                only.add(path.anchor.der.clone()).is_ok() && self.verify(&only, &between, now).is_ok()
+                only.add(path.anchor.der.clone()).is_ok() && self.verify(&only, &between, at).is_ok()
             });
         }
-        found.iter().map(|path| (path.earliest_end(self.leaf), path.certificates(self.leaf))).collect()
+        let mut chains: Vec<_> = found.iter().map(|path| path.certificates(self.leaf)).collect();
+        chains.sort_by_key(|chain| std::cmp::Reverse(end_of(chain)));
+        chains.into()
     }
+}
+
+/// The earliest end of validity among certificates, in seconds since the Unix epoch.
+fn end_of(chain: &[Certificate]) -> i64 {
+    chain.iter().map(|certificate| certificate.not_after).min().unwrap_or(i64::MIN)
 }
 
 fn is_about_dates(error: &rustls::Error) -> bool {
