@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn lists_are_closed_by_commas_and_bounded() {
         assert_eq!(list(&["a", "b"]), ",a,b,");
-        assert_eq!(list::<&str>(&[]), "");
+        assert_eq!(list(&[] as &[&str]), "");
         assert_eq!(list(&vec!["a"; 100]).len(), 2 * MAX_NAMES + 1);
     }
 }
