@@ -29,18 +29,21 @@ const TURN: Duration = Duration::from_secs(8);
 /// The clock ticks of Linux, in which it counts processor time, per second.
 const TICKS: f64 = 100.0;
 const EXPORTER: &str = "target/servers/bookworm/usr/bin/prometheus-blackbox-exporter";
-/// Says to this program that it is to be the server, and where its certificate is.
-const SERVER_VARIABLE: &str = "VALMIS_BENCH_SERVER";
+/// Says to this program that it is to be the server, and, with the argument after it, in which folder to
+/// leave its certificate.
+const SERVER_ARGUMENT: &str = "--server";
 
 fn main() {
     let runtime = Runtime::new().expect("a runtime starts");
-    if let Some(folder) = std::env::var_os(SERVER_VARIABLE) {
+    let mut arguments = std::env::args().skip_while(|argument| argument != SERVER_ARGUMENT);
+    if let Some(folder) = arguments.nth(1) {
         runtime.block_on(be_server(Path::new(&folder)));
     }
     let folder = tempfile::tempdir().expect("a folder can be made");
     let _server = Killed(
         Command::new(std::env::current_exe().expect("this program has a path"))
-            .env(SERVER_VARIABLE, folder.path())
+            .arg(SERVER_ARGUMENT)
+            .arg(folder.path())
             .spawn()
             .expect("this program can be run"),
     );

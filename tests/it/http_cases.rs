@@ -25,11 +25,13 @@ use crate::servers::{assert_well_formed, clock, probe, value, write};
 
 /// What a server answers to a request whose body was read.
 type Answer = Box<dyn Fn(&Request<Bytes>) -> Response + Send + Sync>;
+/// What the module says.
+type Module = Box<dyn FnOnce(&mut HttpConfig)>;
 
 struct Case {
     name: String,
     answer: Answer,
-    module: Box<dyn FnOnce(&mut HttpConfig)>,
+    module: Module,
     success: bool,
     /// Metrics without labels.
     values: Vec<(&'static str, f64)>,
@@ -49,7 +51,7 @@ fn case(
     success: bool,
     values: &[(&'static str, f64)],
 ) -> Case {
-    let (answer, module): (Answer, Box<dyn FnOnce(&mut HttpConfig)>) = (Box::new(answer), Box::new(module));
+    let (answer, module): (Answer, Module) = (Box::new(answer), Box::new(module));
     Case { name: name.into(), answer, module, success, values: values.to_vec() }
 }
 

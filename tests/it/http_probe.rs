@@ -303,7 +303,7 @@ async fn method_headers_body_and_credentials_reach_the_target() {
     .await;
     check(
         |config| {
-            config.credentials = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token"))).into())
+            config.credentials = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token"))).into());
         },
         r"GET 127\.0\.0\.1:\d+ Bearer token - valmis/[0-9.]+ ",
     )

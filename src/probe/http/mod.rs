@@ -105,11 +105,14 @@ impl HttpProber {
         let Self { config, clock, tokens } = self;
         let visit = Visit { config, clock, deadline, seen: &mut seen, tokens, keep_body: false };
         let finished = tokio::time::timeout_at(deadline.instant(), visit.run()).await;
-        let result = finished.map(|answered| answered.map(|_body| ())).unwrap_or_else(|_| {
-            let phase = seen.phase.as_str();
-            let allowed = allowed.as_secs_f64();
-            Err(ProbeFailure::new("timeout", format!("out of time after {allowed:.3} s, in phase `{phase}`")))
-        });
+        let result = match finished {
+            Ok(answered) => answered.map(|_body| ()),
+            Err(_) => {
+                let (phase, allowed) = (seen.phase.as_str(), allowed.as_secs_f64());
+                let reason = format!("out of time after {allowed:.3} s, in phase `{phase}`");
+                Err(ProbeFailure::new("timeout", reason))
+            }
+        };
         if let Err(failure) = &result {
             seen.note(format!("failed: {}", failure.reason));
         }

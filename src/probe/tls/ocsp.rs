@@ -7,8 +7,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::der::{
-    BIT_STRING, ENUMERATED, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE,
-    explicit, implicit,
+    BIT_STRING, ENUMERATED, Element, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader,
+    SEQUENCE, explicit, implicit,
 };
 use super::verdict::algorithms;
 
@@ -104,7 +104,7 @@ impl Staple {
         let signed_by = |certificate: &[u8]| {
             public_key(certificate).is_some_and(|key| is_signed(key, algorithm, signed.whole, signature))
         };
-        let mut delegates = delegates.map_or(Reader(&[]), |list| list.reader());
+        let mut delegates = delegates.map_or(Reader(&[]), Element::reader);
         let verified = issuers.iter().any(|issuer| signed_by(issuer))
             || std::iter::from_fn(|| delegates.take(SEQUENCE)).take(MAX_SIGNERS).any(|delegate| {
                 issuers.iter().any(|issuer| is_delegate(delegate.whole, issuer, now))
