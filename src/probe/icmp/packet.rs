@@ -82,8 +82,8 @@ impl Echo {
         }
     }
 
-    /// What an error says; `None` if it is none.
-    fn error(&self, kind: u8, code: u8) -> Option<String> {
+    /// What an error of this type and code says; `None` if it is none.
+    pub(super) fn error(&self, kind: u8, code: u8) -> Option<String> {
         let text = match (self.protocol, kind, code) {
             (IpProtocol::Ip4, 3, 0) => "the network is unreachable",
             (IpProtocol::Ip4, 3, 1) | (IpProtocol::Ip6, 1, 3) => "the host is unreachable",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::packet::{Echo, Reply};
-use super::socket::{IcmpSocket, Options, SocketError};
+use super::socket::{Event, IcmpSocket, Options, SocketError};
 use super::{IcmpProber, Seen};
 use crate::dns::random_id;
 use crate::probe::{IpProtocol, ProbeFailure};
@@ -65,26 +65,29 @@ impl IcmpProber {
         let mut buffer = IcmpSocket::buffer();
         seen.setup = started.elapsed();
         seen.route.address = Some(to.ip());
-        let kind = if socket.is_raw() { "raw" } else { "unprivileged" };
-        seen.course.note(format!("sending {} bytes to {} over a {kind} socket", request.len(), to.ip()));
+        let kind = if socket.is_raw() { "a raw" } else { "an unprivileged" };
+        seen.course.note(format!("sending {} bytes to {} over {kind} socket", request.len(), to.ip()));
         seen.course.begin("waiting for the reply");
         let asked = Instant::now();
         socket.send(&request, to).await.map_err(send_fault)?;
         loop {
-            let received = socket.receive(&mut buffer).await.map_err(|error| {
+            let event = socket.next(&mut buffer).await.map_err(|error| {
                 ProbeFailure::new("unreachable", format!("`{}` cannot be reached: {error}", to.ip()))
             })?;
-            match echo.judge(&received.message) {
-                Some(Reply::Echo) if received.from == Some(to.ip()) => {
-                    seen.reply = Some((asked.elapsed(), received.hop_limit));
-                    return Ok(());
+            let (reply, from) = match event {
+                Event::Complaint { kind, code, from } => (echo.error(kind, code).map(Reply::Error), from),
+                Event::Message(received) => {
+                    let reply = echo.judge(&received.message);
+                    if reply == Some(Reply::Echo) && received.from == Some(to.ip()) {
+                        seen.reply = Some((asked.elapsed(), received.hop_limit));
+                        return Ok(());
+                    }
+                    (reply, received.from)
                 }
-                Some(Reply::Error(text)) => {
-                    let who = received.from.map_or_else(|| "somebody".to_owned(), |from| format!("`{from}`"));
-                    return Err(ProbeFailure::new("unreachable", format!("{who} says: {text}")).into());
-                }
-                // Of another request, or of nobody's.
-                Some(Reply::Echo) | None => {}
+            };
+            if let Some(Reply::Error(text)) = reply {
+                let who = from.map_or_else(|| "somebody".to_owned(), |from| format!("`{from}`"));
+                return Err(ProbeFailure::new("unreachable", format!("{who} says: {text}")).into());
             }
         }
     }

@@ -4,11 +4,12 @@
 //! are tried first; raw sockets, which see all of ICMP, need a capability.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind,
     recvmsg, sendto, setsockopt, socket, sockopt,
@@ -55,6 +56,15 @@ pub(super) struct IcmpSocket {
     is_raw: bool,
 }
 
+/// What a socket has to say.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A message came.
+    Message(Received),
+    /// Somebody complained of the request: type and code of the message, and whose it is.
+    Complaint { kind: u8, code: u8, from: Option<IpAddr> },
+}
+
 /// A message of ICMP.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -94,10 +104,15 @@ impl IcmpSocket {
         self.fd.async_io(Interest::WRITABLE, send).await.map(drop)
     }
 
-    /// The next message. `buffer` is where packets are read into; see [`Self::buffer`].
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let received = self.fd.async_io(Interest::READABLE, || receive_now(&self.fd, buffer)).await?;
-        Ok(self.unpack(received))
+    /// What happens next. `buffer` is where packets are read into; see [`Self::buffer`].
+    pub(super) async fn next(&self, buffer: &mut [u8]) -> io::Result<Event> {
+        let interest = Interest::READABLE | Interest::ERROR;
+        let read = || match receive_now(&self.fd, buffer) {
+            Ok(received) => Ok(Event::Message(self.unpack(received))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(error) => complaint(&self.fd).ok_or(error),
+        };
+        self.fd.async_io(interest, read).await
     }
 
     /// A buffer for any packet.
@@ -131,7 +146,7 @@ fn set_up(fd: &OwnedFd, options: Options, is_raw: bool) -> io::Result<()> {
         IpProtocol::Ip4 => {
             setsockopt(fd, sockopt::Ipv4RecvTtl, &true)?;
             if !is_raw {
-                // What others say of the request arrives as an error of the socket.
+                // What others say of the request arrives as an error of the socket, with details in a queue.
                 setsockopt(fd, sockopt::Ipv4RecvErr, &true)?;
             }
             if let Some(ttl) = ttl {
@@ -174,4 +189,23 @@ fn receive_now(fd: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<Received> {
     });
     let length = received.bytes;
     Ok(Received { from, message: buffer[..length].to_vec(), hop_limit })
+}
+
+/// What lies in the socket's queue of errors, if it came as a message of ICMP.
+fn complaint(fd: &impl AsRawFd) -> Option<Event> {
+    let mut control = nix::cmsg_space!(i32, libc::sock_extended_err, libc::sockaddr_in6);
+    let received =
+        recvmsg::<SockaddrStorage>(fd.as_raw_fd(), &mut [], Some(&mut control), MsgFlags::MSG_ERRQUEUE)
+            .ok()?;
+    let (error, from) = received.cmsgs().ok()?.find_map(|message| match message {
+        ControlMessageOwned::Ipv4RecvErr(error, from) => {
+            Some((error, from.map(|from| Ipv4Addr::from_bits(u32::from_be(from.sin_addr.s_addr)).into())))
+        }
+        ControlMessageOwned::Ipv6RecvErr(error, from) => {
+            Some((error, from.map(|from| Ipv6Addr::from(from.sin6_addr.s6_addr).into())))
+        }
+        _ => None,
+    })?;
+    let is_icmp = matches!(error.ee_origin, libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6);
+    is_icmp.then_some(Event::Complaint { kind: error.ee_type, code: error.ee_code, from })
 }
