@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
-pub use metadata::{MetricMetadata, metadata};
+pub use metadata::{MetricMetadata, describe, metadata};
 pub use small_file::FileError;
 
 /// The instant by which a probe must have its result.
@@ -37,6 +37,11 @@ impl Deadline {
     /// What is left, zero once it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// The instant at which this share of what is left is over.
+    pub(crate) fn share(self, part: u32, of: u32) -> Self {
+        Self::after(self.remaining() * part / of)
     }
 
     /// The instant itself, on tokio's clock.

@@ -1,6 +1,6 @@
 //! One look at a server: canary and facts, put together.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -8,9 +8,13 @@ use tokio::time::Instant;
 
 use super::super::{Deadline, ProbeFailure, ProbeOutcome, Prober};
 use super::dsn::{Dsn, SslMode};
+use super::facts::Facts;
 use super::failure::{Failure, Layer};
-use super::monitor::{Facts, Monitor};
+use super::monitor::Monitor;
+use super::selection::Selection;
 use super::session::{Password, Purpose, Session, wants_tls};
+use super::slot::Slot;
+use super::visit::Visits;
 use crate::model::{Labels, METRIC_NAME, Sample};
 
 /// The server to look at.
@@ -22,6 +26,8 @@ pub struct Target {
     pub password: Password,
     /// What the server has to be, if that matters.
     pub role: Option<Role>,
+    /// What is to be collected.
+    pub selection: Selection,
 }
 
 /// What a server is to its cluster.
@@ -42,9 +48,11 @@ SELECT pg_is_in_recovery() AS in_recovery,
 /// Looks at one server. It is as it should be when a new connection can log in and is answered, when
 /// the held connection answers, too, and when the server has the role it is to have.
 pub struct PostgresProber {
-    target: Target,
+    target: Arc<Target>,
     held: Mutex<Option<Session>>,
     monitor: Monitor,
+    slot: Arc<Slot>,
+    visits: Visits,
 }
 
 /// What the canary saw.
@@ -57,11 +65,15 @@ struct Canary {
 impl PostgresProber {
     /// A prober of `target`; it connects at its first probe.
     pub fn new(target: Target) -> Self {
-        Self { target, held: Mutex::default(), monitor: Monitor::default() }
+        let (target, slot) = (Arc::new(target), Arc::new(Slot::default()));
+        let visits = Visits::new(Arc::clone(&target), Arc::clone(&slot));
+        Self { target, held: Mutex::default(), monitor: Monitor::default(), slot, visits }
     }
 
     async fn look(&self, deadline: Deadline) -> ProbeOutcome {
         let began = Instant::now();
+        // The canary may have to wait for one statement of a visit, and then needs time of its own.
+        let patience = deadline.remaining() * 2 / 5;
         let held = self.held().take().filter(|session| !session.is_closed());
         let (canary, mut facts, mut monitored) = match held {
             Some(session) => {
@@ -87,12 +99,20 @@ impl PostgresProber {
                 });
             facts.log.splice(0..0, log);
         }
+        if canary.is_ok() && monitored.as_ref().is_some_and(Result::is_ok) {
+            self.visits.start(patience);
+            self.visits.first_round(deadline.share(4, 5)).await;
+        }
+        self.visits.show(&mut facts);
         self.outcome(began, &canary, facts, monitored)
     }
 
     /// Logs in, asks one thing, leaves.
     async fn canary(&self, deadline: Deadline) -> Result<Canary, Failure> {
-        let Target { dsn, password, .. } = &self.target;
+        let Target { dsn, password, .. } = &*self.target;
+        let waiting = Instant::now();
+        let turn = tokio::time::timeout_at(deadline.instant(), self.slot.urgent()).await;
+        let _turn = turn.map_err(|_| Failure::timeout(Layer::Tcp, waiting.elapsed()))?;
         let session = Session::open(dsn, password, Purpose::Canary, deadline).await?;
         let encrypted = session.encrypted;
         let rows = session.query(CANARY, deadline).await;
@@ -104,7 +124,7 @@ impl PostgresProber {
 
     /// Collects facts and holds on to the connection if it is still good.
     async fn facts(&self, session: Session, deadline: Deadline) -> (Facts, Result<(), Failure>) {
-        let (facts, result) = self.monitor.collect(&session, deadline).await;
+        let (facts, result) = self.monitor.collect(&self.target.selection, &session, deadline).await;
         if result.is_ok() {
             *self.held() = Some(session);
         } else {

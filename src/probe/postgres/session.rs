@@ -38,13 +38,22 @@ pub enum Password {
 pub(super) enum Purpose {
     /// Collecting facts: nothing can be written.
     Monitor,
+    /// Collecting what is asked seldom. The same, but for hardly any patience with locks.
+    Visit,
     /// Proving that one can log in. It leaves `default_transaction_read_only` alone, because the
     /// server's own value is what it looks at; its one statement is a `SELECT`.
     Canary,
 }
 
-/// How long a statement may wait for a lock: nothing here should ever need one.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
+impl Purpose {
+    /// How long a statement may wait for a lock: nothing here should ever need to.
+    fn lock_timeout(self) -> Duration {
+        match self {
+            Self::Monitor | Self::Canary => Duration::from_millis(100),
+            Self::Visit => Duration::from_millis(10),
+        }
+    }
+}
 
 /// An open connection.
 pub(super) struct Session {
@@ -143,12 +152,12 @@ pub(super) fn statement_timeout(deadline: Deadline) -> Duration {
 
 fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {
     let statement_timeout = statement_timeout(deadline).as_millis();
-    let lock_timeout = LOCK_TIMEOUT.as_millis();
+    let lock_timeout = purpose.lock_timeout().as_millis();
     let mut options = format!(
         "-c search_path=pg_catalog -c statement_timeout={statement_timeout} -c lock_timeout={lock_timeout} \
          -c idle_in_transaction_session_timeout={statement_timeout}"
     );
-    if purpose == Purpose::Monitor {
+    if purpose != Purpose::Canary {
         options.push_str(" -c default_transaction_read_only=on");
     }
     let mut config = Config::new();

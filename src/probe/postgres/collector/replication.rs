@@ -1,6 +1,6 @@
 //! Replication, seen from both sides.
 
-use super::{Collector, Privilege, Series, gauge};
+use super::{ALWAYS, Collector, Privilege, Series, Yields, gauge};
 
 /// The replica's side.
 ///
@@ -10,10 +10,6 @@ use super::{Collector, Privilege, Series, gauge};
 /// receiver whose primary vanished without a word is noticed when `wal_receiver_timeout` (60 s) ends.
 pub(super) static REPLICATION: Collector = Collector {
     name: "replication",
-    since: 13,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 WITH replica AS (
     SELECT pg_is_in_recovery() AS is_replica,
@@ -29,7 +25,7 @@ SELECT is_replica,
             ELSE replay_age
        END AS lag
 FROM replica",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &[],
         values: &[
             gauge("is_replica", "pg_replication_is_replica", "Indicates if the server is a replica."),
@@ -45,16 +41,14 @@ FROM replica",
                 "Whether the replica is connected to its primary; absent on a primary.",
             ),
         ],
-    }],
+    }]),
+    ..ALWAYS
 };
 
 /// The primary's side: one row per replica.
 pub(super) static STAT_REPLICATION: Collector = Collector {
     name: "stat_replication",
-    since: 13,
-    until: None,
     privilege: Privilege::ReadAllStats,
-    every: None,
     sql: "\
 WITH here AS (
     SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS lsn
@@ -65,7 +59,7 @@ SELECT application_name, host(client_addr) AS client_addr, sender.state, slot_na
 FROM pg_stat_replication AS sender
 CROSS JOIN here
 LEFT JOIN pg_replication_slots ON active_pid = sender.pid",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &["application_name", "client_addr", "state", "slot_name", "pid"],
         values: &[
             gauge("current_lsn", "pg_stat_replication_pg_current_wal_lsn_bytes", "WAL position in bytes."),
@@ -75,16 +69,13 @@ LEFT JOIN pg_replication_slots ON active_pid = sender.pid",
                 "Lag in bytes between this server and the replica.",
             ),
         ],
-    }],
+    }]),
+    ..ALWAYS
 };
 
 /// Replication slots: an abandoned one retains WAL until the disk is full.
 pub(super) static REPLICATION_SLOTS: Collector = Collector {
     name: "replication_slots",
-    since: 13,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 WITH here AS (
     SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS lsn
@@ -96,7 +87,7 @@ SELECT slot_name, slot_type, database, active, wal_status, 1 AS one,
        safe_wal_size
 FROM pg_replication_slots
 CROSS JOIN here",
-    series: &[
+    yields: Yields::Series(&[
         Series {
             labels: &["slot_name", "database"],
             values: &[
@@ -141,5 +132,6 @@ CROSS JOIN here",
                 "Availability of WAL files claimed by this slot.",
             )],
         },
-    ],
+    ]),
+    ..ALWAYS
 };
