@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::Deadline;
 use super::collector::{Collector, Privilege};
+use super::custom::CustomQuery;
 use super::failure::{Failure, Layer};
 use super::row::Row;
 use super::session::{Session, statement_timeout};
@@ -11,7 +12,7 @@ use super::session::{Session, statement_timeout};
 /// Asked first over each connection. A role that the server does not know (`pg_read_all_data` came
 /// with 14) is one that nobody is a member of.
 const CAPABILITIES: &str = "\
-SELECT current_setting('server_version_num')::int / 10000 AS major,
+SELECT current_setting('server_version_num') AS version, pg_is_in_recovery() AS in_recovery,
        pg_has_role('pg_read_all_stats', 'USAGE') AS pg_read_all_stats,
        pg_has_role('pg_read_all_settings', 'USAGE') AS pg_read_all_settings,
        has_function_privilege('pg_ls_waldir()', 'EXECUTE') AS pg_ls_waldir,
@@ -26,8 +27,9 @@ FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace";
 /// What a connection can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Capabilities {
-    /// The major version of the server.
-    pub(super) major: u32,
+    /// `server_version_num`: 150018 is 15.18.
+    version: u32,
+    in_recovery: bool,
     privileges: Vec<Privilege>,
     extensions: BTreeMap<String, String>,
 }
@@ -68,7 +70,8 @@ impl Capabilities {
     fn read(row: &Row) -> Option<Self> {
         let has = |privilege: &Privilege| row.number(privilege.as_str()) == Some(1.0);
         Some(Self {
-            major: row.number("major")? as u32,
+            version: row.number("version")? as u32,
+            in_recovery: row.number("in_recovery") == Some(1.0),
             privileges: Privilege::ALL.into_iter().filter(has).collect(),
             extensions: BTreeMap::new(),
         })
@@ -84,9 +87,15 @@ impl Capabilities {
         self.extensions.get(extension).map(String::as_str)
     }
 
+    /// Whether a query of the user is meant for this server.
+    pub(super) fn fits(&self, query: &CustomQuery) -> bool {
+        query.versions.as_ref().is_none_or(|versions| versions.contains(self.version))
+            && query.on_replica.is_none_or(|replica| replica == self.in_recovery)
+    }
+
     /// Whether this collector can be asked.
     pub(super) fn judge(&self, collector: &Collector) -> Verdict {
-        if !collector.fits(self.major) {
+        if !collector.fits(self.version / 10_000) {
             return Verdict::OtherVersion;
         }
         match collector.extension {
@@ -111,8 +120,8 @@ mod tests {
             let capabilities = Capabilities::read(&Row::new(columns.iter().copied())).expect("a version");
             assert_eq!(capabilities.judge(named(collector)), expected, "{collector}");
         };
-        let plain = [("major", Some("15")), ("pg_read_all_stats", Some("f")), ("pg_ls_waldir", Some("f"))];
-        let monitor = [("major", Some("15")), ("pg_read_all_stats", Some("t")), ("pg_ls_waldir", Some("t"))];
+        let plain = [("version", Some("150018")), ("pg_read_all_stats", Some("f")), ("pg_ls_waldir", Some("f"))];
+        let monitor = [("version", Some("150018")), ("pg_read_all_stats", Some("t")), ("pg_ls_waldir", Some("t"))];
         check(&plain, "stat_database", Verdict::Able);
         check(&plain, "stat_activity", Verdict::Lacks(Privilege::ReadAllStats));
         check(&plain, "wal", Verdict::Lacks(Privilege::ListWal));

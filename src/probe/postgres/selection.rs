@@ -1,9 +1,11 @@
 //! What is to be collected: which databases, which collectors, how often and how much.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::collector::{Collector, Scope};
+use super::custom::CustomQuery;
 
 /// What is to be collected from a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -12,6 +14,8 @@ pub struct Selection {
     pub databases: Databases,
     /// Deviations from the defaults, by the collector's name.
     pub collectors: BTreeMap<String, Choice>,
+    /// Queries of the user.
+    pub queries: Vec<Arc<CustomQuery>>,
 }
 
 /// The databases in which to ask what is about one database. The one of the connection string is always
@@ -67,13 +71,17 @@ impl Selection {
 impl Databases {
     /// Those of `found` that are to be watched, `own` first.
     pub(super) fn choose(&self, own: &str, found: Vec<String>) -> Vec<String> {
-        let wanted = |name: &String| match self {
-            Self::Own => false,
-            Self::AllBut(excluded) => !excluded.contains(name),
-            Self::Named(named) => named.contains(name),
-        };
-        let others = found.into_iter().filter(|name| name != own && wanted(name));
+        let others = found.into_iter().filter(|name| name != own && self.contains(name, own));
         std::iter::once(own.to_owned()).chain(others).collect()
+    }
+
+    /// Whether this database is among them.
+    pub(super) fn contains(&self, database: &str, own: &str) -> bool {
+        match self {
+            Self::Own => database == own,
+            Self::AllBut(excluded) => !excluded.iter().any(|name| name == database),
+            Self::Named(named) => named.iter().any(|name| name == database),
+        }
     }
 }
 

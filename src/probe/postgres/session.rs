@@ -113,6 +113,16 @@ impl Session {
         }
     }
 
+    /// Runs what has to be a single statement and answers nothing.
+    pub(super) async fn prepare_and_execute(&self, sql: &str, deadline: Deadline) -> Result<(), Failure> {
+        let began = Instant::now();
+        match timeout_at(deadline.instant(), self.client.execute(sql, &[])).await {
+            Err(_elapsed) => Err(Failure::timeout(Layer::Query, began.elapsed())),
+            Ok(Err(error)) => Err(Failure::from_postgres(Layer::Query, &error)),
+            Ok(Ok(_)) => Ok(()),
+        }
+    }
+
     /// Whether the connection is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()

@@ -4,6 +4,7 @@
 //! take as long as [`Visits::start`] allows, so that is the longest a canary waits. The last answers stay
 //! and are shown with their age.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,13 +14,14 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Deadline;
-use super::answer::{Answer, ask};
+use super::answer::Answer;
 use super::bound::Members;
 use super::capability::{Capabilities, Verdict};
-use super::collector::{COLLECTORS, Collector, Scope};
+use super::collector::Scope;
 use super::facts::Facts;
 use super::failure::Failure;
 use super::prober::Target;
+use super::question::Question;
 use super::selection::Databases;
 use super::session::{Purpose, Session};
 use super::slot::Slot;
@@ -48,8 +50,8 @@ struct Tour {
     rounds: watch::Sender<u64>,
 }
 
-/// A collector in a database; in none if it is about the server.
-type Place = (&'static str, String);
+/// A question in a database; in none if it is about the server.
+type Place = (Cow<'static, str>, String);
 
 #[derive(Default)]
 struct Found {
@@ -57,7 +59,7 @@ struct Found {
     notes: HashMap<Place, Note>,
 }
 
-/// What is known of a collector in a database.
+/// What is known of a question in a database.
 struct Note {
     asked: Instant,
     took: Duration,
@@ -98,8 +100,8 @@ impl Visits {
     /// Adds what the visits brought.
     pub(super) fn show(&self, facts: &mut Facts) {
         let found = self.tour.found();
-        for collector in self.tour.collectors() {
-            found.show(collector, self.tour.every(collector), facts);
+        for question in self.tour.questions() {
+            found.show(&question, question.every(&self.tour.target.selection), facts);
         }
         if self.tour.target.selection.databases != Databases::Own {
             facts.push("valmis_postgres_databases", &[], found.databases.len() as f64);
@@ -108,14 +110,8 @@ impl Visits {
 }
 
 impl Tour {
-    /// The collectors that are asked seldom.
-    fn collectors(&self) -> impl Iterator<Item = &'static Collector> {
-        let selection = &self.target.selection;
-        COLLECTORS.iter().copied().filter(|c| selection.enables(c) && selection.is_seldom(c))
-    }
-
-    fn every(&self, collector: &Collector) -> Duration {
-        self.target.selection.every(collector).unwrap_or_default()
+    fn questions(&self) -> impl Iterator<Item = Question> {
+        Question::all(&self.target.selection)
     }
 
     fn anything_due(&self) -> bool {
@@ -124,18 +120,17 @@ impl Tour {
     }
 
     /// What is due in a database.
-    fn due(&self, database: &str) -> Vec<&'static Collector> {
+    fn due(&self, database: &str) -> Vec<Question> {
+        let (selection, own) = (&self.target.selection, &self.target.dsn.dbname);
         let found = self.found();
-        let due = |collector: &&'static Collector| {
-            let here = match collector.scope {
-                Scope::Server => database == self.target.dsn.dbname,
-                Scope::Database => true,
-                Scope::OneDatabase => !found.has_elsewhere(collector, database),
-            };
-            let place = place(collector, database);
-            here && found.notes.get(&place).is_none_or(|note| note.asked.elapsed() >= self.every(collector))
+        let due = |question: &Question| {
+            let elsewhere = question.scope() == Scope::OneDatabase && found.has_elsewhere(question, database);
+            let note = found.notes.get(&place(question, database));
+            question.concerns(database, own)
+                && !elsewhere
+                && note.is_none_or(|note| note.asked.elapsed() >= question.every(selection))
         };
-        self.collectors().filter(due).collect()
+        self.questions().filter(due).collect()
     }
 
     /// Visits every database in which something is due.
@@ -177,18 +172,18 @@ impl Tour {
         &self,
         session: &Session,
         database: &str,
-        due: &[&'static Collector],
+        due: &[Question],
         patience: Duration,
     ) -> Result<Interrupted, Failure> {
         let capabilities = Capabilities::ask_with_extensions(session, Deadline::after(patience)).await?;
         if database == self.target.dsn.dbname {
             self.find_databases(session, Deadline::after(patience)).await?;
         }
-        for collector in due {
+        for question in due {
             if self.slot.is_wanted() {
                 return Ok(Interrupted::Yes);
             }
-            self.ask_one(collector, &capabilities, session, database, Deadline::after(patience)).await?;
+            self.ask_one(question, &capabilities, session, database, patience).await?;
         }
         Ok(Interrupted::No)
     }
@@ -208,43 +203,39 @@ impl Tour {
         Ok(())
     }
 
-    /// Asks one collector and notes what it said. An error means that the connection is of no use any more.
+    /// Asks one question and notes what came of it. An error means that the connection is of no use any
+    /// more.
     async fn ask_one(
         &self,
-        collector: &'static Collector,
+        question: &Question,
         capabilities: &Capabilities,
         session: &Session,
         database: &str,
-        deadline: Deadline,
+        patience: Duration,
     ) -> Result<(), Failure> {
-        let place = place(collector, database);
-        let verdict = capabilities.judge(collector);
-        let (answer, mut members) = {
+        let place = place(question, database);
+        let verdict = question.judge(capabilities);
+        let (mut answer, mut members) = {
             let found = self.found();
             let before = found.notes.get(&place);
             before.map(|note| (note.answer.clone(), note.members.clone())).unwrap_or_default()
         };
         let asked = Instant::now();
-        let mut note =
-            Note { asked, took: Duration::ZERO, verdict, failure: None, answer, members: Members::new() };
+        let (mut took, mut failure) = (Duration::ZERO, None);
         if verdict == Verdict::Able {
-            let rows = self.target.selection.rows(collector);
-            let said = ask(collector, capabilities, rows, &mut members, session, deadline).await;
-            note.took = said.took;
+            let selection = &self.target.selection;
+            let said = question.ask(selection, capabilities, &mut members, session, patience).await;
+            took = said.took;
             match said.result {
-                Ok(answer) => note.answer = Some((Instant::now(), answer)),
-                Err(failure) => note.failure = Some(failure),
+                Ok(found) => answer = Some((Instant::now(), found)),
+                Err(refusal) => failure = Some(refusal),
             }
         } else {
-            note.answer = None;
+            answer = None;
         }
-        note.members = members;
-        let failure = note.failure.clone();
-        self.found().notes.insert(place, note);
-        match failure {
-            Some(failure) if session.is_closed() || deadline.remaining().is_zero() => Err(failure),
-            _ => Ok(()),
-        }
+        let lost = failure.clone().filter(|_| session.is_closed() || took >= patience);
+        self.found().notes.insert(place, Note { asked, took, verdict, failure, answer, members });
+        lost.map_or(Ok(()), Err)
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
@@ -259,25 +250,25 @@ enum Interrupted {
     No,
 }
 
-fn place(collector: &'static Collector, database: &str) -> Place {
-    let database = if collector.scope == Scope::Server { "" } else { database };
-    // Collectors for several versions share a name, so the question tells them apart.
-    (collector.sql, database.to_owned())
+fn place(question: &Question, database: &str) -> Place {
+    let database = if question.scope() == Scope::Server { "" } else { database };
+    (question.key(), database.to_owned())
 }
 
 impl Found {
-    /// Whether a collector that needs one database only has found one that is not this.
-    fn has_elsewhere(&self, collector: &'static Collector, database: &str) -> bool {
+    /// Whether a question that needs one database only has found one that is not this.
+    fn has_elsewhere(&self, question: &Question, database: &str) -> bool {
         self.databases.iter().filter(|other| *other != database).any(|other| {
-            self.notes.get(&place(collector, other)).is_some_and(|note| note.verdict == Verdict::Able)
+            self.notes.get(&place(question, other)).is_some_and(|note| note.verdict == Verdict::Able)
         })
     }
 
-    fn show(&self, collector: &'static Collector, every: Duration, facts: &mut Facts) {
+    fn show(&self, question: &Question, every: Duration, facts: &mut Facts) {
+        let key = question.key();
         let notes: BTreeMap<&str, &Note> = self
             .notes
             .iter()
-            .filter(|((question, _), _)| *question == collector.sql)
+            .filter(|((other, _), _)| *other == key)
             .map(|((_, database), note)| (database.as_str(), note))
             .collect();
         // Where one database will do, those without the extension do not count.
@@ -285,10 +276,10 @@ impl Found {
         let Some(verdict) = notes.values().map(|note| note.verdict).find(|v| !able || *v == Verdict::Able) else {
             return;
         };
-        if !facts.note(collector, verdict) {
+        if !question.note(verdict, facts) {
             return;
         }
-        let label = [("collector", collector.name)];
+        let label = [("collector", question.name())];
         let able = notes.iter().filter(|(_, note)| note.verdict == Verdict::Able);
         let (mut took, mut fine, mut dropped, mut oldest) = (Duration::ZERO, true, None, None);
         for (database, note) in able {
@@ -297,7 +288,7 @@ impl Found {
                 fine = false;
                 facts.incomplete = true;
                 let place = if database.is_empty() { String::new() } else { format!(" in `{database}`") };
-                facts.log.push(format!("collector `{}`{place}: {}", collector.name, failure.reason));
+                facts.log.push(format!("collector `{}`{place}: {}", question.name(), failure.reason));
             }
             let Some((taken, answer)) = &note.answer else { continue };
             let age = taken.elapsed();
