@@ -19,7 +19,7 @@ use crate::probe::certificate::{
 };
 use crate::probe::disk::{self, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber};
-use crate::probe::postgres::{self, Dsn, Password, PostgresProber, Selection};
+use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::{AddressPolicy, Prober};
 use crate::readiness::{Component, Key, Kind, Thresholds};
 
@@ -122,7 +122,8 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
         Some(SecretSource::File(path)) => Password::File(path.clone()),
     };
     let instance = dsn.address();
-    let prober = PostgresProber::new(postgres::Target { dsn, password, role: None, selection: Selection::default() });
+    let selection = server.selection.clone();
+    let prober = PostgresProber::new(postgres::Target { dsn, password, role: server.role, selection });
     Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
 }
 

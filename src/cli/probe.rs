@@ -112,7 +112,15 @@ fn prober(command: &Probe) -> Result<(String, Box<dyn Prober>)> {
                 (None, _) => Password::InDsn,
             };
             let what = dsn.address();
-            (what, Box::new(PostgresProber::new(postgres::Target { dsn, password, role: None, selection: Selection::default() })))
+            (
+                what,
+                Box::new(PostgresProber::new(postgres::Target {
+                    dsn,
+                    password,
+                    role: None,
+                    selection: Selection::default(),
+                })),
+            )
         }
         Probe::Disk { path, .. } => {
             let path = std::path::absolute(path).context("the path cannot be used")?;

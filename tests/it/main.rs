@@ -27,6 +27,7 @@ mod mixin;
 mod native_histograms;
 mod paging;
 mod postgres;
+mod postgres_collectors;
 mod prepared;
 mod promqltest;
 mod random;

@@ -120,8 +120,10 @@ mod tests {
             let capabilities = Capabilities::read(&Row::new(columns.iter().copied())).expect("a version");
             assert_eq!(capabilities.judge(named(collector)), expected, "{collector}");
         };
-        let plain = [("version", Some("150018")), ("pg_read_all_stats", Some("f")), ("pg_ls_waldir", Some("f"))];
-        let monitor = [("version", Some("150018")), ("pg_read_all_stats", Some("t")), ("pg_ls_waldir", Some("t"))];
+        let plain =
+            [("version", Some("150018")), ("pg_read_all_stats", Some("f")), ("pg_ls_waldir", Some("f"))];
+        let monitor =
+            [("version", Some("150018")), ("pg_read_all_stats", Some("t")), ("pg_ls_waldir", Some("t"))];
         check(&plain, "stat_database", Verdict::Able);
         check(&plain, "stat_activity", Verdict::Lacks(Privilege::ReadAllStats));
         check(&plain, "wal", Verdict::Lacks(Privilege::ListWal));

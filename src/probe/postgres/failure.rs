@@ -50,6 +50,7 @@ pub const FAILURE_KINDS: &[&str] = &[
     "closed",
     "timeout",
     "role",
+    "pooler",
 ];
 
 /// Why there is no answer.
@@ -97,8 +98,14 @@ impl Failure {
             code if code.code().starts_with("28") => "auth",
             _ => "query",
         };
-        let reason =
+        let mut reason =
             format!("{}: {} (SQLSTATE {})", answer.severity(), answer.message(), answer.code().code());
+        if answer.message().starts_with("unsupported startup parameter") {
+            reason.push_str(
+                "; a pooler answers here: watch the server itself, and PgBouncer by its database `pgbouncer`",
+            );
+            return Self::new(Layer::Authentication, "pooler", reason);
+        }
         Self::new(layer.max(Layer::Authentication), kind, reason)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::collector::{COLLECTORS, describe_setting};
+use super::pooler;
 
 /// The metrics that do not come from a collector.
 const OWN: &[(&str, &str, &str)] = &[
@@ -51,7 +52,7 @@ const OWN: &[(&str, &str, &str)] = &[
 static METADATA: LazyLock<Vec<(&'static str, &'static str, &'static str)>> = LazyLock::new(|| {
     let collected = COLLECTORS.iter().flat_map(|collector| collector.values());
     let collected = collected.map(|value| (value.name, value.metric_type, value.help));
-    let mut all: Vec<_> = OWN.iter().copied().chain(collected).collect();
+    let mut all: Vec<_> = OWN.iter().copied().chain(collected).chain(pooler::metadata()).collect();
     all.sort_unstable();
     all.dedup_by_key(|(name, ..)| *name);
     all
@@ -64,5 +65,5 @@ pub fn metadata() -> &'static [(&'static str, &'static str, &'static str)] {
 
 /// Type and help text of a metric whose name is not known beforehand.
 pub fn describe(name: &str) -> Option<(&'static str, &'static str)> {
-    describe_setting(name)
+    describe_setting(name).or_else(|| pooler::describe(name))
 }

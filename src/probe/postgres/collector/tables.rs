@@ -101,14 +101,46 @@ LIMIT {candidates}",
     yields: Yields::Series(&[Series {
         labels: LABELS,
         values: &[
-            counter("heap_blocks_read", "pg_statio_user_tables_heap_blocks_read", "Number of disk blocks read from this table"),
-            counter("heap_blocks_hit", "pg_statio_user_tables_heap_blocks_hit", "Number of buffer hits in this table"),
-            counter("idx_blocks_read", "pg_statio_user_tables_idx_blocks_read", "Number of disk blocks read from all indexes on this table"),
-            counter("idx_blocks_hit", "pg_statio_user_tables_idx_blocks_hit", "Number of buffer hits in all indexes on this table"),
-            counter("toast_blocks_read", "pg_statio_user_tables_toast_blocks_read", "Number of disk blocks read from this table's TOAST table (if any)"),
-            counter("toast_blocks_hit", "pg_statio_user_tables_toast_blocks_hit", "Number of buffer hits in this table's TOAST table (if any)"),
-            counter("tidx_blocks_read", "pg_statio_user_tables_tidx_blocks_read", "Number of disk blocks read from this table's TOAST table indexes (if any)"),
-            counter("tidx_blocks_hit", "pg_statio_user_tables_tidx_blocks_hit", "Number of buffer hits in this table's TOAST table indexes (if any)"),
+            counter(
+                "heap_blocks_read",
+                "pg_statio_user_tables_heap_blocks_read",
+                "Number of disk blocks read from this table",
+            ),
+            counter(
+                "heap_blocks_hit",
+                "pg_statio_user_tables_heap_blocks_hit",
+                "Number of buffer hits in this table",
+            ),
+            counter(
+                "idx_blocks_read",
+                "pg_statio_user_tables_idx_blocks_read",
+                "Number of disk blocks read from all indexes on this table",
+            ),
+            counter(
+                "idx_blocks_hit",
+                "pg_statio_user_tables_idx_blocks_hit",
+                "Number of buffer hits in all indexes on this table",
+            ),
+            counter(
+                "toast_blocks_read",
+                "pg_statio_user_tables_toast_blocks_read",
+                "Number of disk blocks read from this table's TOAST table (if any)",
+            ),
+            counter(
+                "toast_blocks_hit",
+                "pg_statio_user_tables_toast_blocks_hit",
+                "Number of buffer hits in this table's TOAST table (if any)",
+            ),
+            counter(
+                "tidx_blocks_read",
+                "pg_statio_user_tables_tidx_blocks_read",
+                "Number of disk blocks read from this table's TOAST table indexes (if any)",
+            ),
+            counter(
+                "tidx_blocks_hit",
+                "pg_statio_user_tables_tidx_blocks_hit",
+                "Number of buffer hits in this table's TOAST table indexes (if any)",
+            ),
         ],
     }]),
     ..ALWAYS

@@ -37,7 +37,8 @@ async fn fetch(query: &CustomQuery, session: &Session, deadline: Deadline) -> Re
     let sql = query.sql.trim_end().trim_end_matches(';');
     // A cursor takes one query that reads, and nothing else; the extended protocol takes one statement.
     session.prepare_and_execute(&format!("DECLARE answer NO SCROLL CURSOR FOR {sql}"), deadline).await?;
-    let rows = session.query(&format!("FETCH {} FROM answer", query.max_rows.saturating_add(1)), deadline).await?;
+    let rows =
+        session.query(&format!("FETCH {} FROM answer", query.max_rows.saturating_add(1)), deadline).await?;
     if rows.len() > query.max_rows {
         return Err(refused(format!("the answer has more than {} rows", query.max_rows)));
     }
@@ -65,7 +66,12 @@ fn read(query: &CustomQuery, rows: &[Row]) -> Result<Vec<Sample>, Failure> {
                 Some(Usage::Label | Usage::Discard) => {}
                 Some(Usage::Duration) => {
                     let span = row.text(name).and_then(|text| parse_duration_ms(text).ok());
-                    push(&mut samples, &labels, &format!("{}_{name}_milliseconds", query.name), span.map(|ms| ms as f64));
+                    push(
+                        &mut samples,
+                        &labels,
+                        &format!("{}_{name}_milliseconds", query.name),
+                        span.map(|ms| ms as f64),
+                    );
                 }
                 Some(Usage::Histogram) => histogram(query, row, name, &labels, &mut samples)?,
                 Some(Usage::Counter | Usage::Gauge) => {
@@ -92,7 +98,8 @@ fn push(samples: &mut Vec<Sample>, labels: &Labels, name: &str, value: Option<f6
 fn belongs_to_histogram(query: &CustomQuery, name: &str) -> bool {
     let histograms = query.columns.iter().filter(|column| column.usage == Usage::Histogram);
     histograms.into_iter().any(|column| {
-        name.strip_prefix(column.name.as_str()).is_some_and(|end| ["_bucket", "_sum", "_count"].contains(&end))
+        name.strip_prefix(column.name.as_str())
+            .is_some_and(|end| ["_bucket", "_sum", "_count"].contains(&end))
     })
 }
 
@@ -105,7 +112,9 @@ fn histogram(
 ) -> Result<(), Failure> {
     let part = |end: &str| {
         let column = format!("{name}{end}");
-        row.text(&column).map(str::to_owned).ok_or_else(|| refused(format!("histogram `{name}` lacks `{column}`")))
+        row.text(&column)
+            .map(str::to_owned)
+            .ok_or_else(|| refused(format!("histogram `{name}` lacks `{column}`")))
     };
     let (bounds, counts) = (array(&part("")?), array(&part("_bucket")?));
     let (sum, count) = (part("_sum")?, part("_count")?);
@@ -134,8 +143,11 @@ mod tests {
     use super::*;
 
     fn query(columns: &[(&str, Usage)]) -> CustomQuery {
-        let column =
-            |(name, usage): &(&str, Usage)| Column { name: (*name).to_owned(), usage: *usage, help: String::new() };
+        let column = |(name, usage): &(&str, Usage)| Column {
+            name: (*name).to_owned(),
+            usage: *usage,
+            help: String::new(),
+        };
         CustomQuery {
             name: "q".to_owned(),
             sql: String::new(),
@@ -159,7 +171,8 @@ mod tests {
 
     #[test]
     fn columns_become_what_their_usage_says() {
-        let columns = [("a", Usage::Label), ("x", Usage::Gauge), ("d", Usage::Discard), ("t", Usage::Duration)];
+        let columns =
+            [("a", Usage::Label), ("x", Usage::Gauge), ("d", Usage::Discard), ("t", Usage::Duration)];
         let row = [
             ("a", Some("1")),
             ("x", Some("2.5")),
@@ -199,6 +212,9 @@ mod tests {
     #[test]
     fn two_rows_of_one_series_are_a_fault() {
         let row = [("x", Some("1"))];
-        assert_eq!(texts(&[("x", Usage::Gauge)], &[&row, &row]), [r#"two rows make the series `{__name__="q_x"}`"#]);
+        assert_eq!(
+            texts(&[("x", Usage::Gauge)], &[&row, &row]),
+            [r#"two rows make the series `{__name__="q_x"}`"#]
+        );
     }
 }

@@ -44,8 +44,17 @@ impl VersionRange {
     /// Reads a range.
     pub fn parse(text: &str) -> Result<Self, VersionError> {
         let alternatives = text.split("||").map(|part| {
-            let conditions: Option<Vec<Condition>> = part.split_whitespace().map(condition).collect();
-            conditions.filter(|conditions| !conditions.is_empty())
+            // A sign may stand apart from its version.
+            let mut sign = String::new();
+            let mut conditions = Vec::new();
+            for word in part.split_whitespace() {
+                sign.push_str(word);
+                if sign.ends_with(|c: char| c.is_ascii_digit()) {
+                    conditions.push(condition(&std::mem::take(&mut sign)));
+                }
+            }
+            let conditions: Option<Vec<Condition>> = conditions.into_iter().collect();
+            conditions.filter(|_| sign.is_empty()).filter(|conditions| !conditions.is_empty())
         });
         let alternatives: Option<Vec<_>> = alternatives.collect();
         alternatives.map(Self).ok_or_else(|| VersionError(text.to_owned()))
@@ -88,7 +97,9 @@ impl fmt::Display for VersionRange {
             if index > 0 {
                 f.write_str(" || ")?;
             }
-            for (index, Condition { comparison, version: (major, minor, patch) }) in conditions.iter().enumerate() {
+            for (index, Condition { comparison, version: (major, minor, patch) }) in
+                conditions.iter().enumerate()
+            {
                 let space = if index > 0 { " " } else { "" };
                 let (sign, _) =
                     COMPARISONS.iter().find(|(_, c)| c == comparison).expect("every comparison has a sign");
@@ -117,7 +128,8 @@ mod tests {
         check("<10 || 15.18.0", 150_017, false);
         check("!=15.18", 150_018, false);
         check(">15.17 <=15.18", 150_018, true);
-        for bad in ["", "||", "abc", ">=", "1.2.3.4", ">= 14"] {
+        check(">= 14 < 17.0.0", 150_018, true);
+        for bad in ["", "||", "abc", ">=", "1.2.3.4", "14 >="] {
             assert!(VersionRange::parse(bad).is_err(), "{bad}");
         }
     }
