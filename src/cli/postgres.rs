@@ -74,12 +74,6 @@ GRANT pg_monitor TO {name};
     }
     sql.push_str(&format!(
         "
--- Should it ever connect with something else, that can neither write nor hang.
-ALTER ROLE {name} SET default_transaction_read_only = on;
-ALTER ROLE {name} SET statement_timeout = '10s';
-ALTER ROLE {name} SET lock_timeout = '100ms';
-ALTER ROLE {name} SET idle_in_transaction_session_timeout = '10s';
-
 -- Optional, in one database: statistics of statements, with shared_preload_libraries = 'pg_stat_statements'.
 -- CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 

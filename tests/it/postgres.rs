@@ -44,11 +44,14 @@ pub(crate) async fn probe(prober: &PostgresProber) -> ProbeOutcome {
 
 pub(crate) async fn probe_within(prober: &PostgresProber, timeout: Duration) -> ProbeOutcome {
     let outcome = prober.probe(Deadline::after(timeout)).await;
+    let mut seen = std::collections::HashSet::new();
     for sample in &outcome.samples {
+        assert!(seen.insert(&sample.labels), "{} occurs twice", sample.labels);
         let name = sample.labels.metric_name();
         // What the user's own queries yield is described by nobody.
         let own = ["pg_", "pgbouncer_", "valmis_"].iter().any(|prefix| name.starts_with(prefix));
-        let described = !own || describe(name).is_some() || metadata().iter().any(|(described, ..)| *described == name);
+        let described =
+            !own || describe(name).is_some() || metadata().iter().any(|(described, ..)| *described == name);
         assert!(described, "{name} is not described");
     }
     if let Err(failure) = &outcome.result {

@@ -96,6 +96,8 @@ impl Failure {
             code if *code == SqlState::QUERY_CANCELED => "timeout",
             // Class 28: invalid authorization specification.
             code if code.code().starts_with("28") => "auth",
+            // PgBouncer's refusal bears no code of that class.
+            _ if answer.message().contains("authentication failed") => "auth",
             _ => "query",
         };
         let mut reason =

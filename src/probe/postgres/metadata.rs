@@ -17,6 +17,7 @@ const OWN: &[(&str, &str, &str)] = &[
         "gauge",
         "Whether the last probe met an error (1 for error, 0 for success).",
     ),
+    ("pg_exporter_scrapes_total", "counter", "Total number of times PostgreSQL was scraped for metrics."),
     ("pg_exporter_last_scrape_duration_seconds", "gauge", "Duration of the last probe in seconds."),
     ("pg_scrape_collector_success", "gauge", "Whether a collector's facts could be obtained."),
     ("pg_scrape_collector_duration_seconds", "gauge", "Duration of a collector's query in seconds."),

@@ -181,7 +181,8 @@ async fn ask_all(session: &Session, facts: &mut Facts, deadline: Deadline) -> Re
     let rows = session.query("SHOW VERSION", deadline).await?;
     facts.answered = true;
     let version = rows.first().and_then(|row| row.columns().next()).and_then(|(_, value)| value);
-    let version = version.ok_or_else(|| Failure::new(Layer::Query, "query", "it does not tell its version"))?;
+    let version =
+        version.ok_or_else(|| Failure::new(Layer::Query, "query", "it does not tell its version"))?;
     facts.push("pgbouncer_version_info", &[("version", version)], 1.0);
     for table in TABLES {
         table.read(&session.query(table.command, deadline).await?, facts);

@@ -1,5 +1,6 @@
 //! One look at a server: canary and facts, put together.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -54,6 +55,7 @@ pub struct PostgresProber {
     monitor: Monitor,
     slot: Arc<Slot>,
     visits: Visits,
+    probes: AtomicU64,
 }
 
 /// What the canary saw.
@@ -68,7 +70,14 @@ impl PostgresProber {
     pub fn new(target: Target) -> Self {
         let (target, slot) = (Arc::new(target), Arc::new(Slot::default()));
         let visits = Visits::new(Arc::clone(&target), Arc::clone(&slot));
-        Self { target, held: Mutex::default(), monitor: Monitor::default(), slot, visits }
+        Self {
+            target,
+            held: Mutex::default(),
+            monitor: Monitor::default(),
+            slot,
+            visits,
+            probes: AtomicU64::default(),
+        }
     }
 
     async fn look(&self, deadline: Deadline) -> ProbeOutcome {
@@ -163,10 +172,13 @@ impl PostgresProber {
         if let Ok(canary) = canary {
             samples.push(plain("valmis_postgres_in_recovery", f64::from(canary.in_recovery)));
         }
+        let probes = self.probes.fetch_add(1, Ordering::Relaxed) + 1;
+        samples.push(plain("pg_exporter_scrapes_total", probes as f64));
         samples.push(plain("pg_exporter_last_scrape_error", f64::from(error)));
         samples.push(plain("pg_exporter_last_scrape_duration_seconds", began.elapsed().as_secs_f64()));
         let encrypted = canary.as_ref().map(|canary| canary.encrypted);
-        let writable = canary.as_ref().ok().map(|canary| ("writable", !canary.in_recovery && !canary.read_only));
+        let writable =
+            canary.as_ref().ok().map(|canary| ("writable", !canary.in_recovery && !canary.read_only));
         for (layer, up) in layers(&self.target.dsn, encrypted, answered).into_iter().chain(writable) {
             let labels = Labels::from_pairs([(METRIC_NAME, "valmis_postgres_up"), ("layer", layer)]);
             samples.push(Sample::new(labels, 0, f64::from(up)));

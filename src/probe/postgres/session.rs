@@ -100,9 +100,21 @@ impl Session {
                     // Its errors reach whoever asks through the client.
                     let _ = connection.await;
                 });
-                Ok(Self { client, encrypted, driver: AbortOnDropHandle::new(driver), returning })
+                let session = Self { client, encrypted, driver: AbortOnDropHandle::new(driver), returning };
+                session.prepare(purpose, deadline).await?;
+                Ok(session)
             }
         }
+    }
+
+    /// Makes a session that stays what it has to be. It is done with `SET` and not at login, so that the
+    /// server still tells its own settings beside those of the session (`reset_val`).
+    async fn prepare(&self, purpose: Purpose, deadline: Deadline) -> Result<(), Failure> {
+        if matches!(purpose, Purpose::Canary | Purpose::Pooler) {
+            return Ok(());
+        }
+        let statements = settings(purpose, deadline).map(|(name, value)| format!("SET {name} = {value}"));
+        self.query(&statements.collect::<Vec<_>>().join("; "), deadline).await.map(drop)
     }
 
     /// Asks; all values come as text.
@@ -163,15 +175,6 @@ pub(super) fn statement_timeout(deadline: Deadline) -> Duration {
 }
 
 fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {
-    let statement_timeout = statement_timeout(deadline).as_millis();
-    let lock_timeout = purpose.lock_timeout().as_millis();
-    let mut options = format!(
-        "-c search_path=pg_catalog -c statement_timeout={statement_timeout} -c lock_timeout={lock_timeout} \
-         -c idle_in_transaction_session_timeout={statement_timeout}"
-    );
-    if purpose != Purpose::Canary {
-        options.push_str(" -c default_transaction_read_only=on");
-    }
     let mut config = Config::new();
     config
         .user(&dsn.user)
@@ -188,10 +191,26 @@ fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {
             ChannelBinding::Prefer => PgChannelBinding::Prefer,
             ChannelBinding::Require => PgChannelBinding::Require,
         });
-    if purpose != Purpose::Pooler {
-        config.options(options);
+    // As part of the login, so that the canary's one question is all it has to ask.
+    if purpose == Purpose::Canary {
+        let settings = settings(purpose, deadline).map(|(name, value)| format!("-c {name}={value}"));
+        config.options(settings.collect::<Vec<_>>().join(" "));
     }
     config
+}
+
+/// What a session is to be like, in the server's terms.
+fn settings(purpose: Purpose, deadline: Deadline) -> impl Iterator<Item = (&'static str, String)> {
+    let statement_timeout = statement_timeout(deadline).as_millis().to_string();
+    [
+        ("search_path", Some("pg_catalog".to_owned())),
+        ("lock_timeout", Some(purpose.lock_timeout().as_millis().to_string())),
+        ("idle_in_transaction_session_timeout", Some(statement_timeout.clone())),
+        ("statement_timeout", Some(statement_timeout)),
+        ("default_transaction_read_only", (purpose != Purpose::Canary).then(|| "on".to_owned())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
 }
 
 async fn read_password(dsn: &Dsn, password: &Password) -> Result<Option<Secret>, Failure> {

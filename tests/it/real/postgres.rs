@@ -251,12 +251,12 @@ fn signal(process: Pid, what: Signal) {
     let _ = kill_process(process, what);
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A temporary folder of the user who runs the server.
-fn own_folder() -> TempDir {
+pub(crate) fn own_folder() -> TempDir {
     let folder = TempDir::with_prefix("valmis-postgres-").unwrap();
     give_away(folder.path());
     folder
@@ -269,7 +269,7 @@ fn give_away(path: &Path) {
 }
 
 /// PostgreSQL refuses to run as root: then another user does it.
-fn server_user() -> Option<u32> {
+pub(crate) fn server_user() -> Option<u32> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let id_of = |name: &str| {
         let line = users.lines().find(|line| line.split(':').next() == Some(name))?;

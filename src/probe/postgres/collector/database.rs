@@ -12,7 +12,8 @@ pub(super) static STAT_DATABASE: Collector = Collector {
     sql: "\
 SELECT datid, datname, numbackends, xact_commit, xact_rollback, blks_read, blks_hit, tup_returned,
        tup_fetched, tup_inserted, tup_updated, tup_deleted, conflicts, temp_files, temp_bytes, deadlocks,
-       blk_read_time, blk_write_time, extract(epoch FROM stats_reset) AS stats_reset, checksum_failures
+       blk_read_time, blk_write_time, extract(epoch FROM stats_reset) AS stats_reset, checksum_failures,
+       extract(epoch FROM checksum_last_failure) AS checksum_last_failure
 FROM pg_stat_database
 WHERE datname IS NOT NULL",
     yields: Yields::Series(&[Series {
@@ -105,6 +106,16 @@ WHERE datname IS NOT NULL",
             ),
             counter(
                 "checksum_failures",
+                "pg_stat_database_checksum_failures",
+                "Number of data page checksum failures in this database, under the name until postgres_exporter 0.11.",
+            ),
+            gauge(
+                "checksum_last_failure",
+                "pg_stat_database_checksum_last_failure",
+                "Time of the last data page checksum failure in this database, in seconds since the epoch.",
+            ),
+            counter(
+                "checksum_failures",
                 "valmis_postgres_checksum_failures_total",
                 "Number of data page checksum failures in this database; absent where checksums are off.",
             ),
@@ -117,14 +128,21 @@ WHERE datname IS NOT NULL",
 pub(super) static STAT_DATABASE_ACTIVE_TIME: Collector = Collector {
     name: "stat_database_active_time",
     since: 14,
-    sql: "SELECT datid, datname, active_time / 1000 AS active_time FROM pg_stat_database WHERE datname IS NOT NULL",
+    sql: "SELECT datid, datname, active_time / 1000 AS active_time, active_time AS active_time_ms FROM pg_stat_database WHERE datname IS NOT NULL",
     yields: Yields::Series(&[Series {
         labels: LABELS,
-        values: &[counter(
-            "active_time",
-            "pg_stat_database_active_time_seconds_total",
-            "Time spent executing SQL statements in this database, in seconds.",
-        )],
+        values: &[
+            counter(
+                "active_time",
+                "pg_stat_database_active_time_seconds_total",
+                "Time spent executing SQL statements in this database, in seconds.",
+            ),
+            counter(
+                "active_time_ms",
+                "pg_stat_database_active_time",
+                "Time spent executing SQL statements in this database, in milliseconds; the name until postgres_exporter 0.11.",
+            ),
+        ],
     }]),
     ..ALWAYS
 };
@@ -134,26 +152,37 @@ pub(super) static STAT_DATABASE_SESSIONS: Collector = Collector {
     name: "stat_database_sessions",
     since: 14,
     sql: "\
-SELECT datid, datname, sessions, sessions_abandoned, sessions_fatal, sessions_killed
+SELECT datid, datname, session_time, idle_in_transaction_time, sessions, sessions_abandoned,
+       sessions_fatal, sessions_killed
 FROM pg_stat_database
 WHERE datname IS NOT NULL",
     yields: Yields::Series(&[Series {
         labels: LABELS,
         values: &[
-            counter("sessions", "valmis_postgres_sessions_total", "Number of sessions established."),
+            counter(
+                "session_time",
+                "pg_stat_database_session_time",
+                "Time spent by sessions in this database, in milliseconds.",
+            ),
+            counter(
+                "idle_in_transaction_time",
+                "pg_stat_database_idle_in_transaction_time",
+                "Time spent idling while in a transaction in this database, in milliseconds.",
+            ),
+            counter("sessions", "pg_stat_database_sessions", "Number of sessions established."),
             counter(
                 "sessions_abandoned",
-                "valmis_postgres_sessions_abandoned_total",
+                "pg_stat_database_sessions_abandoned",
                 "Number of sessions that ended because the connection to the client was lost.",
             ),
             counter(
                 "sessions_fatal",
-                "valmis_postgres_sessions_fatal_total",
+                "pg_stat_database_sessions_fatal",
                 "Number of sessions that ended with a fatal error.",
             ),
             counter(
                 "sessions_killed",
-                "valmis_postgres_sessions_killed_total",
+                "pg_stat_database_sessions_killed",
                 "Number of sessions that an administrator ended.",
             ),
         ],

@@ -329,6 +329,36 @@ mod tests {
         }
     }
 
+    fn documented(collector: &Collector) -> String {
+        let versions = match (collector.since, collector.until) {
+            (13, None) => String::new(),
+            (13, Some(until)) => format!("before {until}"),
+            (since, _) => format!("since {since}"),
+        };
+        let every =
+            collector.every.map_or("each probe".to_owned(), |every| format!("{} m", every.as_secs() / 60));
+        let limit = collector.bound.map_or(String::new(), |bound| bound.rows.to_string());
+        let needs = match (collector.extension, collector.privilege) {
+            (None, Privilege::None) => String::new(),
+            (None, privilege) => format!("`{}`", privilege.as_str()),
+            (Some(extension), privilege) => format!("`{extension}`, `{}`", privilege.as_str()),
+        };
+        let place = if collector.scope == Scope::Database { "each database" } else { "server" };
+        let on = if collector.default_on { "on" } else { "off" };
+        let name = collector.name;
+        format!("| `{name}` | {on} | {versions} | {place} | {every} | {limit} | {needs} |")
+    }
+
+    #[test]
+    fn the_documentation_lists_every_collector() {
+        let page = include_str!("../../../../docs/postgres.md");
+        let head = "| Collector | Default | Versions | Asked in | How often | Limit | Needs |\n\
+                    | --- | --- | --- | --- | --- | --- | --- |";
+        let rows: Vec<String> = COLLECTORS.iter().map(|collector| documented(collector)).collect();
+        let table = format!("{head}\n{}\n", rows.join("\n"));
+        assert!(page.contains(&table), "docs/postgres.md needs this table:\n{table}");
+    }
+
     #[test]
     fn bounded_questions_say_how_they_are_bounded() {
         for collector in COLLECTORS {

@@ -8,9 +8,19 @@ use crate::model::{Labels, METRIC_NAME, Sample};
 const PREFIX: &str = "pg_settings_";
 
 /// Every setting that is a number or a yes or no. Those that the role may not see are not among the rows.
+/// What the session has set for itself is shown as the server has it.
 pub(super) static SETTINGS: Collector = Collector {
     name: "settings",
-    sql: "SELECT name, setting, unit, vartype FROM pg_settings WHERE vartype IN ('bool', 'integer', 'real')",
+    sql: "\
+SELECT name, unit, vartype,
+       CASE WHEN name = 'transaction_read_only'
+            THEN (SELECT CASE WHEN pg_is_in_recovery() THEN 'on' ELSE reset_val END
+                  FROM pg_settings WHERE name = 'default_transaction_read_only')
+            WHEN source = 'session' THEN reset_val
+            ELSE setting
+       END AS setting
+FROM pg_settings
+WHERE vartype IN ('bool', 'integer', 'real')",
     yields: Yields::Setting,
     ..ALWAYS
 };
