@@ -1,7 +1,5 @@
 //! `valmis postgres`: what PostgreSQL needs to be watched.
 
-use std::fmt::Write as _;
-
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
@@ -47,7 +45,18 @@ const CONNECTIONS: u32 = 3;
 fn sql(role: &Role) -> String {
     let name = identifier(&role.name);
     let text = literal(&role.name);
-    let mut sql = format!(
+    let grant = |database: &String| format!("GRANT CONNECT ON DATABASE {} TO {name};\n", identifier(database));
+    let databases: String = role.databases.iter().map(grant).collect::<Vec<_>>().concat();
+    let bloat = if role.bloat {
+        format!(
+            "-- For estimates of bloat (since 14). It may read every table: leave it out if that is too much.\n\
+             GRANT pg_read_all_data TO {name};\n"
+        )
+    } else {
+        String::new()
+    };
+    let quoted = name.replace('\'', "''");
+    format!(
         "\
 -- Run as a superuser in psql. Runs again without harm.
 SELECT 'CREATE ROLE {quoted}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {text}) \\gexec
@@ -59,21 +68,7 @@ ALTER ROLE {name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATIO
 
 -- Statistics and settings of everybody, and the list of WAL segments. It may see other roles' statements.
 GRANT pg_monitor TO {name};
-",
-        quoted = name.replace('\'', "''"),
-    );
-    for database in &role.databases {
-        // Writing to a string cannot fail.
-        let _ = writeln!(sql, "GRANT CONNECT ON DATABASE {} TO {name};", identifier(database));
-    }
-    if role.bloat {
-        sql.push_str(&format!(
-            "-- For estimates of bloat (since 14). It may read every table: leave it out if that is too much.\n\
-             GRANT pg_read_all_data TO {name};\n"
-        ));
-    }
-    sql.push_str(&format!(
-        "
+{databases}{bloat}
 -- Optional, in one database: statistics of statements, with shared_preload_libraries = 'pg_stat_statements'.
 -- CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 
@@ -94,8 +89,7 @@ SELECT what, fine FROM (VALUES
           AND refobjid = (SELECT oid FROM pg_roles WHERE rolname = {text})))
 ) AS checks (what, fine);
 "
-    ));
-    sql
+    )
 }
 
 /// A name, quoted unless it is a plain one.

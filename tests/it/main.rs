@@ -30,6 +30,7 @@ mod pgbouncer;
 mod postgres;
 mod postgres_collectors;
 mod postgres_exporter;
+mod postgres_faults;
 mod prepared;
 mod promqltest;
 mod random;

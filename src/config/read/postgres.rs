@@ -174,11 +174,11 @@ impl Context<'_> {
         let cached = cached.and_then(|node| self.reader.integer("cache_seconds", node, 0..=86_400));
         let versions = fields.take("runonserver").and_then(|node| {
             let text = self.reader.text("runonserver", node)?;
-            VersionRange::parse(text)
-                .map_err(|error| {
-                    self.reader.error("bad-version", node.place, format!("`runonserver`: {error}"))
-                })
-                .ok()
+            let range = VersionRange::parse(text);
+            if let Err(error) = &range {
+                self.reader.error("bad-version", node.place, format!("`runonserver`: {error}"));
+            }
+            range.ok()
         });
         let interval = self.span(&mut fields, "interval");
         let timeout = self.span(&mut fields, "timeout");
@@ -346,6 +346,11 @@ orders:
         let text = "postgres: [{name: db, dsn: 'postgres://u@h/d', query_files: [q.yaml, none.yaml]}]";
         let findings = read_in(folder.path(), text).expect_err("a bad configuration");
         let findings = findings.replace(&format!("{}/", folder.path().display()), "");
-        insta::assert_snapshot!(findings, @"");
+        insta::assert_snapshot!(findings, @r"
+        valmis.yaml:1:70: cannot read `none.yaml`: No such file or directory (os error 2)
+        q.yaml:2:3: a query needs a value for `query`
+        q.yaml:2:3: a query has no key `sql`
+          hint: known keys: query, metrics, master, cache_seconds, runonserver, interval, timeout, max_rows, databases, role
+        ");
     }
 }

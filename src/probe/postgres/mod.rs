@@ -12,7 +12,7 @@
 //!
 //! It talks to the server itself, not to a pooler in front of it, which would neither pass on the
 //! session's settings nor let a login prove anything about the server. A pooler is something to watch by
-//! itself: PgBouncer's database `pgbouncer` is recognized and asked in its own words.
+//! itself: `PgBouncer`'s database `pgbouncer` is recognized and asked in its own words.
 //!
 //! `valmis postgres role` prints the SQL of a role for it.
 

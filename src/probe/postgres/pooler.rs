@@ -1,4 +1,4 @@
-//! PgBouncer, asked over its own database `pgbouncer` with its `SHOW` commands.
+//! `PgBouncer`, asked over its own database `pgbouncer` with its `SHOW` commands.
 //!
 //! Names and labels are those of `pgbouncer_exporter` 0.11, and the shorter ones of its totals that its
 //! documentation and most dashboards have. Each probe logs in, asks and leaves: the login is the proof that

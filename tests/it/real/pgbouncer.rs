@@ -1,4 +1,4 @@
-//! A PgBouncer in front of a PostgreSQL server.
+//! A `PgBouncer` in front of a PostgreSQL server.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -17,7 +17,7 @@ pub(crate) struct PgBouncer {
 
 impl PgBouncer {
     /// Starts a pooler for the database `postgres` of the server at this port, with the role `monitor`
-    /// and its password `right`. `None` where there is no PgBouncer.
+    /// and its password `right`. `None` where there is no `PgBouncer`.
     pub(crate) fn start(server: u16) -> Option<Self> {
         let root = super::cache().join("pgbouncer");
         let program = root.join("usr/sbin/pgbouncer");

@@ -54,8 +54,9 @@ impl Cluster {
         write_certificates(folder.path());
         // Without TLS the lines about it are errors.
         let offers_tls = !settings.contains("ssl = off");
-        let hba = HBA.lines().filter(|line| offers_tls || !line.starts_with("hostssl"));
-        fs::write(data.join("pg_hba.conf"), hba.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let lines = HBA.lines().filter(|line| offers_tls || !line.starts_with("hostssl"));
+        let hba: Vec<&str> = lines.chain([""]).collect();
+        fs::write(data.join("pg_hba.conf"), hba.join("\n")).unwrap();
         Self::run_in(folder, programs, settings).await
     }
 
@@ -112,6 +113,22 @@ impl Cluster {
     /// Runs statements as the superuser.
     pub(crate) async fn execute(&self, sql: &str) {
         self.superuser().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// What `psql` answers to a script, as plain rows. `None` where there is no `psql`.
+    pub(crate) fn psql(&self, script: &str) -> Option<String> {
+        if !self.programs.join("psql").exists() {
+            super::missing("psql");
+            return None;
+        }
+        let (file, port) = (self.file("script.sql"), self.port.to_string());
+        fs::write(&file, script).unwrap();
+        let folder = self.socket_folder();
+        let mut psql = command(&self.programs, "psql", self.folder.path());
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", &folder, "-p", &port, "-U", "postgres", "-f"]);
+        let output = psql.arg(file).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(String::from_utf8(output.stdout).unwrap())
     }
 
     /// The certificate of the authority that signed the server's.

@@ -13,6 +13,7 @@ use super::{ALWAYS, Bound, Collector, Privilege, Series, Value, Yields, gauge};
 pub(super) static STAT_ACTIVITY: Collector = Collector {
     name: "stat_activity",
     privilege: Privilege::ReadAllStats,
+    bound: Some(Bound { rows: 1000, identity: &["datname", "state", "usename", "backend_type"] }),
     sql: "\
 WITH states (state) AS (
     VALUES ('active'), ('idle'), ('idle in transaction'), ('idle in transaction (aborted)'),
@@ -27,10 +28,12 @@ WITH states (state) AS (
 )
 SELECT datname, states.state, usename, backend_type,
        coalesce(count, 0) AS count,
-       coalesce(max_tx_duration, 0) AS max_tx_duration
+       coalesce(max_tx_duration, 0) AS max_tx_duration, count(*) OVER () AS all_rows
 FROM pg_database
 CROSS JOIN states
-LEFT JOIN sessions ON sessions.datid = pg_database.oid AND sessions.state = states.state",
+LEFT JOIN sessions ON sessions.datid = pg_database.oid AND sessions.state = states.state
+ORDER BY coalesce(count, 0) DESC, datname, states.state, usename, backend_type
+LIMIT {candidates}",
     yields: Yields::Series(&[Series {
         labels: &["datname", "state", "usename", "backend_type"],
         values: &[

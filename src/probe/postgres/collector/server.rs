@@ -1,6 +1,6 @@
 //! The server as a whole: version, start, settings.
 
-use super::{ALWAYS, Collector, Series, Yields, counter, gauge};
+use super::{ALWAYS, Bound, Collector, Series, Yields, counter, gauge};
 
 /// The version, as labels.
 pub(super) static STATIC: Collector = Collector {
@@ -34,7 +34,12 @@ pub(super) static POSTMASTER: Collector = Collector {
 /// How many connections each role may have.
 pub(super) static ROLES: Collector = Collector {
     name: "roles",
-    sql: "SELECT rolname, rolconnlimit FROM pg_roles",
+    bound: Some(Bound { rows: 500, identity: &["rolname"] }),
+    sql: "\
+SELECT rolname, rolconnlimit, count(*) OVER () AS all_rows
+FROM pg_roles
+ORDER BY rolconnlimit >= 0 DESC, rolname
+LIMIT {candidates}",
     yields: Yields::Series(&[Series {
         labels: &["rolname"],
         values: &[gauge("rolconnlimit", "pg_roles_connection_limit", "Connection limit set for the role")],
