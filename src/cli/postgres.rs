@@ -45,7 +45,8 @@ const CONNECTIONS: u32 = 3;
 fn sql(role: &Role) -> String {
     let name = identifier(&role.name);
     let text = literal(&role.name);
-    let grant = |database: &String| format!("GRANT CONNECT ON DATABASE {} TO {name};\n", identifier(database));
+    let grant =
+        |database: &String| format!("GRANT CONNECT ON DATABASE {} TO {name};\n", identifier(database));
     let databases: String = role.databases.iter().map(grant).collect::<Vec<_>>().concat();
     let bloat = if role.bloat {
         format!(

@@ -91,4 +91,10 @@ pub struct ProbeOutcome {
 pub trait Prober: Send + Sync {
     /// Looks once. Must return by the deadline, with what it has until then.
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome>;
+
+    /// Type (as in `# TYPE`) and help text of a metric of its outcomes. A prober whose configuration names
+    /// metrics of its own knows those, too.
+    fn describe(&self, name: &str) -> Option<(&'static str, String)> {
+        describe(name).map(|(kind, help)| (kind, help.to_owned()))
+    }
 }

@@ -10,7 +10,7 @@ use crate::real::postgres::Cluster;
 async fn a_pooler_is_asked_in_its_own_words_and_never_taken_for_the_server() {
     let Some(cluster) = Cluster::start("").await else { return };
     cluster.execute(ROLES).await;
-    let Some(pooler) = PgBouncer::start(cluster.port) else { return };
+    let Some(pooler) = PgBouncer::start(cluster.port, "") else { return };
     let through = monitor_dsn(&cluster).replace(&cluster.port.to_string(), &pooler.port.to_string());
     let own = PostgresProber::new(target(&through.replace("/postgres?", "/pgbouncer?")));
     let outcome = probe_until(&own, "ok").await;
@@ -40,4 +40,27 @@ async fn a_pooler_is_asked_in_its_own_words_and_never_taken_for_the_server() {
     drop(pooler);
     let outcome = probe_until(&own, "connect").await;
     assert_eq!(sum(&outcome, "pgbouncer_up", &[]), Some(0.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_others_are_left_as_they_are() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    // This pooler takes the settings of a login and does nothing with them.
+    let careless = "ignore_startup_parameters = options\ndefault_pool_size = 1";
+    let Some(pooler) = PgBouncer::start(cluster.port, careless) else { return };
+    let through = monitor_dsn(&cluster).replace(&cluster.port.to_string(), &pooler.port.to_string());
+    let monitor = PostgresProber::new(target(&through));
+    probe_until(&monitor, "pooler").await;
+    let outcome = probe(&monitor).await;
+    assert_eq!((kind(&outcome), sum(&outcome, "pg_up", &[])), ("pooler", Some(0.0)));
+    let dsn = format!("host=127.0.0.1 port={} user=monitor password=right dbname=postgres", pooler.port);
+    let (client, connection) = tokio_postgres::connect(&dsn, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let rows = client.simple_query("SHOW default_transaction_read_only").await.unwrap();
+    let read_only = rows.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    assert_eq!(read_only.as_deref(), Some("off"));
 }

@@ -448,6 +448,13 @@ async fn a_replica_that_is_cut_off_does_not_claim_to_be_up_to_date() {
     assert_eq!(sum(&outcome, "pg_replication_is_replica", &[]), Some(1.0));
     assert_eq!(sum(&outcome, "valmis_postgres_wal_receiver_up", &[]), Some(1.0));
     assert_eq!(sum(&outcome, "valmis_postgres_up", &[("layer", "writable")]), Some(0.0));
+    let folder = primary.socket_folder();
+    let upstream = [("upstream_host", folder.as_str()), ("status", "streaming")];
+    assert!(sum(&outcome, "pg_stat_wal_receiver_flushed_lsn", &upstream).is_some(), "{outcome:?}");
+    assert_eq!(sum(&outcome, "pg_replication_lag", &[]), Some(0.0));
+    assert_eq!(sum(&outcome, "valmis_postgres_replay_gap_bytes", &[]), Some(0.0));
+    assert_eq!(sum(&outcome, "valmis_postgres_in_recovery", &[]), Some(1.0));
+    assert!(sum(&outcome, "valmis_postgres_wal_receiver_last_message_age_seconds", &[]).is_some());
     let expects_primary = Target { role: Some(Role::Primary), ..target(&monitor_dsn(&replica)) };
     assert_eq!(kind(&probe(&PostgresProber::new(expects_primary)).await), "role");
     let seen = probe(&prober(&primary)).await;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use valmis::probe::ProbeOutcome;
 use valmis::probe::postgres::custom::{Column, CustomQuery, DEFAULT_INTERVAL, Usage, VersionRange};
 use valmis::probe::postgres::{Choice, Databases, PostgresProber, Selection, Target, collector};
+use valmis::probe::{ProbeOutcome, Prober, describe};
 
+use crate::conformance::folder;
 use crate::postgres::{ROLES, connections, kind, monitor_dsn, probe, prober, sum, target};
 use crate::real::postgres::Cluster;
 
@@ -277,7 +278,7 @@ fn query(name: &str, sql: &str, columns: &[(&str, Usage)]) -> CustomQuery {
     let column = |(name, usage): &(&str, Usage)| Column {
         name: (*name).to_owned(),
         usage: *usage,
-        help: String::new(),
+        help: "What it means.".to_owned(),
     };
     CustomQuery {
         name: name.to_owned(),
@@ -327,8 +328,10 @@ async fn queries_of_the_user_read_within_their_limits_and_write_nothing() {
         query("plain", "SELECT 4 AS four, 'x' AS text", &[]),
     ];
     let queries = queries.into_iter().map(Arc::new).collect();
-    let outcome = probe(&with(&cluster, Selection { queries, ..Selection::default() })).await;
+    let prober = with(&cluster, Selection { queries, ..Selection::default() });
+    let outcome = probe(&prober).await;
     assert_eq!(kind(&outcome), "ok");
+    assert_eq!(prober.describe("orders_count"), Some(("gauge", "What it means.".to_owned())));
     let success = |name: &str| sum(&outcome, "pg_scrape_collector_success", &[("collector", name)]);
     assert_eq!(sum(&outcome, "orders_count", &[("state", "open")]), Some(2.0), "{:?}", outcome.log);
     assert_eq!(sum(&outcome, "plain_four", &[]), Some(4.0));
@@ -341,4 +344,50 @@ async fn queries_of_the_user_read_within_their_limits_and_write_nothing() {
     assert_eq!((success("other"), success("replica")), (None, None));
     let count = cluster.superuser().await.query_one("SELECT count(*) FROM orders", &[]).await.unwrap();
     assert_eq!(count.get::<_, i64>(0), 3);
+}
+
+#[test]
+fn the_communitys_rules_find_every_metric_they_look_at() {
+    let Some(folder) = folder() else { return };
+    let file = folder.join("rules-corpus/awesome-prometheus-alerts/postgresql/postgres-exporter.yml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let mut names = BTreeSet::new();
+    for line in text.lines() {
+        let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        names.extend(words.filter(|word| word.starts_with("pg_")));
+    }
+    assert!(names.len() > 25, "{names:?}");
+    let unknown: Vec<&&str> = names.iter().filter(|name| describe(name).is_none()).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vacuum_under_way_is_shown() {
+    for (version, cluster) in both("autovacuum = off").await {
+        cluster.execute(ROLES).await;
+        cluster.execute("CREATE TABLE \"A b\" AS SELECT i FROM generate_series(1, 100000) i").await;
+        let worker = cluster.superuser().await;
+        worker.batch_execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1").await.unwrap();
+        let vacuum = tokio::spawn(async move { worker.batch_execute("VACUUM \"A b\"").await });
+        let table = [("datname", "postgres"), ("relname", "public.\"A b\"")];
+        let monitor = prober(&cluster);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let outcome = loop {
+            let outcome = probe(&monitor).await;
+            if sum(&outcome, "pg_stat_progress_vacuum_heap_blks", &table).is_some_and(|blocks| blocks > 0.0) {
+                break outcome;
+            }
+            assert!(Instant::now() < deadline, "{version}: no vacuum to be seen: {outcome:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(sum(&outcome, "pg_stat_progress_vacuum_phase", &table), Some(1.0), "{version}");
+        let scanning = [table[0], table[1], ("phase", "scanning heap")];
+        assert_eq!(sum(&outcome, "pg_stat_progress_vacuum_phase", &scanning), Some(1.0), "{version}");
+        assert_eq!(sum(&outcome, "pg_stat_progress_vacuum_max_dead_tuples", &[]).is_some(), version < 17);
+        assert_eq!(
+            sum(&outcome, "valmis_postgres_vacuum_max_dead_tuple_bytes", &[]).is_some(),
+            version >= 17
+        );
+        vacuum.abort();
+    }
 }

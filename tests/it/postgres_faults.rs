@@ -98,10 +98,8 @@ impl What {
         let mut broken = Broken::default();
         match self {
             Self::Full => {
-                let dsn = format!(
-                    "host=127.0.0.1 port={} user=plain password=right dbname=postgres",
-                    cluster.port
-                );
+                let dsn =
+                    format!("host=127.0.0.1 port={} user=plain password=right dbname=postgres", cluster.port);
                 while let Ok((client, connection)) = tokio_postgres::connect(&dsn, NoTls).await {
                     tokio::spawn(connection);
                     broken.sessions.push(client);
@@ -181,9 +179,21 @@ async fn every_fault_gets_its_answer_in_time_and_leaves_nothing_behind() {
         assert_eq!(up, Some(f64::from(fault.layers.contains("new_connection=1"))), "{what:?}");
         what.end(&cluster, &superuser, broken).await;
         let outcome = probe(&monitor).await;
-        assert_eq!((kind(&outcome), layers(&outcome).as_str()), ("ok", ALL), "after {what:?}: {:?}", outcome.log);
-        assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "after {what:?}: {:?}", outcome.log);
-        for name in ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"] {
+        assert_eq!(
+            (kind(&outcome), layers(&outcome).as_str()),
+            ("ok", ALL),
+            "after {what:?}: {:?}",
+            outcome.log
+        );
+        assert_eq!(
+            sum(&outcome, "pg_exporter_last_scrape_error", &[]),
+            Some(0.0),
+            "after {what:?}: {:?}",
+            outcome.log
+        );
+        for name in
+            ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"]
+        {
             assert!(sum(&outcome, name, &[]).is_some(), "after {what:?}: no {name}");
         }
     }
@@ -200,7 +210,8 @@ async fn the_printed_role_can_be_made_twice_and_sees_all_that_is_needed() {
     let sql = String::from_utf8(printed.stdout).unwrap();
     for round in 0..2 {
         let Some(answer) = cluster.psql(&sql) else { return };
-        let verdicts: Vec<&str> = answer.lines().filter_map(|line| line.split_once('|')).map(|(_, v)| v).collect();
+        let verdicts: Vec<&str> =
+            answer.lines().filter_map(|line| line.split_once('|')).map(|(_, v)| v).collect();
         assert_eq!(verdicts, ["t"; 8], "round {round}: {answer}");
     }
     cluster.execute("ALTER ROLE \"it's \"\"me\"\"\" PASSWORD 'right'").await;

@@ -37,6 +37,22 @@ pub struct CustomQuery {
     pub on_replica: Option<bool>,
 }
 
+impl CustomQuery {
+    /// Type and help text of a metric that this query makes of a column that it names.
+    pub(super) fn describe(&self, metric: &str) -> Option<(&'static str, String)> {
+        let end = metric.strip_prefix(self.name.as_str())?.strip_prefix('_')?;
+        self.columns.iter().find_map(|column| {
+            let kind = match column.usage {
+                Usage::Counter if end == column.name => "counter",
+                Usage::Gauge if end == column.name => "gauge",
+                Usage::Duration if end.strip_suffix("_milliseconds") == Some(&column.name) => "gauge",
+                _ => return None,
+            };
+            Some((kind, column.help.clone()))
+        })
+    }
+}
+
 /// A column of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Column {

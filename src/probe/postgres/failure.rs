@@ -72,6 +72,12 @@ impl Failure {
         Self::new(layer, "timeout", reason)
     }
 
+    /// What answers is not the server but a pooler.
+    pub(super) fn pooler(seen: &str) -> Self {
+        let advice = "a pooler answers here: watch the server itself, and PgBouncer by its database `pgbouncer`";
+        Self::new(Layer::Authentication, "pooler", format!("{seen}; {advice}"))
+    }
+
     /// Judges what the client library reports. `layer` is where the attempt was; an answer of the server
     /// itself shows that it was past TLS.
     pub(super) fn from_postgres(layer: Layer, error: &tokio_postgres::Error) -> Self {
@@ -100,13 +106,10 @@ impl Failure {
             _ if answer.message().contains("authentication failed") => "auth",
             _ => "query",
         };
-        let mut reason =
+        let reason =
             format!("{}: {} (SQLSTATE {})", answer.severity(), answer.message(), answer.code().code());
         if answer.message().starts_with("unsupported startup parameter") {
-            reason.push_str(
-                "; a pooler answers here: watch the server itself, and PgBouncer by its database `pgbouncer`",
-            );
-            return Self::new(Layer::Authentication, "pooler", reason);
+            return Self::pooler(&reason);
         }
         Self::new(layer.max(Layer::Authentication), kind, reason)
     }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::super::{Deadline, ProbeFailure, ProbeOutcome, Prober};
+use super::super::{Deadline, ProbeFailure, ProbeOutcome, Prober, describe};
 use super::dsn::{Dsn, SslMode};
 use super::facts::Facts;
 use super::failure::{Failure, Layer};
@@ -41,9 +41,11 @@ pub enum Role {
     Replica,
 }
 
-/// What the canary asks. A server that is read-only for this role alone is not read-only.
+/// What the canary asks. A server that is read-only for this role alone is not read-only. A session that
+/// does not have the settings of the login is not the canary's own: a pooler gave it one of others, and
+/// nothing more may be done there, since what is set in such a session stays for whoever has it next.
 const CANARY: &str = "\
-SELECT pg_is_in_recovery() AS in_recovery,
+SELECT pg_is_in_recovery() AS in_recovery, current_setting('search_path') = 'pg_catalog' AS own_session,
        (SELECT setting = 'on' AND source NOT IN ('user', 'database user')
         FROM pg_settings WHERE name = 'default_transaction_read_only') AS read_only";
 
@@ -132,6 +134,9 @@ impl PostgresProber {
         session.close(deadline).await;
         let rows = rows?;
         let flag = |column| rows.first().and_then(|row| row.number(column)) == Some(1.0);
+        if !flag("own_session") {
+            return Err(Failure::pooler("the session has not the settings of the login"));
+        }
         Ok(Canary { encrypted, in_recovery: flag("in_recovery"), read_only: flag("read_only") })
     }
 
@@ -201,6 +206,11 @@ impl PostgresProber {
 impl Prober for PostgresProber {
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
         self.look(deadline).boxed()
+    }
+
+    fn describe(&self, name: &str) -> Option<(&'static str, String)> {
+        let own = self.target.selection.queries.iter().find_map(|query| query.describe(name));
+        own.or_else(|| describe(name).map(|(kind, help)| (kind, help.to_owned())))
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) struct PgBouncer {
 impl PgBouncer {
     /// Starts a pooler for the database `postgres` of the server at this port, with the role `monitor`
     /// and its password `right`. `None` where there is no `PgBouncer`.
-    pub(crate) fn start(server: u16) -> Option<Self> {
+    /// The settings are added to its own.
+    pub(crate) fn start(server: u16, settings: &str) -> Option<Self> {
         let root = super::cache().join("pgbouncer");
         let program = root.join("usr/sbin/pgbouncer");
         if !program.exists() {
@@ -30,7 +31,7 @@ impl PgBouncer {
         let settings = format!(
             "[databases]\npostgres = host=127.0.0.1 port={server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {}\n\
-             stats_users = monitor\npool_mode = transaction\nmax_client_conn = 50\n",
+             stats_users = monitor\npool_mode = transaction\nmax_client_conn = 50\n{settings}\n",
             users.display()
         );
         fs::write(&users, "\"monitor\" \"right\"\n").unwrap();

@@ -191,6 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_are_named_are_described() {
+        let query = query(&[("a", Usage::Label), ("x", Usage::Counter), ("t", Usage::Duration)]);
+        let check = |metric: &str, expected: Option<&str>| {
+            assert_eq!(query.describe(metric).map(|(kind, _)| kind), expected, "{metric}");
+        };
+        check("q_x", Some("counter"));
+        check("q_t_milliseconds", Some("gauge"));
+        check("q_t", None);
+        check("q_a", None);
+        check("qx", None);
+        check("other_x", None);
+    }
+
+    #[test]
     fn a_histogram_is_made_of_arrays() {
         let row = [
             ("s", Some("{1,5}")),
