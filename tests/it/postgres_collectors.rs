@@ -161,6 +161,7 @@ async fn databases_are_found_and_asked_within_two_connections() {
             assert_eq!(kind(&outcome), "ok", "round {round}: {:?}", outcome.log);
             assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
             assert_eq!(sum(&outcome, "valmis_postgres_databases", &[]), Some(2.0));
+            assert_eq!(sum(&outcome, "valmis_postgres_database_up", &[("datname", "shop")]), Some(1.0));
             let goods = [("datname", "shop"), ("schemaname", "public"), ("relname", "goods")];
             assert!(sum(&outcome, "pg_stat_user_tables_n_live_tup", &goods).is_some(), "round {round}");
         }
@@ -175,6 +176,31 @@ async fn databases_are_found_and_asked_within_two_connections() {
     tokio::select! {
         () = probing => {}
         () = most => unreachable!("it watches without end"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_lets_nobody_in_costs_the_others_nothing() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    for name in ["busy", "shop"] {
+        cluster.execute(&format!("CREATE DATABASE {name}")).await;
+    }
+    cluster.execute("ALTER DATABASE busy CONNECTION LIMIT 0").await;
+    let databases = Databases::AllBut(Vec::new());
+    let monitor = with(&cluster, Selection { databases, ..Selection::default() });
+    let outcome = probe(&monitor).await;
+    assert_eq!(kind(&outcome), "ok");
+    let up = |outcome: &ProbeOutcome, name| sum(outcome, "valmis_postgres_database_up", &[("datname", name)]);
+    assert_eq!((up(&outcome, "busy"), up(&outcome, "shop")), (Some(0.0), Some(1.0)), "{:?}", outcome.log);
+    assert!(outcome.log.iter().any(|line| line.starts_with("database `busy`: ")), "{:?}", outcome.log);
+    assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(1.0));
+    cluster.execute("ALTER DATABASE busy CONNECTION LIMIT -1").await;
+    // The visit is made beside a probe, so the one after it shows it.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while up(&probe(&monitor).await, "busy") != Some(1.0) {
+        assert!(Instant::now() < deadline, "it is not visited again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

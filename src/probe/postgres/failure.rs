@@ -74,7 +74,8 @@ impl Failure {
 
     /// What answers is not the server but a pooler.
     pub(super) fn pooler(seen: &str) -> Self {
-        let advice = "a pooler answers here: watch the server itself, and PgBouncer by its database `pgbouncer`";
+        let advice =
+            "a pooler answers here: watch the server itself, and PgBouncer by its database `pgbouncer`";
         Self::new(Layer::Authentication, "pooler", format!("{seen}; {advice}"))
     }
 

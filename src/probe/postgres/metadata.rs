@@ -46,6 +46,11 @@ const OWN: &[(&str, &str, &str)] = &[
         "gauge",
         "Number of rows (tables, indexes, statements) of a collector that are over its limit and not shown.",
     ),
+    (
+        "valmis_postgres_database_up",
+        "gauge",
+        "Whether the last visit to a database, for what is asked seldom, could be made and was answered.",
+    ),
     ("valmis_postgres_databases", "gauge", "Number of databases that are watched."),
     ("valmis_postgres_in_recovery", "gauge", "Whether the server is in recovery, as replicas are."),
 ];

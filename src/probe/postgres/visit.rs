@@ -56,6 +56,8 @@ type Place = (Cow<'static, str>, String);
 #[derive(Default)]
 struct Found {
     databases: Vec<String>,
+    /// Why the last visit to a database was cut short, if it was.
+    visited: BTreeMap<String, Option<Failure>>,
     notes: HashMap<Place, Note>,
 }
 
@@ -106,6 +108,13 @@ impl Visits {
         for question in self.tour.questions() {
             found.show(&question, question.every(&self.tour.target.selection), facts);
         }
+        for (database, failure) in &found.visited {
+            facts.push("valmis_postgres_database_up", &[("datname", database)], f64::from(failure.is_none()));
+            if let Some(failure) = failure {
+                facts.incomplete = true;
+                facts.log.push(format!("database `{database}`: {}", failure.reason));
+            }
+        }
         if self.tour.target.selection.databases != Databases::Own {
             facts.push("valmis_postgres_databases", &[], found.databases.len() as f64);
         }
@@ -139,20 +148,23 @@ impl Tour {
     /// Visits every database in which something is due.
     async fn round(&self, patience: Duration) {
         let own = self.target.dsn.dbname.clone();
-        if self.visit(&own, patience).await.is_err() {
-            return;
-        }
+        self.visit(&own, patience).await;
         let others: Vec<String> =
             self.found().databases.iter().filter(|name| **name != own).cloned().collect();
         for database in others {
-            // A database that cannot be entered does not keep the others from being visited; it is tried
-            // again in the next round.
-            let _ = self.visit(&database, patience).await;
+            self.visit(&database, patience).await;
         }
     }
 
-    /// Asks what is due in a database. It is an error if one cannot log in.
-    async fn visit(&self, database: &str, patience: Duration) -> Result<(), Failure> {
+    /// Visits a database, and notes whether that went well. One that cannot be entered keeps no other from
+    /// being visited; it is tried again in the next round.
+    async fn visit(&self, database: &str, patience: Duration) {
+        let failure = self.ask_due(database, patience).await.err();
+        self.found().visited.insert(database.to_owned(), failure);
+    }
+
+    /// Asks what is due in a database.
+    async fn ask_due(&self, database: &str, patience: Duration) -> Result<(), Failure> {
         loop {
             let due = self.due(database);
             if due.is_empty() && !self.found().databases.is_empty() {
@@ -202,6 +214,7 @@ impl Tour {
         let known: HashSet<String> = databases.iter().cloned().chain([String::new()]).collect();
         let mut found = self.found();
         found.notes.retain(|(_, database), _| known.contains(database));
+        found.visited.retain(|database, _| known.contains(database));
         found.databases = databases;
         Ok(())
     }

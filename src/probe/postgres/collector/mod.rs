@@ -164,8 +164,7 @@ impl Privilege {
 pub enum Scope {
     /// Once: every database gives the same answer.
     Server,
-    /// In each database that is watched. `{database}` stands in no label by itself: the question names
-    /// `current_database()`.
+    /// In each database that is watched; the question says `current_database()`.
     Database,
     /// In the first database that has the extension.
     OneDatabase,
