@@ -464,6 +464,18 @@ async fn a_replica_that_is_cut_off_does_not_claim_to_be_up_to_date() {
         up_to_date(outcome) && sum(outcome, "pg_replication_last_replay_seconds", &[]).is_some()
     })
     .await;
+    // A primary that hangs says nothing, and the replica takes it for connected until its timeout.
+    replica.execute("ALTER SYSTEM SET wal_receiver_timeout = '20s'").await;
+    replica.execute("SELECT pg_reload_conf()").await;
+    primary.hang();
+    let outcome = wait_for("the silence to be noticed", &|outcome| {
+        sum(outcome, "valmis_postgres_wal_receiver_up", &[]) == Some(0.0)
+    })
+    .await;
+    assert!(sum(&outcome, "pg_stat_wal_receiver_flushed_lsn", &upstream).is_some(), "before the timeout");
+    assert!(lag(&outcome).is_some_and(|seconds| seconds > 0.0), "{:?}", lag(&outcome));
+    primary.resume();
+    wait_for("the primary to be heard again", &up_to_date).await;
     primary.kill();
     let cut_off = |outcome: &ProbeOutcome| sum(outcome, "valmis_postgres_wal_receiver_up", &[]) == Some(0.0);
     let outcome = wait_for("the receiver to end", &cut_off).await;

@@ -7,14 +7,22 @@ use super::{ALWAYS, Collector, Privilege, Series, Yields, gauge};
 /// The lag is 0 on a primary, and on a replica that has replayed all it received *and* still receives.
 /// In every other case it is the age of the last replayed transaction, which is as much as the lag can
 /// be: a replica that was cut off has replayed all it received, too, and is behind all the same. One that
-/// has not replayed a transaction since it was started is as far behind as it is old. A
-/// receiver whose primary vanished without a word is noticed when `wal_receiver_timeout` (60 s) ends.
+/// has not replayed a transaction since it was started is as far behind as it is old. A receiver asks a
+/// silent primary for a sign of life after half of `wal_receiver_timeout` (60 s), so one that has heard
+/// nothing for three quarters of it does not receive.
 pub(super) static REPLICATION: Collector = Collector {
     name: "replication",
     sql: "\
 WITH replica AS (
     SELECT pg_is_in_recovery() AS is_replica,
-           EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status IS NULL OR status = 'streaming') AS receives,
+           EXISTS (
+               SELECT FROM pg_stat_wal_receiver
+               WHERE status IS NULL OR status = 'streaming'
+                     AND clock_timestamp() - coalesce(last_msg_receipt_time, clock_timestamp()) < CASE
+                         WHEN current_setting('wal_receiver_timeout') = '0' THEN interval '45 s'
+                         ELSE 0.75 * current_setting('wal_receiver_timeout')::interval
+                     END
+           ) AS receives,
            extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) AS replay_age,
            extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()) AS up
 )
