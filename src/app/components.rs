@@ -127,7 +127,8 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
         Some(SecretSource::File(path)) => Password::File(path.clone()),
     };
     let instance = dsn.address();
-    let prober = PostgresProber::new(postgres::Target { dsn, password, role: None });
+    let selection = server.selection.clone();
+    let prober = PostgresProber::new(postgres::Target { dsn, password, role: server.role, selection });
     Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
 }
 

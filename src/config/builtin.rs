@@ -14,7 +14,7 @@ use crate::blackbox;
 use crate::client::TlsConfig;
 use crate::model::Secret;
 use crate::probe::http::Method;
-use crate::probe::postgres::{Dsn, DsnError};
+use crate::probe::postgres::{Dsn, DsnError, Selection};
 use crate::promql::Features;
 use crate::state::LedgerLimits;
 
@@ -163,6 +163,8 @@ fn postgres_from(environment: &dyn Fn(&str) -> Option<String>) -> Option<Postgre
     })?;
     Some(PostgresConfig {
         name: "postgres".to_owned(),
+        role: None,
+        selection: Selection::default(),
         dsn: Secret::new(dsn),
         password: None,
         pace: Pace::default(),

@@ -25,6 +25,7 @@ use crate::notifier::AlertmanagerSet;
 use crate::probe::StartTls;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
+use crate::probe::postgres;
 use crate::promql::Features;
 use crate::relabel;
 use crate::state::LedgerLimits;
@@ -172,6 +173,10 @@ pub struct PostgresConfig {
     pub dsn: Secret,
     /// The password, if it is not in the connection string.
     pub password: Option<SecretSource>,
+    /// What it has to be, if that matters.
+    pub role: Option<postgres::Role>,
+    /// What is collected.
+    pub selection: postgres::Selection,
     /// When.
     pub pace: Pace,
 }

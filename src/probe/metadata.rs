@@ -37,6 +37,13 @@ pub fn metadata() -> &'static [MetricMetadata] {
     &ALL
 }
 
+/// Type and help text of one metric; also of those whose names the thing probed chooses.
+pub fn describe(name: &str) -> Option<(&'static str, &'static str)> {
+    let found = metadata().binary_search_by(|(described, ..)| (*described).cmp(name));
+    let described = found.ok().map(|index| (metadata()[index].1, metadata()[index].2));
+    described.or_else(|| postgres::describe(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

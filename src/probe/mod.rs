@@ -35,9 +35,9 @@ use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
 pub use history::{History, HistoryLimits, Origin, ProbeRecord, Probed, shortened};
-pub use metadata::{MetricMetadata, metadata};
 pub use pattern::Pattern;
 pub use reach::{Reach, Zone};
+pub use metadata::{MetricMetadata, describe, metadata};
 pub use small_file::FileError;
 pub use starttls::StartTls;
 pub use target::{HostPort, TargetError};
@@ -55,6 +55,11 @@ impl Deadline {
     /// What is left, zero once it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// The instant at which this share of what is left is over.
+    pub(crate) fn share(self, part: u32, of: u32) -> Self {
+        Self::after(self.remaining() * part / of)
     }
 
     /// The instant itself, on tokio's clock.
@@ -104,4 +109,10 @@ pub struct ProbeOutcome {
 pub trait Prober: Send + Sync {
     /// Looks once. Must return by the deadline, with what it has until then.
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome>;
+
+    /// Type (as in `# TYPE`) and help text of a metric of its outcomes. A prober whose configuration names
+    /// metrics of its own knows those, too.
+    fn describe(&self, name: &str) -> Option<(&'static str, String)> {
+        describe(name).map(|(kind, help)| (kind, help.to_owned()))
+    }
 }

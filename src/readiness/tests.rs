@@ -383,7 +383,10 @@ async fn metrics_are_grouped_and_described() {
     ];
     assert_eq!(described, expected);
     let up = families.iter().find(|family| family.name == "probe_success").unwrap();
-    assert_eq!((up.metric_type, up.help), ("gauge", "Displays whether or not the probe was a success"));
+    assert_eq!(
+        (up.metric_type, up.help.as_str()),
+        ("gauge", "Displays whether or not the probe was a success")
+    );
 }
 
 struct Table(Mutex<String>);

@@ -57,7 +57,12 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
     let dsn = format!("postgres://monitor:right@127.0.0.1:{}/postgres?sslmode=disable", cluster.port);
     let dsn = Dsn::parse(&dsn).expect("a valid string");
     let instance = dsn.address();
-    let database = PostgresProber::new(postgres::Target { dsn, password: Password::InDsn, role: None });
+    let database = PostgresProber::new(postgres::Target {
+        dsn,
+        password: Password::InDsn,
+        role: None,
+        selection: postgres::Selection::default(),
+    });
     let kernel = Arc::new(disk::Kernel::default());
     let root = disk::Target { path: "/".into(), writable: false, mounted: true };
     let root = DiskProber::new(root, kernel.clone(), kernel);

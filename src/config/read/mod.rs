@@ -7,6 +7,7 @@ mod connections;
 mod drills;
 mod heartbeats;
 mod ledger;
+mod postgres;
 mod probes;
 mod queries;
 mod relabel;

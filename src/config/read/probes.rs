@@ -1,32 +1,13 @@
-//! What is probed in other ways: databases, file systems, certificates.
+//! What is probed in other ways: file systems, certificates.
 
 use std::path::PathBuf;
 
 use super::Context;
-use crate::config::{CertificateConfig, CertificateSource, DiskConfig, PostgresConfig};
-use crate::model::Secret;
+use crate::config::{CertificateConfig, CertificateSource, DiskConfig};
 use crate::probe::certificate::{Glob, ServedCertificateConfig};
-use crate::probe::postgres::Dsn;
 use crate::yaml::Node;
 
 impl Context<'_> {
-    pub(super) fn postgres(&mut self, node: &Node) -> Option<PostgresConfig> {
-        let mut fields = self.reader.fields("a PostgreSQL server", node);
-        let name = fields.require(&mut self.reader, "name").and_then(|node| self.name(node));
-        let dsn = fields.require(&mut self.reader, "dsn").and_then(|node| {
-            let text = self.reader.text("dsn", node)?;
-            // These errors name parameters, never their values.
-            for error in Dsn::parse(text).err().unwrap_or_default() {
-                self.reader.error("bad-dsn", node.place, format!("`dsn` cannot be used: {error}"));
-            }
-            Some(Secret::new(text))
-        });
-        let password = self.secret(&mut fields, ["password", "password_file", "password_env"]);
-        let pace = self.pace(&mut fields);
-        fields.finish(&mut self.reader);
-        Some(PostgresConfig { name: name?, dsn: dsn?, password, pace })
-    }
-
     pub(super) fn disk(&mut self, node: &Node) -> Option<DiskConfig> {
         let mut fields = self.reader.fields("a disk", node);
         let path = fields.require(&mut self.reader, "path").and_then(|node| {
