@@ -11,14 +11,15 @@ use xxhash_rust::xxh64::Xxh64;
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::config::{
-    AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, Pace,
-    PostgresConfig,
+    AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, MachineConfig,
+    Pace, PostgresConfig,
 };
 use crate::probe::certificate::{
     CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
 };
-use crate::probe::disk::{self, DiskProber};
+use crate::probe::disk::{self, DiskProber, Discovery};
 use crate::probe::http::{HttpConfig, HttpProber};
+use crate::probe::node::{self, NodeProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::{AddressPolicy, Prober};
 use crate::readiness::{Component, Key, Kind, Thresholds};
@@ -43,7 +44,9 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     for server in &config.postgres {
         components.push(postgres(server)?);
     }
-    components.extend(config.disks.iter().map(disk));
+    components.extend(machine(&config.machine, clock)?);
+    let kernel = Arc::new(kernel(&config.machine));
+    components.extend(config.disks.iter().map(|watched| disk(watched, &kernel)));
     for watched in &config.certificates {
         components.push(certificate(watched, clock));
     }
@@ -126,11 +129,42 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
     Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
 }
 
-fn disk(watched: &DiskConfig) -> Component {
+/// The machine itself, if it is to be told of.
+fn machine(machine: &MachineConfig, clock: &SharedClock) -> Result<Option<Component>> {
+    if !machine.enabled {
+        return Ok(None);
+    }
+    let excluded = |pattern: &str| {
+        let pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
+        let compiled = pattern.map(regex::Regex::new).transpose().context("machine")?;
+        anyhow::Ok(node::Excluded(compiled))
+    };
+    let config = node::Config {
+        paths: machine.paths.clone(),
+        filters: node::Filters {
+            network: excluded(&machine.network_devices_exclude)?,
+            disk: excluded(&machine.disk_devices_exclude)?,
+        },
+        disabled: machine.disabled_collectors.clone(),
+    };
+    let prober = NodeProber::new(config, clock.clone());
+    Ok(Some(component(Kind::Machine, "host", machine_name(), machine.pace, machine, prober)))
+}
+
+/// Where mounts and file systems are looked for.
+pub(super) fn kernel(machine: &MachineConfig) -> disk::Kernel {
+    disk::Kernel { procfs: machine.paths.procfs.clone(), rootfs: machine.rootfs.clone() }
+}
+
+/// Which file systems are watched when none is named.
+pub(super) fn disk_discovery(machine: &MachineConfig) -> Result<Discovery> {
+    Discovery::new(&machine.mount_points_exclude, &machine.fs_types_exclude).context("machine")
+}
+
+fn disk(watched: &DiskConfig, kernel: &Arc<disk::Kernel>) -> Component {
     let name = watched.path.display().to_string();
-    let kernel = Arc::new(disk::Kernel::default());
     let target = disk::Target { path: watched.path.clone(), writable: true, mounted: false };
-    let prober = DiskProber::new(target, kernel.clone(), kernel);
+    let prober = DiskProber::new(target, kernel.clone(), kernel.clone());
     component(Kind::Disk, &name, machine_name(), watched.pace, watched, prober)
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::{
-    AppConfig, Config, HttpExpectations, Pace, PostgresConfig, QueryConfig, RulesConfig, StorageConfig,
+    AppConfig, Config, HttpExpectations, MachineConfig, Pace, PostgresConfig, QueryConfig, RulesConfig,
+    StorageConfig,
 };
 use crate::client::TlsConfig;
 use crate::model::Secret;
@@ -79,6 +80,7 @@ impl Default for Config {
             evaluation_interval: Duration::from_secs(15),
             apps: Vec::new(),
             postgres: Vec::new(),
+            machine: MachineConfig::default(),
             disks: Vec::new(),
             certificates: Vec::new(),
             scrapes: Vec::new(),

@@ -5,6 +5,7 @@
 
 mod assign;
 mod builtin;
+mod machine;
 mod read;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::state::LedgerLimits;
 
 pub use assign::SourcesOfGroups;
 pub use builtin::builtin;
+pub use machine::{MachineConfig, MachinePaths};
 pub use read::read;
 
 /// Everything that valmis is told to do.
@@ -53,6 +55,8 @@ pub struct Config {
     pub apps: Vec<AppConfig>,
     /// PostgreSQL servers.
     pub postgres: Vec<PostgresConfig>,
+    /// The machine itself.
+    pub machine: MachineConfig,
     /// File systems; empty: every real, writable mount.
     pub disks: Vec<DiskConfig>,
     /// Certificates.

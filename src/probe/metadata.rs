@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::{certificate, disk, http, postgres};
+use super::{certificate, disk, http, node, postgres};
 
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
 
 /// The lists of all probers; what they share stands in several of them.
-const PROBERS: &[&[&[MetricMetadata]]] =
-    &[http::METADATA, certificate::SERVED_METADATA, certificate::FILES_METADATA, &[disk::METADATA]];
+const PROBERS: &[&[&[MetricMetadata]]] = &[
+    http::METADATA,
+    certificate::SERVED_METADATA,
+    certificate::FILES_METADATA,
+    &[disk::METADATA],
+    node::METADATA,
+];
 
 /// Every metric that a probe may emit, sorted by name, each once.
 pub fn metadata() -> &'static [MetricMetadata] {
@@ -33,7 +38,7 @@ mod tests {
         let entries = constant.chain(postgres::metadata());
         for entry in entries {
             assert!(metadata().contains(entry), "{} is described in two ways", entry.0);
-            assert!(matches!(entry.1, "gauge" | "counter") && !entry.2.is_empty(), "{entry:?}");
+            assert!(matches!(entry.1, "gauge" | "counter" | "untyped") && !entry.2.is_empty(), "{entry:?}");
         }
     }
 }

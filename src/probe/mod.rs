@@ -8,6 +8,7 @@ mod connect;
 pub mod disk;
 pub mod http;
 mod metadata;
+pub mod node;
 pub mod postgres;
 mod samples;
 mod small_file;

@@ -16,13 +16,16 @@ pub enum Kind {
     Postgres,
     /// A file system.
     Disk,
+    /// The machine: whether its kernel can be asked.
+    Machine,
     /// A certificate, served or in a file.
     Certificate,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::App, Self::Postgres, Self::Disk, Self::Certificate];
+    pub const ALL: [Self; 5] =
+        [Self::App, Self::Postgres, Self::Disk, Self::Machine, Self::Certificate];
 
     /// The kind as the API and metrics write it.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Kind {
             Self::App => "app",
             Self::Postgres => "postgres",
             Self::Disk => "disk",
+            Self::Machine => "machine",
             Self::Certificate => "certificate",
         }
     }
@@ -40,7 +44,7 @@ impl Kind {
         match self {
             Self::App => "app",
             Self::Postgres => "postgres",
-            Self::Disk => "node",
+            Self::Disk | Self::Machine => "node",
             Self::Certificate => "certificates",
         }
     }

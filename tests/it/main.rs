@@ -25,6 +25,7 @@ mod lifecycle;
 mod lints;
 mod mixin;
 mod native_histograms;
+mod node;
 mod paging;
 mod postgres;
 mod prepared;

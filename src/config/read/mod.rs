@@ -6,6 +6,7 @@ mod connections;
 mod drills;
 mod heartbeats;
 mod ledger;
+mod machine;
 mod probes;
 mod queries;
 mod relabel;
@@ -59,6 +60,7 @@ impl Context<'_> {
             .unwrap_or(default.evaluation_interval);
         let apps = self.list(fields.take("apps"), "apps", Self::app);
         let postgres = self.list(fields.take("postgres"), "postgres", Self::postgres);
+        let machine = fields.take("machine").map_or(default.machine, |node| self.machine(node));
         let disks = self.list(fields.take("disks"), "disks", Self::disk);
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
@@ -96,6 +98,7 @@ impl Context<'_> {
             evaluation_interval,
             apps: self.unique("apps", apps, |app| app.name.clone()),
             postgres: self.unique("postgres", postgres, |server| server.name.clone()),
+            machine,
             disks: self.unique("disks", disks, |disk| disk.path.display().to_string()),
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),

@@ -8,8 +8,10 @@ use super::mountinfo::{Mount, parse};
 use super::worker::{StatVfs, Usage};
 
 /// This machine's mounts: those that this process sees, or the host's.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Kernel {
+    /// Where `proc` is mounted. `node_exporter` calls it `--path.procfs`.
+    pub procfs: PathBuf,
     /// Where the host's root is mounted, for a process in a container that watches its host. The mounts
     /// are then those of the first process, which must be the host's (`hostPID` in Kubernetes), and
     /// they are looked for below this path. `node_exporter` calls it `--path.rootfs`.
@@ -19,12 +21,19 @@ pub struct Kernel {
     pub rootfs: Option<PathBuf>,
 }
 
+impl Default for Kernel {
+    fn default() -> Self {
+        Self { procfs: PathBuf::from("/proc"), rootfs: None }
+    }
+}
+
 impl MountTable for Kernel {
     fn mounts(&self) -> io::Result<Vec<Mount>> {
-        let own = || std::fs::read_to_string("/proc/self/mountinfo");
+        let table = |process: &str| std::fs::read_to_string(self.procfs.join(process).join("mountinfo"));
+        let own = || table("self");
         let text = match self.rootfs {
             // `hidepid` can forbid looking at other processes.
-            Some(_) => std::fs::read_to_string("/proc/1/mountinfo").or_else(|_| own())?,
+            Some(_) => table("1").or_else(|_| own())?,
             None => own()?,
         };
         let (mounts, errors) = parse(&text);
@@ -60,7 +69,7 @@ mod tests {
     fn a_hosts_paths_are_looked_for_below_its_root() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
-        let host = Kernel { rootfs: Some(folder.path().to_owned()) };
+        let host = Kernel { rootfs: Some(folder.path().to_owned()), ..Kernel::default() };
         assert!(host.statvfs(Path::new("/data")).unwrap().blocks > 0);
         assert_eq!(host.statvfs(Path::new("/absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(Kernel::default().statvfs(folder.path()).unwrap().blocks > 0);
@@ -69,7 +78,7 @@ mod tests {
     #[test]
     fn the_table_of_mounts_has_the_root() {
         for rootfs in [None, Some(PathBuf::from("/"))] {
-            let mounts = Kernel { rootfs }.mounts().unwrap();
+            let mounts = Kernel { rootfs, ..Kernel::default() }.mounts().unwrap();
             assert!(mounts.iter().any(|mount| mount.mountpoint == "/"), "{mounts:?}");
         }
     }
