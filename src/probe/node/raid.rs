@@ -111,10 +111,12 @@ pub(super) fn mdadm(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<()
     }
     let devices = paths.list("block").unwrap_or_default();
     for device in devices.iter().filter(|device| device.starts_with("md")) {
-        for (attribute, name) in [("raid_disks", "node_md_raid_disks"), ("degraded", "node_md_degraded")] {
-            if let Some(disks) = paths.number(&format!("block/{device}/md/{attribute}")) {
-                samples.labelled(name, &[("device", device)], disks);
-            }
+        let attribute = |name: &str| paths.number(&format!("block/{device}/md/{name}"));
+        if let Some(disks) = attribute("raid_disks") {
+            samples.labelled("node_md_raid_disks", &[("device", device)], disks);
+            // An array without redundancy has no such attribute: it cannot be degraded.
+            let degraded = attribute("degraded").unwrap_or_default();
+            samples.labelled("node_md_degraded", &[("device", device)], degraded);
         }
     }
     Ok(())
