@@ -40,8 +40,28 @@ impl MountTable for Kernel {
         for error in errors {
             tracing::warn!(%error, "The table of mounts has a line that cannot be read: {error}");
         }
-        Ok(mounts)
+        Ok(match &self.rootfs {
+            Some(rootfs) => as_the_host_sees(mounts, rootfs),
+            None => mounts,
+        })
     }
+}
+
+/// The host's mounts by the host's names. A table of this process's own has them below `rootfs`, beside
+/// mounts that are none of the host's; the host's own table has nothing there.
+fn as_the_host_sees(mounts: Vec<Mount>, rootfs: &Path) -> Vec<Mount> {
+    let below = |mount: &Mount| {
+        let inner = Path::new(&mount.mountpoint).strip_prefix(rootfs).ok()?;
+        Some(Path::new("/").join(inner).to_string_lossy().into_owned())
+    };
+    if mounts.iter().all(|mount| below(mount).is_none()) {
+        return mounts;
+    }
+    let named = mounts.into_iter().filter_map(|mount| {
+        let mountpoint = below(&mount)?;
+        Some(Mount { mountpoint, ..mount })
+    });
+    named.collect()
 }
 
 impl StatVfs for Kernel {
@@ -73,6 +93,35 @@ mod tests {
         assert!(host.statvfs(Path::new("/data")).unwrap().blocks > 0);
         assert_eq!(host.statvfs(Path::new("/absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(Kernel::default().statvfs(folder.path()).unwrap().blocks > 0);
+    }
+
+    #[test]
+    fn mounts_below_the_hosts_root_bear_the_hosts_names() {
+        let check = |table: &str, expected: &[&str]| {
+            let named = as_the_host_sees(parse(table).0, Path::new("/host"));
+            let points: Vec<_> = named.iter().map(|mount| mount.mountpoint.as_str()).collect();
+            assert_eq!(points, expected, "{table}");
+        };
+        let own = "1 0 0:30 / / rw - overlay overlay rw\n2 1 8:1 / /host rw - ext4 a rw\n\
+                   3 2 8:2 / /host/data rw - ext4 b rw\n4 1 8:1 /x /etc/hosts rw - ext4 a rw";
+        check(own, &["/", "/data"]);
+        check("1 0 8:1 / / rw - ext4 a rw\n2 1 8:2 / /hostile rw - ext4 b rw", &["/", "/hostile"]);
+    }
+
+    #[test]
+    fn the_hosts_table_is_read_where_it_may_be_and_else_ones_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |process: &str, device: &str| {
+            std::fs::create_dir(folder.path().join(process)).unwrap();
+            let line = format!("1 0 8:1 / / rw - ext4 {device} rw\n");
+            std::fs::write(folder.path().join(process).join("mountinfo"), line).unwrap();
+        };
+        let kernel = Kernel { procfs: folder.path().to_owned(), rootfs: Some("/host".into()) };
+        let device = || kernel.mounts().unwrap()[0].device.clone();
+        write("self", "own");
+        assert_eq!(device(), "own");
+        write("1", "hosts");
+        assert_eq!(device(), "hosts");
     }
 
     #[test]
