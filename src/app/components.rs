@@ -12,7 +12,7 @@ use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::config::{
     AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, MachineConfig,
-    Pace, PostgresConfig,
+    Pace, PostgresConfig, RedisConfig,
 };
 use crate::probe::certificate::{
     CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
@@ -21,6 +21,7 @@ use crate::probe::disk::{self, DiskProber, Discovery};
 use crate::probe::http::{HttpConfig, HttpProber};
 use crate::probe::node::{self, NodeProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
+use crate::probe::redis::{self, RedisProber};
 use crate::probe::{AddressPolicy, Prober};
 use crate::readiness::{Component, Key, Kind, Thresholds};
 
@@ -44,6 +45,7 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     for server in &config.postgres {
         components.push(postgres(server)?);
     }
+    components.extend(config.redis.iter().map(|server| redis(server, clock)));
     components.extend(machine(&config.machine, clock)?);
     let kernel = Arc::new(kernel(&config.machine));
     components.extend(config.disks.iter().map(|watched| disk(watched, &kernel)));
@@ -127,6 +129,17 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
     let instance = dsn.address();
     let prober = PostgresProber::new(postgres::Target { dsn, password, role: None });
     Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
+}
+
+fn redis(server: &RedisConfig, clock: &SharedClock) -> Component {
+    let config = redis::RedisConfig {
+        address: server.address.clone(),
+        username: server.username.clone(),
+        password: server.password.clone(),
+        tls: server.tls.clone().into(),
+    };
+    let prober = RedisProber::new(config, clock.clone());
+    component(Kind::Redis, &server.name, server.address.to_string(), server.pace, server, prober)
 }
 
 /// The machine itself, if it is to be told of.

@@ -80,6 +80,7 @@ impl Default for Config {
             evaluation_interval: Duration::from_secs(15),
             apps: Vec::new(),
             postgres: Vec::new(),
+            redis: Vec::new(),
             machine: MachineConfig::default(),
             disks: Vec::new(),
             certificates: Vec::new(),

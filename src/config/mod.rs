@@ -7,6 +7,7 @@ mod assign;
 mod builtin;
 mod machine;
 mod read;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use assign::SourcesOfGroups;
 pub use builtin::builtin;
 pub use machine::{MachineConfig, MachinePaths};
 pub use read::read;
+pub use redis::RedisConfig;
 
 /// Everything that valmis is told to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +57,8 @@ pub struct Config {
     pub apps: Vec<AppConfig>,
     /// PostgreSQL servers.
     pub postgres: Vec<PostgresConfig>,
+    /// Redis servers.
+    pub redis: Vec<RedisConfig>,
     /// The machine itself.
     pub machine: MachineConfig,
     /// File systems; empty: every real, writable mount.

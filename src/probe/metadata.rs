@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::{certificate, disk, http, node, postgres};
+use super::{certificate, disk, http, node, postgres, redis};
 
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
@@ -15,6 +15,7 @@ const PROBERS: &[&[&[MetricMetadata]]] = &[
     certificate::FILES_METADATA,
     &[disk::METADATA],
     node::METADATA,
+    redis::METADATA,
 ];
 
 /// Every metric that a probe may emit, sorted by name, each once.

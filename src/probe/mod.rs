@@ -10,6 +10,7 @@ pub mod http;
 mod metadata;
 pub mod node;
 pub mod postgres;
+pub mod redis;
 mod samples;
 mod small_file;
 pub mod tls;

@@ -14,6 +14,8 @@ pub enum Kind {
     App,
     /// A database server.
     Postgres,
+    /// A Redis server.
+    Redis,
     /// A file system.
     Disk,
     /// The machine: whether its kernel can be asked.
@@ -24,14 +26,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::App, Self::Postgres, Self::Disk, Self::Machine, Self::Certificate];
+    pub const ALL: [Self; 6] =
+        [Self::App, Self::Postgres, Self::Redis, Self::Disk, Self::Machine, Self::Certificate];
 
     /// The kind as the API and metrics write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
             Self::Postgres => "postgres",
+            Self::Redis => "redis",
             Self::Disk => "disk",
             Self::Machine => "machine",
             Self::Certificate => "certificate",
@@ -44,6 +47,7 @@ impl Kind {
         match self {
             Self::App => "app",
             Self::Postgres => "postgres",
+            Self::Redis => "redis",
             Self::Disk | Self::Machine => "node",
             Self::Certificate => "certificates",
         }
