@@ -15,7 +15,7 @@ use crate::config::{
     Pace, PostgresConfig, RedisConfig,
 };
 use crate::probe::certificate::{
-    CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
+    CertificateFilesConfig, CertificateFilesProber, ComparedProber, Glob, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, DiskProber, Discovery};
 use crate::probe::http::{HttpConfig, HttpProber};
@@ -182,24 +182,31 @@ fn disk(watched: &DiskConfig, kernel: &Arc<disk::Kernel>) -> Component {
 }
 
 fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
+    let served = |host: &str, port: u16| {
+        let config = ServedCertificateConfig {
+            host: host.to_owned(),
+            port,
+            addresses: AddressPolicy::default(),
+            tls: watched.tls.clone().into(),
+        };
+        TlsProber::new(config, clock.clone())
+    };
+    let in_files = |files: &Glob| {
+        let config = CertificateFilesConfig { name: watched.name.clone(), files: files.clone() };
+        CertificateFilesProber::new(config, clock.clone())
+    };
+    let (name, pace) = (&watched.name, watched.pace);
     match &watched.source {
         CertificateSource::Server { host, port } => {
-            let config = ServedCertificateConfig {
-                host: host.clone(),
-                port: *port,
-                addresses: AddressPolicy::default(),
-                tls: watched.tls.clone().into(),
-            };
             let instance = format!("{host}:{port}");
-            let prober = TlsProber::new(config, clock.clone());
-            let (name, pace) = (&watched.name, watched.pace);
-            component(Kind::Certificate, name, instance, pace, watched, prober)
+            component(Kind::Certificate, name, instance, pace, watched, served(host, *port))
         }
         CertificateSource::Files(files) => {
-            let config = CertificateFilesConfig { files: files.clone() };
-            let prober = CertificateFilesProber::new(config, clock.clone());
-            let (name, pace) = (&watched.name, watched.pace);
-            component(Kind::Certificate, name, machine_name(), pace, watched, prober)
+            component(Kind::Certificate, name, machine_name(), pace, watched, in_files(files))
+        }
+        CertificateSource::ServedFromFiles { host, port, files } => {
+            let prober = ComparedProber::new(served(host, *port), in_files(files), clock.clone());
+            component(Kind::Certificate, name, format!("{host}:{port}"), pace, watched, prober)
         }
     }
 }

@@ -211,6 +211,15 @@ pub enum CertificateSource {
     },
     /// In files that match a pattern.
     Files(Glob),
+    /// Served by a TLS server from files that match a pattern: the two are compared.
+    ServedFromFiles {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// The files.
+        files: Glob,
+    },
 }
 
 /// Targets of one scrape job.

@@ -13,6 +13,7 @@ const PROBERS: &[&[&[MetricMetadata]]] = &[
     http::METADATA,
     certificate::SERVED_METADATA,
     certificate::FILES_METADATA,
+    &[certificate::COMPARED_METADATA],
     &[disk::METADATA],
     node::METADATA,
     redis::METADATA,

@@ -49,7 +49,7 @@ impl Context<'_> {
         let files = fields.take("file").map(|node| {
             let pattern = self.reader_text("file", node)?;
             match Glob::parse(&self.absolute(pattern)) {
-                Ok(files) => Some(CertificateSource::Files(files)),
+                Ok(files) => Some(files),
                 Err(error) => {
                     self.reader.error("bad-pattern", node.place, format!("`file`: {error}"));
                     None
@@ -57,11 +57,13 @@ impl Context<'_> {
             }
         });
         let source = match (server, files) {
-            (Some(server), None) => server,
-            (None, Some(files)) => files,
-            (both, _) => {
-                let what = if both.is_some() { "not both" } else { "one of them" };
-                let message = format!("a certificate needs `url` or `file`, {what}");
+            (Some(server), None) => server.map(|(host, port)| CertificateSource::Server { host, port }),
+            (None, Some(files)) => files.map(CertificateSource::Files),
+            (Some(server), Some(files)) => server
+                .zip(files)
+                .map(|((host, port), files)| CertificateSource::ServedFromFiles { host, port, files }),
+            (None, None) => {
+                let message = "a certificate needs `url` or `file`, or both to have them compared";
                 self.reader.error("missing-key", fields.place(), message);
                 None
             }
@@ -73,10 +75,10 @@ impl Context<'_> {
     }
 
     /// `https://host`, `https://host:port` or `host:port`.
-    fn tls_server(&mut self, node: &Node) -> Option<CertificateSource> {
+    fn tls_server(&mut self, node: &Node) -> Option<(String, u16)> {
         let text = self.reader.text("url", node)?;
         match ServedCertificateConfig::parse(text) {
-            Ok(server) => Some(CertificateSource::Server { host: server.host, port: server.port }),
+            Ok(server) => Some((server.host, server.port)),
             Err(error) => {
                 self.reader.error_with_hint(
                     "bad-url",
