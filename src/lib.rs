@@ -33,6 +33,7 @@ pub mod lint;
 pub mod notifier;
 pub mod query;
 pub mod readiness;
+pub mod textfile;
 pub mod rulefmt;
 pub mod rules;
 pub mod ruletest;

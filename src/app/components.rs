@@ -24,6 +24,7 @@ use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::redis::{self, RedisProber};
 use crate::probe::{AddressPolicy, Prober};
 use crate::readiness::{Component, Key, Kind, Thresholds};
+use crate::textfile::TextfileProber;
 
 /// The label `instance` of what concerns the machine itself.
 pub(super) fn machine_name() -> String {
@@ -47,6 +48,7 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     }
     components.extend(config.redis.iter().map(|server| redis(server, clock)));
     components.extend(machine(&config.machine, clock)?);
+    components.extend(textfiles(&config.machine));
     let kernel = Arc::new(kernel(&config.machine));
     components.extend(config.disks.iter().map(|watched| disk(watched, &kernel)));
     for watched in &config.certificates {
@@ -162,6 +164,13 @@ fn machine(machine: &MachineConfig, clock: &SharedClock) -> Result<Option<Compon
     };
     let prober = NodeProber::new(config, clock.clone());
     Ok(Some(component(Kind::Machine, "host", machine_name(), machine.pace, machine, prober)))
+}
+
+/// What jobs leave in files, if a folder for them is named.
+fn textfiles(machine: &MachineConfig) -> Option<Component> {
+    let folder = machine.textfile_directory.clone()?;
+    let prober = TextfileProber::new(folder);
+    Some(component(Kind::Machine, "textfiles", machine_name(), machine.pace, machine, prober))
 }
 
 /// Where mounts and file systems are looked for.

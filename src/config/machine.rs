@@ -27,6 +27,8 @@ pub struct MachineConfig {
     pub mount_points_exclude: String,
     /// Kinds of file systems that are no storage. Source: `--collector.filesystem.fs-types-exclude`.
     pub fs_types_exclude: String,
+    /// The folder of `*.prom` files that jobs write, if any. Source: `--collector.textfile.directory`.
+    pub textfile_directory: Option<PathBuf>,
     /// When.
     pub pace: Pace,
 }
@@ -42,6 +44,7 @@ impl Default for MachineConfig {
             disk_devices_exclude: node::EXCLUDED_DISKS.to_owned(),
             mount_points_exclude: disk::EXCLUDED_MOUNT_POINTS.to_owned(),
             fs_types_exclude: disk::EXCLUDED_FS_TYPES.to_owned(),
+            textfile_directory: None,
             pace: Pace::default(),
         }
     }

@@ -30,6 +30,12 @@ pub fn metadata() -> &'static [MetricMetadata] {
     &ALL
 }
 
+/// What the metric of that name means, if a probe may emit it.
+pub fn described(name: &str) -> Option<&'static MetricMetadata> {
+    let all = metadata();
+    all.binary_search_by(|(known, ..)| (*known).cmp(name)).ok().map(|index| &all[index])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,7 +23,7 @@ use futures_util::future::BoxFuture;
 use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
-pub use metadata::{MetricMetadata, metadata};
+pub use metadata::{MetricMetadata, described, metadata};
 pub use small_file::FileError;
 
 /// The instant by which a probe must have its result.

@@ -79,24 +79,24 @@ pub(super) fn gauges(report: &ReadinessReport, first_round_done: bool, at: Times
 /// Groups samples into metrics, ordered by name.
 pub(super) fn families<'a>(own: Vec<Sample>, cells: impl Iterator<Item = &'a Cell>) -> Vec<Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut add = |sample: Sample, metadata: &'static [MetricMetadata]| {
+    let mut add = |sample: Sample, describe: fn(&str) -> Option<&'static MetricMetadata>| {
         let name = sample.labels.metric_name();
         if let Some(family) = families.get_mut(name) {
             family.samples.push(sample);
             return;
         }
-        let described = metadata.iter().find(|(described, ..)| *described == name);
+        let described = describe(name);
         let (metric_type, help) = described.map_or(("untyped", ""), |(_, kind, help)| (kind, help));
         let name = name.to_owned();
         families.insert(name.clone(), Family { name, metric_type, help, samples: vec![sample] });
     };
     for sample in own {
-        add(sample, METADATA);
+        add(sample, |name| METADATA.iter().find(|(described, ..)| *described == name));
     }
     for cell in cells {
         if let Some(latest) = cell.latest() {
             for sample in latest.samples.iter() {
-                add(sample.clone(), probe::metadata());
+                add(sample.clone(), probe::described);
             }
         }
     }

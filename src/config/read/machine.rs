@@ -34,6 +34,7 @@ impl Context<'_> {
                 *pattern = given;
             }
         }
+        machine.textfile_directory = self.absolute_path(&mut fields, "textfile_directory");
         machine.pace = self.pace(&mut fields);
         fields.finish(&mut self.reader);
         machine
@@ -90,7 +91,8 @@ mod tests {
     fn everything_about_the_machine_can_be_said_and_every_fault_is_found() {
         let surroundings = Surroundings { environment: &|_| None, folder: Path::new("/etc") };
         let text = "machine:\n  procfs: /host/proc\n  sysfs: /host/sys\n  rootfs: /host\n  \
-                    disabled_collectors: [hwmon]\n  network_devices_exclude: ^veth\n  interval: 30s\n";
+                    disabled_collectors: [hwmon]\n  network_devices_exclude: ^veth\n  \
+                    textfile_directory: /var/lib/metrics\n  interval: 30s\n";
         let (config, findings) = read("valmis.yaml", text, &surroundings);
         assert_eq!(findings, []);
         let machine = config.machine;
@@ -99,6 +101,7 @@ mod tests {
         assert_eq!(machine.rootfs, Some(PathBuf::from("/host")));
         assert_eq!(machine.disabled_collectors, ["hwmon"]);
         assert_eq!(machine.network_devices_exclude, "^veth");
+        assert_eq!(machine.textfile_directory, Some(PathBuf::from("/var/lib/metrics")));
         assert_eq!(machine.disk_devices_exclude, node::EXCLUDED_DISKS);
         assert_eq!(machine.pace.interval.as_secs(), 30);
 

@@ -205,6 +205,8 @@ const NAMED: &[MetricMetadata] = &[
     ("node_procs_running", "gauge", "Number of processes in runnable state."),
     ("node_scrape_collector_duration_seconds", "gauge", "node_exporter: Duration of a collector scrape."),
     ("node_scrape_collector_success", "gauge", "node_exporter: Whether a collector succeeded."),
+    ("node_textfile_mtime_seconds", "gauge", "Unixtime mtime of textfiles successfully read."),
+    ("node_textfile_scrape_error", "gauge", "1 if there was an error opening or reading a file, 0 otherwise"),
     ("node_time_clocksource_available_info", "gauge", "Available clocksources read from '/sys/devices/system/clocksource'."),
     ("node_time_clocksource_current_info", "gauge", "Current clocksource read from '/sys/devices/system/clocksource'."),
     ("node_time_seconds", "gauge", "System time in seconds since epoch (1970)."),
