@@ -3,11 +3,12 @@
 //! They are annotations so that the same file still loads in Prometheus, for which they are texts like
 //! any other. Here they are never sent.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::severities::{NoSeverities, Severities};
 use crate::diag::closest;
-use crate::model::parse_duration_ms;
+use crate::model::{format_duration_ms, parse_duration_ms};
 use crate::promql::Expr;
 
 /// What the names of instructions begin with.
@@ -46,6 +47,19 @@ pub enum OnMissing {
         /// Whether one alert more tells that there are no data.
         alert: bool,
     },
+}
+
+/// As it is written in a rule.
+impl fmt::Display for OnMissing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve => f.write_str("resolve"),
+            Self::Hold { for_ms, alert } => {
+                f.write_str(if *alert { "alert" } else { "hold" })?;
+                for_ms.map_or(Ok(()), |ms| write!(f, " {}", format_duration_ms(ms)))
+            }
+        }
+    }
 }
 
 /// What is wrong with an instruction.

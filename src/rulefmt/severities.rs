@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::format_float;
+
 /// What goes before and after the names of steps.
 const EXPECTED: &str =
     "a list of severities, each worse than the one before, such as `warning > 80, critical > 95`";
@@ -31,11 +33,19 @@ enum Comparison {
 
 impl Comparison {
     /// Longer ones first, since shorter ones begin them.
-    const ALL: [(&'static str, Self); 4] =
-        [(">=", Self::GreaterOrEqual), ("<=", Self::LessOrEqual), (">", Self::Greater), ("<", Self::Less)];
+    const ALL: [Self; 4] = [Self::GreaterOrEqual, Self::LessOrEqual, Self::Greater, Self::Less];
 
     fn is_upwards(self) -> bool {
         matches!(self, Self::Greater | Self::GreaterOrEqual)
+    }
+
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+        }
     }
 
     fn holds(self, value: f64, threshold: f64) -> bool {
@@ -62,7 +72,11 @@ impl Severities {
     /// Reads a list such as `warning > 80, critical > 95`.
     pub(super) fn parse(text: &str) -> Result<Self, NoSeverities> {
         let steps: Option<Vec<Step>> = text.split(',').map(step).collect();
-        let steps = steps.ok_or(NoSeverities)?;
+        Self::ordered(steps.ok_or(NoSeverities)?).ok_or(NoSeverities)
+    }
+
+    /// These steps, if each is worse than the one before.
+    fn ordered(steps: Vec<Step>) -> Option<Self> {
         let worse = |pair: &[Step]| {
             let [one, other] = pair else { return true };
             let up = one.comparison.is_upwards();
@@ -72,11 +86,21 @@ impl Severities {
         let distinct = |(index, step): (usize, &Step)| {
             steps[..index].iter().all(|before| before.severity != step.severity)
         };
-        if steps.windows(2).all(worse) && steps.iter().enumerate().all(distinct) {
-            Ok(Self { steps })
-        } else {
-            Err(NoSeverities)
-        }
+        let good = steps.windows(2).all(worse) && steps.iter().enumerate().all(distinct);
+        good.then_some(Self { steps })
+    }
+
+    /// The severities with their thresholds, from the least to the worst.
+    pub fn steps(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.steps.iter().map(|step| (step.severity.as_str(), step.threshold))
+    }
+
+    /// The same with another threshold for one of them; none if it would not be worse than the one before
+    /// any more.
+    pub fn with_threshold(&self, step: usize, threshold: f64) -> Option<Self> {
+        let mut steps = self.steps.clone();
+        steps.get_mut(step)?.threshold = threshold;
+        Self::ordered(steps)
     }
 
     /// The worst severity that holds at a value.
@@ -91,12 +115,23 @@ impl Severities {
     }
 }
 
+/// As it is written in a rule.
+impl fmt::Display for Severities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Step { severity, comparison, threshold }) in self.steps.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{severity} {} {}", comparison.sign(), format_float(*threshold))?;
+        }
+        Ok(())
+    }
+}
+
 fn step(text: &str) -> Option<Step> {
-    let (at, sign, comparison) = Comparison::ALL
+    let (at, comparison) = Comparison::ALL
         .into_iter()
-        .find_map(|(sign, comparison)| Some((text.find(sign)?, sign, comparison)))?;
+        .find_map(|comparison| Some((text.find(comparison.sign())?, comparison)))?;
     let severity = text[..at].trim();
-    let threshold: f64 = text[at + sign.len()..].trim().parse().ok()?;
+    let threshold: f64 = text[at + comparison.sign().len()..].trim().parse().ok()?;
     let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let good = !severity.is_empty() && severity.chars().all(is_word) && threshold.is_finite();
     good.then(|| Step { severity: severity.to_owned(), comparison, threshold })

@@ -6,7 +6,7 @@ use super::simulate::{Definition, Simulation};
 use super::syntax::{bare, binaries, selectors};
 use crate::model::{LineColumn, MatchOp, Matcher, Span};
 use crate::promql::{BinaryOp, Expr, ExprKind, Output, Value, VectorSelector};
-use crate::rulefmt::{Rule, RuleKind};
+use crate::rulefmt::{Rule, RuleKind, Severities};
 use crate::state::AlertState;
 use crate::yaml::compose::Placement;
 
@@ -38,6 +38,8 @@ pub struct RuleCoverage {
     pub branches: Vec<Branch>,
     /// The values that matchers such as `job=~"a|b"` list.
     pub values: Vec<ListedValue>,
+    /// The severities that the rule's instruction lists, each with whether an alert fired with it.
+    pub severities: Vec<(String, bool)>,
 }
 
 /// An operand of `and`, `or` or `unless`.
@@ -107,6 +109,10 @@ impl Coverage {
                         AlertState::Firing => {
                             fires = true;
                             rule.firing = true;
+                            let current = alert.severity.as_ref().map(|severity| &severity.current);
+                            for (severity, seen) in &mut rule.severities {
+                                *seen |= current == Some(severity);
+                            }
                             for listed in &mut rule.values {
                                 listed.carried |= alert.labels.has(&listed.label);
                                 listed.fired |= alert.labels.get(&listed.label) == listed.value;
@@ -169,6 +175,7 @@ impl RuleCoverage {
                 values.push(listed);
             }
         }
+        let unseen = |(severity, _): (&str, f64)| (severity.to_owned(), false);
         Some(Self {
             file: file.to_owned(),
             group: group.to_owned(),
@@ -179,6 +186,7 @@ impl RuleCoverage {
             resolved: false,
             branches: branches(&rule.expr, &rule.places.expr),
             values,
+            severities: rule.instructions.severities.iter().flat_map(Severities::steps).map(unseen).collect(),
         })
     }
 
@@ -193,6 +201,9 @@ impl RuleCoverage {
             one.carried |= other.carried;
             one.fired |= other.fired;
             one.selected |= other.selected;
+        }
+        for ((_, one), (_, other)) in self.severities.iter_mut().zip(&other.severities) {
+            *one |= other;
         }
     }
 
@@ -212,7 +223,10 @@ impl RuleCoverage {
             let ListedValue { place, label, value, .. } = listed;
             (*place, format!("alert `{alert}` was never seen firing for `{label}=\"{value}\"`"))
         });
-        let gaps = states.into_iter().flatten().chain(branches).chain(values);
+        let severities = self.severities.iter().filter(|(_, seen)| !seen).map(|(severity, _)| {
+            (self.place, format!("alert `{alert}` was never seen firing with severity `{severity}`"))
+        });
+        let gaps = states.into_iter().flatten().chain(branches).chain(values).chain(severities);
         gaps.map(|(place, what)| (self.file.as_str(), place, what)).collect()
     }
 }

@@ -10,10 +10,14 @@ use super::suite::Suite;
 use super::syntax::{bare, binaries, edit_binary};
 use crate::model::{LineColumn, format_duration_ms, format_float};
 use crate::promql::{BinaryExpr, BinaryOp, Expr, ExprKind, UnaryOp};
-use crate::rulefmt::{Rule, RuleKind};
+use crate::rulefmt::{Instructions, OnMissing, Rule, RuleKind};
+use crate::yaml::compose::Placement;
 
 /// By how much of itself a threshold is moved.
 const SHIFT: f64 = 0.1;
+
+/// What is written instead of an instruction that is left out.
+const LEFT_OUT: &str = "left out";
 
 /// What became of the changed rules.
 #[derive(Debug, Clone, Default)]
@@ -158,7 +162,15 @@ fn changes(rule: &Rule) -> Vec<Change> {
             after: span("keep_firing_for", 0),
         });
     }
-    for (place, binary) in binaries(&rule.expr).into_iter().enumerate() {
+    changes.extend(conditions(rule, &rule.expr, &rule.places.expr, |rule, expr| rule.expr = expr));
+    changes.extend(instructions(rule));
+    changes
+}
+
+/// The changes of an expression's comparisons and thresholds; `put` puts it into the rule.
+fn conditions(rule: &Rule, expr: &Expr, placement: &Placement, put: impl Fn(&mut Rule, Expr)) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (place, binary) in binaries(expr).into_iter().enumerate() {
         if !binary.op.is_comparison() {
             continue;
         }
@@ -168,11 +180,12 @@ fn changes(rule: &Rule) -> Vec<Change> {
             format!("{} {op} {}", side(left), side(right)).trim().to_owned()
         };
         let mut push = |edit: &dyn Fn(&mut BinaryExpr)| {
-            let (mut rule, mut edited) = (rule.clone(), binary.clone());
-            edit_binary(&mut rule.expr, place, edit);
+            let (mut rule, mut whole, mut edited) = (rule.clone(), expr.clone(), binary.clone());
+            edit_binary(&mut whole, place, edit);
+            put(&mut rule, whole);
             edit(&mut edited);
             changes.push(Change {
-                place: rule.places.expr.place(binary.op_span.start),
+                place: placement.place(binary.op_span.start),
                 rule,
                 before: shown(binary.op, &binary.left, &binary.right),
                 after: shown(edited.op, &edited.left, &edited.right),
@@ -186,6 +199,48 @@ fn changes(rule: &Rule) -> Vec<Change> {
         }
         if let Some(threshold) = number(&binary.left) {
             other_thresholds(threshold).for_each(|value| push(&|binary| set(&mut binary.left, value)));
+        }
+    }
+    changes
+}
+
+/// The changes of what annotations tell the evaluator: each instruction left out, and its condition or its
+/// thresholds moved.
+fn instructions(rule: &Rule) -> Vec<Change> {
+    let change = |name: &str, before: String, after: &str, edit: &dyn Fn(&mut Instructions)| {
+        let mut rule = rule.clone();
+        edit(&mut rule.instructions);
+        let place = rule.places.annotations.get(name).map_or(rule.place, |placement| placement.place(0));
+        Change { rule, place, before: format!("{name}: {before}"), after: after.to_owned() }
+    };
+    let Instructions { on_missing, resolved_value, resolve_expr, severities } = &rule.instructions;
+    let mut changes = Vec::new();
+    // To leave out `resolve` would change nothing: it is what happens anyway.
+    if let Some(policy @ OnMissing::Hold { .. }) = on_missing {
+        changes.push(change("valmis_on_missing", policy.to_string(), LEFT_OUT, &|all| all.on_missing = None));
+    }
+    if let Some(annotation) = resolved_value {
+        let leave_out = |all: &mut Instructions| all.resolved_value = None;
+        changes.push(change("valmis_resolved_value", annotation.clone(), LEFT_OUT, &leave_out));
+    }
+    if let Some(expr) = resolve_expr {
+        let name = "valmis_resolve_expr";
+        changes.push(change(name, expr.to_string(), LEFT_OUT, &|all| all.resolve_expr = None));
+        if let Some(placement) = rule.places.annotations.get(name) {
+            let put = |rule: &mut Rule, expr| rule.instructions.resolve_expr = Some(Arc::new(expr));
+            changes.extend(conditions(rule, expr, placement, put));
+        }
+    }
+    if let Some(severities) = severities {
+        let name = "valmis_severities";
+        changes.push(change(name, severities.to_string(), LEFT_OUT, &|all| all.severities = None));
+        for (step, (severity, threshold)) in severities.steps().enumerate() {
+            for value in other_thresholds(threshold) {
+                let Some(moved) = severities.with_threshold(step, value) else { continue };
+                let before = format!("{severity} at {}", format_float(threshold));
+                let after = format!("{severity} at {}", format_float(value));
+                changes.push(change(name, before, &after, &|all| all.severities = Some(moved.clone())));
+            }
         }
     }
     changes
@@ -245,8 +300,10 @@ mod tests {
             let changes = changes(&files[0].groups[0].rules[0]);
             let found = changes.iter().map(|Change { before, after, .. }| format!("{before} -> {after}"));
             assert_eq!(found.collect::<Vec<_>>(), expected, "{rule}");
-            let exprs: std::collections::BTreeSet<_> =
-                changes.iter().map(|change| format!("{:?} {}", change.rule.kind, change.rule.expr)).collect();
+            let exprs: std::collections::BTreeSet<_> = changes
+                .iter()
+                .map(|Change { rule, .. }| format!("{:?} {} {:?}", rule.kind, rule.expr, rule.instructions))
+                .collect();
             assert_eq!(exprs.len(), changes.len(), "all are different");
         };
         check("record: a, expr: up > 1", &[]);
@@ -267,5 +324,26 @@ mod tests {
             ],
         );
         check("alert: A, expr: a / b >= bool c and d", &[">= -> <=", ">= -> >"]);
+        check(
+            "alert: A, expr: a, annotations: {valmis_on_missing: hold 5m, valmis_resolve_expr: a < 5, \
+             valmis_resolved_value: now, valmis_severities: 'low > 10, high > 11.5'}",
+            &[
+                "valmis_on_missing: hold 5m -> left out",
+                "valmis_resolved_value: now -> left out",
+                "valmis_resolve_expr: a < 5 -> left out",
+                "< 5 -> > 5",
+                "< 5 -> <= 5",
+                "< 5 -> < 5.5",
+                "< 5 -> < 4.5",
+                "< 5 -> < 0",
+                "valmis_severities: low > 10, high > 11.5 -> left out",
+                "valmis_severities: low at 10 -> low at 11",
+                "valmis_severities: low at 10 -> low at 9",
+                "valmis_severities: low at 10 -> low at 0",
+                "valmis_severities: high at 11.5 -> high at 12.65",
+                "valmis_severities: high at 11.5 -> high at 10.35",
+            ],
+        );
+        check("alert: A, expr: a, annotations: {valmis_on_missing: resolve}", &[]);
     }
 }

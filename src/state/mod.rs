@@ -131,8 +131,13 @@ impl AlertRecord {
 
     /// The labels by which it is known outside at a severity.
     pub fn labels_at(&self, severity: &str) -> Labels {
-        self.labels.with(SEVERITY_LABEL, severity)
+        with_severity(&self.labels, severity)
     }
+}
+
+/// Labels with a severity; below all that are listed a rule without one of its own has none.
+fn with_severity(labels: &Labels, severity: &str) -> Labels {
+    if severity.is_empty() { labels.clone() } else { labels.with(SEVERITY_LABEL, severity) }
 }
 
 /// The label that has the severity.

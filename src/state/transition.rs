@@ -81,7 +81,7 @@ pub struct Evidence {
 impl Transition {
     /// The labels by which the alert is known outside: with its severity.
     pub fn shown_labels(&self) -> Labels {
-        let with = |severity: &String| self.labels.with(super::SEVERITY_LABEL, severity);
+        let with = |severity: &String| super::with_severity(&self.labels, severity);
         self.severity.as_ref().map_or_else(|| self.labels.clone(), with)
     }
 }

@@ -2,13 +2,12 @@
 
 use crate::model::TimestampMs;
 
-/// How long ago something was: `now`, `42s`, `3m 5s`, `2h 10m`, `5d 3h`.
+/// How long ago something was: `42s`, `3m 5s`, `2h 10m`, `5d 3h`.
 pub fn ago(now: TimestampMs, then: TimestampMs) -> String {
     let seconds = now.saturating_sub(then).max(0) / 1000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
-        0 => "now".to_owned(),
-        1..=59 => format!("{seconds}s"),
+        0..=59 => format!("{seconds}s"),
         60..=3_599 => format!("{minutes}m {}s", seconds % 60),
         3_600..=86_399 => format!("{hours}h {}m", minutes % 60),
         _ => format!("{days}d {}h", hours % 24),
@@ -28,8 +27,8 @@ mod tests {
     #[test]
     fn ages_have_at_most_two_units() {
         let check = |seconds: i64, expected: &str| assert_eq!(ago(seconds * 1000, 0), expected);
-        check(0, "now");
-        check(-5, "now");
+        check(0, "0s");
+        check(-5, "0s");
         check(59, "59s");
         check(185, "3m 5s");
         check(7_800, "2h 10m");

@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use valmis::clock::{Clock as _, SystemClock};
+use valmis::model::{Labels, Sample};
 
 use crate::real::alertmanager::Alertmanager;
 use crate::real::app::{App, Mood};
@@ -11,8 +13,8 @@ use crate::real::disk::Disk;
 use crate::real::postgres::Cluster;
 use crate::real::tls_server::TlsServer;
 use crate::real::valmis::{COMMON, FOR_SECONDS, NO_DISK, Valmis, all_quick_rules, quick_rules};
-use crate::real::webhook::Webhook;
-use crate::real::{eventually, say, turn};
+use crate::real::webhook::{Notification, Webhook};
+use crate::real::{eventually, remote_write, say, turn};
 
 /// What a busy machine may add to the times that follow from the configuration.
 const SLACK: Duration = Duration::from_secs(8);
@@ -83,6 +85,41 @@ async fn an_app_that_goes_down_pages_once_and_its_return_is_told_once() {
     check_delay("ApplicationDown", line.paged("ApplicationDown", broken).await);
     app.restart().await;
     line.ends_with(&["firing ApplicationDown", "resolved ApplicationDown"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_ladder_of_severities_one_step_fires_at_a_time() {
+    let _turn = turn().await;
+    let rule = "groups: [{name: ladder, rules: [{alert: Full, expr: used_percent > 80, annotations: \
+                {valmis_severities: 'warning > 80, critical > 95'}}]}]";
+    let mut rules = quick_rules();
+    rules.push(("ladder.yaml".to_owned(), rule.to_owned()));
+    let components = format!("{NO_DISK}storage: {{remote_write_receiver: true}}\n");
+    let Some(line) = Line::start(&components, &rules).await else { return };
+    let report = async |percent: f64| {
+        let labels = Labels::from_pairs([("__name__", "used_percent"), ("disk", "a")]);
+        let now = SystemClock.now();
+        remote_write::send(line.valmis.address, &[Sample::new(labels, now, percent)]).await;
+    };
+    let told = async |status: &str, severity: &str| {
+        eventually(&format!("`{status}` with severity `{severity}`"), async || {
+            let all = line.webhook.all();
+            let is_it = |one: &&Notification| one.status == status && one.labels["severity"] == severity;
+            all.iter().find(is_it).cloned().ok_or_else(|| format!("{all:#?}"))
+        })
+        .await
+    };
+    report(85.0).await;
+    let warning = told("firing", "warning").await;
+    report(99.0).await;
+    let critical = told("firing", "critical").await;
+    assert_eq!(critical.starts_at, warning.starts_at, "it is the same incident");
+    told("resolved", "warning").await;
+    report(10.0).await;
+    told("resolved", "critical").await;
+    line.valmis.wait_two_evaluations().await;
+    line.alertmanager.flush(&line.webhook).await;
+    assert_eq!(line.webhook.all().len(), 4, "{:#?}", line.webhook.all());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,10 +8,12 @@
 mod pattern;
 mod syntax;
 
+use std::ops::Range;
+
 use regex_automata::meta::Regex;
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::captures::Captures;
-use regex_syntax::hir::{Hir, Look};
+use regex_syntax::hir::{Capture, Hir, HirKind, Look};
 
 pub(super) use pattern::Pattern;
 use syntax::Parsed;
@@ -29,10 +31,35 @@ pub struct GoRegexError {
 /// A regular expression of Go.
 #[derive(Debug, Clone)]
 pub struct GoRegex {
-    regex: Regex,
+    matching: Matching,
     /// The names of the groups from the first one on. They are kept here, because Go lets names begin
     /// with a digit.
     names: Vec<Option<String>>,
+}
+
+/// How a pattern is matched.
+#[derive(Debug, Clone)]
+enum Matching {
+    /// `(.*)` over a whole text, with which labels are copied: the group is the text. To compile it would
+    /// take longer than most queries that have it.
+    Copy,
+    Regex(Regex),
+}
+
+/// Where the groups of a match are; group 0 is the match itself.
+#[derive(Debug)]
+enum Groups {
+    Copy { length: usize },
+    Captures(Captures),
+}
+
+impl Groups {
+    fn get(&self, index: usize) -> Option<Range<usize>> {
+        match self {
+            Self::Copy { length } => (index <= 1).then_some(0..*length),
+            Self::Captures(captures) => captures.get_group(index).map(|found| found.range()),
+        }
+    }
 }
 
 impl GoRegex {
@@ -40,50 +67,64 @@ impl GoRegex {
     /// `regexp.Compile`, which templates use.
     pub fn new(pattern: &str) -> Result<Self, GoRegexError> {
         let Parsed { hir, names } = syntax::parse(pattern, false)?;
-        Ok(Self { regex: compile(&hir, pattern, true)?, names })
+        Ok(Self { matching: Matching::Regex(compile(&hir, pattern, true)?), names })
     }
 
     /// A pattern that matches a whole text; its dot matches a newline. So Prometheus treats the patterns
     /// of matchers and of `label_replace`.
     pub fn anchored(pattern: &str) -> Result<Self, GoRegexError> {
         let Parsed { hir, names } = syntax::parse(pattern, true)?;
-        Ok(Self { regex: compile(&anchor(hir), pattern, true)?, names })
+        let matching = match hir.kind() {
+            HirKind::Capture(Capture { sub, .. }) if pattern::is_anything(sub) => Matching::Copy,
+            _ => Matching::Regex(compile(&anchor(hir), pattern, true)?),
+        };
+        Ok(Self { matching, names })
     }
 
     /// Whether the pattern matches.
     pub fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+        match &self.matching {
+            Matching::Copy => true,
+            Matching::Regex(regex) => regex.is_match(text),
+        }
     }
 
     /// The template with the groups of the first match, if there is one. `$1`, `$name`, `${1}` and
     /// `${name}` stand for groups, `$$` for a dollar; a group that does not exist or took no part is
     /// empty. So Go's `Regexp.Expand`.
     pub fn expand(&self, text: &str, template: &str) -> Option<String> {
-        let mut captures = self.regex.create_captures();
-        self.regex.captures(text, &mut captures);
-        if !captures.is_match() {
-            return None;
-        }
+        let groups = match &self.matching {
+            Matching::Copy => Groups::Copy { length: text.len() },
+            Matching::Regex(regex) => {
+                let mut captures = regex.create_captures();
+                regex.captures(text, &mut captures);
+                captures.is_match().then_some(Groups::Captures(captures))?
+            }
+        };
         let mut out = String::new();
-        self.expand_into(&mut out, text, &captures, template);
+        self.expand_into(&mut out, text, &groups, template);
         Some(out)
     }
 
     /// The text with every match replaced by the expanded template.
     pub fn replace_all(&self, text: &str, template: &str) -> String {
         let mut out = String::with_capacity(text.len());
+        let Matching::Regex(regex) = &self.matching else {
+            self.expand_into(&mut out, text, &Groups::Copy { length: text.len() }, template);
+            return out;
+        };
         let mut copied = 0;
-        for captures in self.regex.captures_iter(text) {
+        for captures in regex.captures_iter(text) {
             let Some(found) = captures.get_match() else { continue };
             out.push_str(&text[copied..found.start()]);
-            self.expand_into(&mut out, text, &captures, template);
+            self.expand_into(&mut out, text, &Groups::Captures(captures), template);
             copied = found.end();
         }
         out.push_str(&text[copied..]);
         out
     }
 
-    fn expand_into(&self, out: &mut String, text: &str, captures: &Captures, template: &str) {
+    fn expand_into(&self, out: &mut String, text: &str, groups: &Groups, template: &str) {
         let mut rest = template;
         while let Some((before, after)) = rest.split_once('$') {
             out.push_str(before);
@@ -91,7 +132,7 @@ impl GoRegex {
                 out.push('$');
                 rest = after;
             } else if let Some((name, after)) = group_name(after) {
-                out.push_str(self.group(text, captures, name));
+                out.push_str(self.group(text, groups, name));
                 rest = after;
             } else {
                 // A dollar that names nothing stands for itself.
@@ -103,19 +144,19 @@ impl GoRegex {
     }
 
     /// What the group matched; a name that occurs twice stands for the first group that took part.
-    fn group<'t>(&self, text: &'t str, captures: &Captures, name: &str) -> &'t str {
+    fn group<'t>(&self, text: &'t str, groups: &Groups, name: &str) -> &'t str {
         let number = |name: &str| -> Option<usize> {
             let plain = name.bytes().all(|digit| digit.is_ascii_digit());
             let no_leading_zero = name == "0" || !name.starts_with('0');
             (plain && no_leading_zero).then(|| name.parse().ok()).flatten()
         };
         let found = match number(name) {
-            Some(index) => captures.get_group(index),
+            Some(index) => groups.get(index),
             None => (self.names.iter().enumerate())
                 .filter(|(_, known)| known.as_deref() == Some(name))
-                .find_map(|(index, _)| captures.get_group(index + 1)),
+                .find_map(|(index, _)| groups.get(index + 1)),
         };
-        found.map_or("", |found| &text[found.range()])
+        found.map_or("", |found| &text[found])
     }
 }
 
@@ -171,6 +212,32 @@ mod tests {
         check("$0", "ab-cd-");
         check("$01", "");
         assert_eq!(regex.expand("nothing", "$1"), None);
+    }
+
+    #[test]
+    fn a_copied_text_is_what_the_automaton_would_capture() {
+        for pattern in ["(.*)", "(?P<all>.*)", "((.*))", "(.+)", "^(.*)$", "(.*?)"] {
+            let regex = GoRegex::anchored(pattern).expect("valid");
+            let hir = syntax::parse(pattern, true).expect("valid").hir;
+            let automaton = compile(&anchor(hir), pattern, true).expect("small");
+            let plain = GoRegex { matching: Matching::Regex(automaton), names: regex.names.clone() };
+            for text in ["", "a", "a\nb", "é"] {
+                assert_eq!(regex.is_match(text), plain.is_match(text), "{pattern} on {text:?}");
+                for template in ["$1", "<$0>", "$all-$2", "x"] {
+                    assert_eq!(
+                        regex.expand(text, template),
+                        plain.expand(text, template),
+                        "{pattern} {template}"
+                    );
+                    assert_eq!(
+                        regex.replace_all(text, template),
+                        plain.replace_all(text, template),
+                        "{pattern} {template}"
+                    );
+                }
+            }
+        }
+        assert!(matches!(GoRegex::anchored("(.*)").expect("valid").matching, Matching::Copy));
     }
 
     #[test]

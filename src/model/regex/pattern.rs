@@ -9,6 +9,9 @@ use super::{GoRegexError, anchor, compile, syntax};
 /// Source: Prometheus `model/labels/regexp.go`, `maxSetMatches`.
 const MAX_COMBINED: usize = 256;
 
+/// How many shapes are compared rather than compiled: `.*[0-4]$` has five.
+const MAX_SHAPES: usize = 8;
+
 /// What a pattern comes down to.
 #[derive(Debug, Clone)]
 pub(in super::super) enum Pattern {
@@ -211,39 +214,37 @@ fn shapes(hir: &Hir) -> Option<Vec<Shape>> {
             }
             Some(all)
         }
-        HirKind::Concat(parts) => shape(unanchored(parts)).map(|shape| vec![shape]),
-        _ => shape(std::slice::from_ref(hir)).map(|shape| vec![shape]),
+        HirKind::Concat(parts) => shapes_of(unanchored(parts)),
+        _ => shapes_of(std::slice::from_ref(hir)),
     }
 }
 
-fn shape(mut parts: &[Hir]) -> Option<Shape> {
-    let mut shape = Shape { before: Gap::None, literal: String::new(), after: Gap::None };
+fn shapes_of(mut parts: &[Hir]) -> Option<Vec<Shape>> {
+    let (mut before, mut after) = (Gap::None, Gap::None);
     if let [first, rest @ ..] = parts
         && let Some(found) = gap(first)
     {
-        shape.before = found;
+        before = found;
         parts = rest;
     }
     if let [rest @ .., last] = parts
         && let Some(found) = gap(last)
     {
-        shape.after = found;
+        after = found;
         parts = rest;
     }
-    if let [literal] = parts {
-        shape.literal = literal_of(literal)?;
-    } else if !parts.is_empty() {
-        return None;
+    let mut literals = vec![String::new()];
+    for part in parts {
+        literals = combine(&literals, &values(part, false)?)?;
     }
-    Some(shape)
+    // They are compared one after the other: an automaton is faster than many.
+    let few = literals.len() <= MAX_SHAPES;
+    few.then(|| literals.into_iter().map(|literal| Shape { before, literal, after }).collect())
 }
 
-fn literal_of(hir: &Hir) -> Option<String> {
-    match hir.kind() {
-        HirKind::Literal(literal) => Some(std::str::from_utf8(&literal.0).ok()?.to_owned()),
-        HirKind::Capture(capture) => literal_of(&capture.sub),
-        _ => None,
-    }
+/// Whether it matches any text and has no groups.
+pub(super) fn is_anything(hir: &Hir) -> bool {
+    !matches!(hir.kind(), HirKind::Capture(_)) && gap(hir) == Some(Gap::Any)
 }
 
 fn gap(hir: &Hir) -> Option<Gap> {
@@ -328,7 +329,20 @@ mod tests {
 
     #[test]
     fn simple_patterns_need_no_automaton() {
-        for pattern in [".*", ".+", "a.*", ".*a", ".+a.+", ".*(a).*", "a.*|.*b|c", "^a.*$", "(.*)", ".*.*"] {
+        for pattern in [
+            ".*",
+            ".+",
+            "a.*",
+            ".*a",
+            ".+a.+",
+            ".*(a).*",
+            "a.*|.*b|c",
+            "^a.*$",
+            "(.*)",
+            ".*.*",
+            ".*[0-4]$",
+            "(a|b)x.+",
+        ] {
             let found = Pattern::new(pattern).expect("valid");
             assert!(matches!(found, Pattern::Shapes(_)), "{pattern} became {found:?}");
         }

@@ -318,10 +318,10 @@ impl StepMatrix {
 
     /// The row of the matrix for each place of its set, if there is one.
     pub(super) fn positions(&mut self) -> Positions {
-        let (set, places) = self.set();
-        if places.len() == set.len() && places.iter().enumerate().all(|(index, place)| index == *place) {
+        if self.is_whole_set() {
             return Positions(None);
         }
+        let (set, places) = self.set();
         let mut positions = vec![None; set.len()];
         for (index, place) in places.iter().enumerate() {
             positions[*place] = Some(index);
@@ -528,6 +528,19 @@ impl StepMatrix {
                 row.labels = without_metadata(&row.labels);
             }
         }
+    }
+
+    /// The same cells with other rows, as many as there are.
+    pub(super) fn renamed(&mut self, set: &Arc<RowSet>) {
+        debug_assert_eq!(set.len(), self.len(), "each row has a new name");
+        let places = (0..set.len()).collect();
+        self.rows = Rows::Of { set: Arc::clone(set), places, listed: OnceCell::new() };
+    }
+
+    /// Whether the rows are all those of their set, in its order.
+    pub(super) fn is_whole_set(&mut self) -> bool {
+        let (set, places) = self.set();
+        places.len() == set.len() && places.iter().enumerate().all(|(index, place)| index == *place)
     }
 
     /// Removes rows without a value.

@@ -10,8 +10,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::model::Labels;
+use crate::promql::value::EvalError;
 use crate::storage::SeriesSet;
 
+use super::function::{LabelFunction, Relabelled};
 use super::grouping::{Groups, LabelKey, Members, PassThrough};
 use super::histogram::Layout;
 use super::matching::Partners;
@@ -41,6 +43,7 @@ struct Known {
     metric_name: OnceLock<Option<Box<str>>>,
     nameless: OnceLock<Arc<RowSet>>,
     groupings: Mutex<Vec<Arc<Grouping>>>,
+    relabelled: Mutex<Vec<Arc<Relabelled>>>,
     partners: Mutex<Vec<Arc<Partners>>>,
     histograms: OnceLock<Arc<Layout>>,
 }
@@ -170,6 +173,21 @@ impl RowSet {
         let grouping = Arc::new(Grouping { key: key.clone(), group_of, members, groups });
         groupings.push(Arc::clone(&grouping));
         grouping
+    }
+
+    /// The rows as a call with these texts changes their labels, or what `change` makes of them.
+    pub(super) fn relabelled(
+        &self,
+        function: LabelFunction,
+        texts: &[&str],
+        change: impl FnOnce() -> Result<Relabelled, EvalError>,
+    ) -> Result<Arc<Relabelled>, EvalError> {
+        if let Some(known) = lock(&self.known.relabelled).iter().find(|known| known.is_of(function, texts)) {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(change()?);
+        lock(&self.known.relabelled).push(Arc::clone(&found));
+        Ok(found)
     }
 
     fn row_is_dropping(&self, place: usize) -> bool {

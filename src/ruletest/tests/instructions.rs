@@ -380,3 +380,60 @@ fn no_page_is_closed_while_the_source_is_down() {
         assert!(valid_until.values().all(|until| *until >= may_end.min(60)), "{rule}: {valid_until:?}");
     }
 }
+
+#[test]
+fn tests_that_show_no_severity_notice_no_other_threshold() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = "groups: [{name: g, rules: [{alert: Full, expr: used > 50, annotations: \
+                 {valmis_severities: 'warning > 80, critical > 95', valmis_on_missing: hold}}]}]";
+    fs::write(folder.path().join("rules.yml"), rules).expect("the rules are written");
+    let check = |cases: &str, gaps: &[&str], survivors: &[&str]| {
+        let file = folder.path().join("test.yml");
+        let series = "input_series: [{series: used, values: '10 85 85 99 10 10'}]";
+        let text = format!(
+            "rule_files: [rules.yml]\nevaluation_interval: 1m\ntests: [{{interval: 1m, {series}, alert_rule_test: [{cases}]}}]"
+        );
+        fs::write(&file, text).expect("the tests are written");
+        let suites = [load(file.to_str().expect("a UTF-8 path"), &Selection::default())];
+        let extras = Extras { coverage: true, ..Extras::default() };
+        let (reports, coverage) = run(&suites, extras).expect("threads can be started");
+        assert!(reports[0].passed(), "{:?}", reports[0]);
+        let found: Vec<_> = coverage.gaps().into_iter().map(|(_, _, what)| what).collect();
+        assert_eq!(found, gaps, "{cases}");
+        let mutation = mutate(&suites, &reports).expect("threads can be started");
+        let found: Vec<_> = mutation
+            .survivors()
+            .map(|mutant| format!("{} -> {}", mutant.before, mutant.after))
+            .filter(|change| !change.starts_with('>'))
+            .collect();
+        assert_eq!(found, survivors, "{cases}");
+    };
+    let at =
+        |time: &str, alerts: &str| format!("{{eval_time: {time}, alertname: Full, exp_alerts: [{alerts}]}}");
+    let with = |severity: &str| format!("{{exp_labels: {{severity: {severity}}}}}");
+    check(
+        &at("1m", &with("warning")),
+        &[
+            "alert `Full` was never seen resolved",
+            "alert `Full` was never seen firing with severity `critical`",
+        ],
+        &[
+            "valmis_on_missing: hold -> left out",
+            "valmis_severities: warning at 80 -> warning at 72",
+            "valmis_severities: warning at 80 -> warning at 0",
+            "valmis_severities: critical at 95 -> critical at 104.5",
+            "valmis_severities: critical at 95 -> critical at 85.5",
+        ],
+    );
+    // 85 is above the threshold even if that is lower, and no series ever ends.
+    check(
+        &[at("1m", &with("warning")), at("3m", &with("critical")), at("5m", "")].join(", "),
+        &[],
+        &[
+            "valmis_on_missing: hold -> left out",
+            "valmis_severities: warning at 80 -> warning at 72",
+            "valmis_severities: warning at 80 -> warning at 0",
+            "valmis_severities: critical at 95 -> critical at 85.5",
+        ],
+    );
+}

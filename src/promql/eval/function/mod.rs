@@ -25,6 +25,7 @@ use super::matrix::{Cells, Row, StepMatrix, absent, is_present};
 use super::{Evaluated, Evaluator};
 
 pub(in crate::promql) use info::InfoSource;
+pub(super) use label::{LabelFunction, Relabelled};
 use over_time::OverTime;
 
 /// What a function's name stands for.
@@ -155,8 +156,8 @@ impl Evaluator<'_> {
             Function::Absent => self.absent(args, steps)?,
             Function::AbsentOverTime => self.absent_over_time(args, steps)?,
             Function::Timestamp => self.timestamp(args, steps)?,
-            Function::LabelReplace => self.label_replace(args, steps)?,
-            Function::LabelJoin => self.label_join(args, steps)?,
+            Function::LabelReplace => self.relabel(LabelFunction::Replace, args, steps)?,
+            Function::LabelJoin => self.relabel(LabelFunction::Join, args, steps)?,
             Function::Sort { descending } => self.sort(args, span, steps, descending)?,
             Function::SortByLabel { descending } => self.sort_by_label(args, span, steps, descending)?,
             Function::HistogramQuantile => self.histogram_quantile(args, steps)?,
