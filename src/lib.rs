@@ -33,12 +33,12 @@ pub mod lint;
 pub mod notifier;
 pub mod query;
 pub mod readiness;
-pub mod textfile;
 pub mod rulefmt;
 pub mod rules;
 pub mod ruletest;
 pub mod scrape;
 pub mod state;
+pub mod textfile;
 pub mod write_back;
 
 // Edges.

@@ -17,7 +17,7 @@ use crate::config::{
 use crate::probe::certificate::{
     CertificateFilesConfig, CertificateFilesProber, ComparedProber, Glob, ServedCertificateConfig, TlsProber,
 };
-use crate::probe::disk::{self, DiskProber, Discovery};
+use crate::probe::disk::{self, Discovery, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber};
 use crate::probe::node::{self, NodeProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};

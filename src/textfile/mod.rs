@@ -190,19 +190,26 @@ mod tests {
             assert_eq!(value(&outcome, r#"{__name__="good"}"#), Some(1.0), "{text}");
             assert_eq!(value(&outcome, r#"{__name__="other"}"#), None, "{text}");
             assert_eq!(value(&outcome, ERROR), Some(1.0), "{text}");
-            assert!(outcome.log[0].contains("b.prom` ") && outcome.log[0].contains(reason), "{:?}", outcome.log);
+            assert!(
+                outcome.log[0].contains("b.prom` ") && outcome.log[0].contains(reason),
+                "{:?}",
+                outcome.log
+            );
         };
         check("other 1\nnot a sample\n", "line 2").await;
         check("other 1 1395066363000\n", "has a timestamp, which is not supported").await;
         check("other 1\ngood 2\n", r#"`{__name__="good"}` occurs twice"#).await;
-        let many: String = (0..=MAX_SERIES).map(|index| format!("m{index} 1\n")).collect();
-        check(&format!("other 1\n{many}"), "has more series").await;
+        let many: Vec<String> = (0..=MAX_SERIES).map(|index| format!("m{index} 1\n")).collect();
+        check(&format!("other 1\n{}", many.concat()), "has more series").await;
     }
 
     #[tokio::test]
     async fn a_folder_that_is_not_there_is_unknown() {
         let outcome = look(Path::new("/nowhere/at/all")).await;
         let failure = outcome.result.unwrap_err();
-        assert!(failure.unknown && failure.reason.contains("`/nowhere/at/all` cannot be listed"), "{failure:?}");
+        assert!(
+            failure.unknown && failure.reason.contains("`/nowhere/at/all` cannot be listed"),
+            "{failure:?}"
+        );
     }
 }

@@ -9,7 +9,9 @@ use valmis::probe::certificate::{
     SERVED_METADATA, ServedCertificateConfig, TlsProber,
 };
 
-use crate::servers::{Authority, HttpsServer, Identity, assert_well_formed, clock, params, probe, value, write};
+use crate::servers::{
+    Authority, HttpsServer, Identity, assert_well_formed, clock, params, probe, value, write,
+};
 
 async fn look(pattern: &str) -> ProbeOutcome {
     look_with(&files(pattern)).await
@@ -219,7 +221,8 @@ async fn a_volume_of_kubernetes_is_followed_when_its_link_moves() {
     symlink("..data/tls.crt", root.join("tls.crt")).unwrap();
     let prober = files(&format!("{}/*.crt", root.display()));
     let names = |outcome: &ProbeOutcome| {
-        let ends = outcome.samples.iter().filter(|sample| sample.labels.metric_name() == "x509_cert_not_after");
+        let ends =
+            outcome.samples.iter().filter(|sample| sample.labels.metric_name() == "x509_cert_not_after");
         ends.map(|sample| sample.labels.get("subject_CN").to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(&look_with(&prober).await), ["old"]);

@@ -38,9 +38,11 @@ fn read_page(page: &str) -> (Series, Described) {
     let mut parser = Parser::new(page.as_bytes(), Format::Text).unwrap();
     while let Some(entry) = parser.next() {
         match entry.unwrap() {
-            Entry::Help { family, help } => described.entry(family.into_owned()).or_default().1 = help.into_owned(),
+            Entry::Help { family, help } => {
+                described.entry(family.into_owned()).or_default().1 = help.into_owned()
+            }
             Entry::Type { family, kind } => {
-                described.entry(family.into_owned()).or_default().0 = kind.as_str().to_owned();
+                kind.as_str().clone_into(&mut described.entry(family.into_owned()).or_default().0);
             }
             Entry::Sample(sample) => drop(series.insert(parser.labels(), sample.value)),
             Entry::Unit { .. } => {}
@@ -94,7 +96,8 @@ async fn over_node_exporters_fixtures_every_family_is_as_its_own() {
     let asked = |labels: &Labels| {
         let name = labels.metric_name();
         let device = labels.get("device");
-        let from_machine = name.starts_with("node_network_receive_") || name.starts_with("node_network_transmit_");
+        let from_machine =
+            name.starts_with("node_network_receive_") || name.starts_with("node_network_transmit_");
         let ignored = name.starts_with("node_network_") && ["dmz", "int"].contains(&device);
         let chip = labels.get("chip");
         let chips = ["applesmc", "asus_nb_wmi", "coretemp", "hwmon4", "ieee80211", "nct6779"];
@@ -150,11 +153,31 @@ async fn over_this_machine_every_family_of_a_real_node_exporter_is_there_with_li
     // The families of the collectors that both have.
     let shared = |name: &str| {
         let prefixes = [
-            "node_cpu_seconds", "node_cpu_guest", "node_cpu_online", "node_disk_", "node_load", "node_memory_", "node_netstat_",
-            "node_network_", "node_nf_conntrack_", "node_pressure_", "node_procs_", "node_sockstat_",
-            "node_vmstat_", "node_filefd_", "node_boot_time", "node_context_switches", "node_forks",
-            "node_intr_", "node_time_clocksource", "node_uname_info", "node_entropy_", "node_md_", "node_bonding_",
-            "node_hwmon_temp", "node_edac_",
+            "node_cpu_seconds",
+            "node_cpu_guest",
+            "node_cpu_online",
+            "node_disk_",
+            "node_load",
+            "node_memory_",
+            "node_netstat_",
+            "node_network_",
+            "node_nf_conntrack_",
+            "node_pressure_",
+            "node_procs_",
+            "node_sockstat_",
+            "node_vmstat_",
+            "node_filefd_",
+            "node_boot_time",
+            "node_context_switches",
+            "node_forks",
+            "node_intr_",
+            "node_time_clocksource",
+            "node_uname_info",
+            "node_entropy_",
+            "node_md_",
+            "node_bonding_",
+            "node_hwmon_temp",
+            "node_edac_",
         ];
         prefixes.iter().any(|prefix| name.starts_with(prefix)) 
             // One has its facts from udev, the other got another label later.

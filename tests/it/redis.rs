@@ -33,10 +33,19 @@ impl Redis {
         let folder = TempDir::with_prefix("valmis-redis-").unwrap();
         let port = free_port();
         let mut command = Command::new(program);
-        command.current_dir(folder.path()).args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]);
+        command.current_dir(folder.path()).args([
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--bind",
+            "127.0.0.1",
+        ]);
         command.args(arguments);
         let mut process = Process::start(&mut command, folder.path());
-        process.in_log("a ready Redis", |line| line.contains("Ready to accept connections").then_some(())).await;
+        process
+            .in_log("a ready Redis", |line| line.contains("Ready to accept connections").then_some(()))
+            .await;
         Some(Self { process, port, _folder: folder })
     }
 

@@ -73,7 +73,11 @@ impl Context<'_> {
         let node = fields.take(key)?;
         let text = self.reader.text(key, node)?;
         if let Err(error) = Regex::new(text) {
-            self.reader.error("bad-pattern", node.place, format!("`{key}` is no regular expression: {error}"));
+            self.reader.error(
+                "bad-pattern",
+                node.place,
+                format!("`{key}` is no regular expression: {error}"),
+            );
             return None;
         }
         Some(text.to_owned())

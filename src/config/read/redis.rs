@@ -37,7 +37,8 @@ mod tests {
     #[test]
     fn a_server_is_read_and_a_faulty_one_refused_without_its_password() {
         let surroundings = Surroundings { environment: &|_| None, folder: Path::new("/etc") };
-        let text = "redis:\n  - {name: cache, address: 'rediss://cache:6380', username: watch, password: s3cret}\n";
+        let text =
+            "redis:\n  - {name: cache, address: 'rediss://cache:6380', username: watch, password: s3cret}\n";
         let (config, findings) = read("valmis.yaml", text, &surroundings);
         assert_eq!(findings, []);
         let server = &config.redis[0];

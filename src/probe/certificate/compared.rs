@@ -75,7 +75,9 @@ fn is_leaf(sample: &Sample) -> bool {
 /// When the newest certificate for the subject of `leaf` in files ends.
 fn newest_like(leaf: &Sample, files: &[Sample]) -> Option<f64> {
     let subject = |labels: &Labels| -> Vec<String> {
-        ["C", "ST", "L", "O", "OU", "CN"].map(|part| labels.get(&format!("subject_{part}")).to_owned()).to_vec()
+        ["C", "ST", "L", "O", "OU", "CN"]
+            .map(|part| labels.get(&format!("subject_{part}")).to_owned())
+            .to_vec()
     };
     let wanted = subject(&leaf.labels);
     let ends = files.iter().filter(|sample| {

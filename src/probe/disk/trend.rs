@@ -338,8 +338,10 @@ mod tests {
 
     #[test]
     fn a_steady_loss_is_extrapolated() {
-        let line: Vec<Point> =
-            (0..40).map(|step| f64::from(step) * STEP).map(|at| Point { at, available: 50e9 - at * 1e6 }).collect();
+        let line: Vec<Point> = (0..40)
+            .map(|step| f64::from(step) * STEP)
+            .map(|at| Point { at, available: 50e9 - at * 1e6 })
+            .collect();
         let found = forecast(&line, SIZE).unwrap();
         let expected = line.last().unwrap().available / 1e6;
         assert!((found.full_in_seconds - expected).abs() < 1.0, "{found:?}");

@@ -1,7 +1,7 @@
 //! Block devices: `/proc/diskstats`.
 
-use super::Round;
 use super::files::{CollectError, ParseError};
+use super::{Round, bounded};
 use crate::probe::samples::SampleSet;
 
 /// What a block device counts in, whatever its own sectors are.
@@ -42,7 +42,10 @@ fn parse(text: &str) -> Result<Vec<(&str, Vec<f64>)>, ParseError> {
             let device = fields.next().unwrap_or_default();
             let counters: Vec<f64> = fields.map_while(|field| field.parse().ok()).collect();
             if counters.len() < LEAST_COLUMNS {
-                return Err(ParseError::Line { line: index + 1, expected: "a device and 11 numbers or more" });
+                return Err(ParseError::Line {
+                    line: index + 1,
+                    expected: "a device and 11 numbers or more",
+                });
             }
             Ok((device, counters))
         })
@@ -55,7 +58,7 @@ pub(super) fn diskstats(round: &mut Round<'_>, samples: &mut SampleSet) -> Resul
     let devices =
         parse(&text).map_err(|error| CollectError::Parse(round.paths.procfs.join("diskstats"), error))?;
     let devices = devices.into_iter().filter(|(device, _)| round.filters.disk.wants(device));
-    for (device, counters) in round.bounded("diskstats", devices, samples) {
+    for (device, counters) in bounded("diskstats", devices, samples) {
         for ((name, unit), value) in COLUMNS.iter().zip(counters) {
             samples.labelled(name, &[("device", device)], value * unit);
         }

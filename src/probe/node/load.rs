@@ -49,11 +49,7 @@ fn parse_pressure(text: &str) -> Result<Pressure, ParseError> {
 /// `node_pressure_*`: for each resource the names of `some` and of `full`, as far as they mean anything.
 const RESOURCES: [(&str, Option<&str>, Option<&str>); 4] = [
     ("cpu", Some("node_pressure_cpu_waiting_seconds_total"), None),
-    (
-        "io",
-        Some("node_pressure_io_waiting_seconds_total"),
-        Some("node_pressure_io_stalled_seconds_total"),
-    ),
+    ("io", Some("node_pressure_io_waiting_seconds_total"), Some("node_pressure_io_stalled_seconds_total")),
     (
         "memory",
         Some("node_pressure_memory_waiting_seconds_total"),
@@ -92,7 +88,8 @@ mod tests {
 
     #[test]
     fn pressure_is_counted_in_seconds() {
-        let text = "some avg10=0.1 avg60=2 avg300=3.85 total=15\nfull avg10=0.2 avg60=3 avg300=4.95 total=25\n";
+        let text =
+            "some avg10=0.1 avg60=2 avg300=3.85 total=15\nfull avg10=0.2 avg60=3 avg300=4.95 total=25\n";
         assert_eq!(parse_pressure(text), Ok(Pressure { some: Some(15e-6), full: Some(25e-6) }));
         assert_eq!(
             parse_pressure("some avg10=0.1\n").unwrap_err().to_string(),

@@ -87,20 +87,13 @@ struct Round<'a> {
     now_seconds: f64,
 }
 
-impl Round<'_> {
-    /// The first devices, as many as are told of; and how many are not.
-    fn bounded<T>(
-        &self,
-        collector: &str,
-        devices: impl Iterator<Item = T>,
-        samples: &mut SampleSet,
-    ) -> Vec<T> {
-        let mut devices: Vec<T> = devices.collect();
-        let dropped = devices.len().saturating_sub(MAX_DEVICES);
-        devices.truncate(MAX_DEVICES);
-        samples.labelled("valmis_node_devices_dropped", &[("collector", collector)], dropped as f64);
-        devices
-    }
+/// The first devices, as many as are told of; and how many are not.
+fn bounded<T>(collector: &str, devices: impl Iterator<Item = T>, samples: &mut SampleSet) -> Vec<T> {
+    let mut devices: Vec<T> = devices.collect();
+    let dropped = devices.len().saturating_sub(MAX_DEVICES);
+    devices.truncate(MAX_DEVICES);
+    samples.labelled("valmis_node_devices_dropped", &[("collector", collector)], dropped as f64);
+    devices
 }
 
 /// What one collector does.

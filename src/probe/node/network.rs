@@ -1,7 +1,7 @@
 //! Network devices: `/proc/net/dev`, `/sys/class/net` and bonds.
 
-use super::Round;
 use super::files::{CollectError, ParseError, Paths};
+use super::{Round, bounded};
 use crate::probe::samples::SampleSet;
 
 /// The columns of `/proc/net/dev` under `node_exporter`'s names.
@@ -49,7 +49,7 @@ pub(super) fn netdev(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(
     let path = || round.paths.procfs.join("net/dev");
     let devices = parse_devices(&text).map_err(|error| CollectError::Parse(path(), error))?;
     let devices = devices.into_iter().filter(|(device, _)| round.filters.network.wants(device));
-    for (device, counters) in round.bounded("netdev", devices, samples) {
+    for (device, counters) in bounded("netdev", devices, samples) {
         for (name, value) in COLUMNS.iter().zip(counters) {
             samples.labelled(name, &[("device", device)], value);
         }
@@ -92,7 +92,7 @@ pub(super) fn netclass(round: &mut Round<'_>, samples: &mut SampleSet) -> Result
     let devices = devices
         .filter(|device| paths.sysfs.join("class/net").join(device).is_dir())
         .filter(|device| round.filters.network.wants(device));
-    for device in round.bounded("netclass", devices, samples) {
+    for device in bounded("netclass", devices, samples) {
         let number = |name: &str| paths.number(&format!("class/net/{device}/{name}"));
         let text = |name: &str| paths.attribute(&format!("class/net/{device}/{name}")).unwrap_or_default();
         let labels = [("device", device.as_str())];
@@ -134,7 +134,7 @@ pub(super) fn bonding(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<
         return Err(CollectError::NoData(file));
     }
     let masters = paths.attribute("class/net/bonding_masters").unwrap_or_default();
-    for master in round.bounded("bonding", masters.split_ascii_whitespace(), samples) {
+    for master in bounded("bonding", masters.split_ascii_whitespace(), samples) {
         let slaves = paths.attribute(&format!("class/net/{master}/bonding/slaves")).unwrap_or_default();
         let slaves: Vec<&str> = slaves.split_ascii_whitespace().collect();
         let active = slaves.iter().filter(|slave| is_active(paths, master, slave)).count();
@@ -146,9 +146,8 @@ pub(super) fn bonding(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<
 
 /// Whether a bond uses one of its devices. Kernels before 3.17 linked it under another name.
 fn is_active(paths: &Paths, master: &str, slave: &str) -> bool {
-    let status = |link: &str| {
-        paths.attribute(&format!("class/net/{master}/{link}_{slave}/bonding_slave/mii_status"))
-    };
+    let status =
+        |link: &str| paths.attribute(&format!("class/net/{master}/{link}_{slave}/bonding_slave/mii_status"));
     status("lower").or_else(|| status("slave")).is_some_and(|status| status == "up")
 }
 
@@ -160,7 +159,9 @@ mod tests {
 
     #[test]
     fn every_device_has_sixteen_counters() {
-        let text = format!("{HEAD}  eth0:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n br0:1: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9\n");
+        let text = format!(
+            "{HEAD}  eth0:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n br0:1: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9\n"
+        );
         let devices = parse_devices(&text).unwrap();
         let expected: [f64; 16] = std::array::from_fn(|index| index as f64 + 1.0);
         assert_eq!(devices[0], ("eth0", expected));

@@ -1,7 +1,7 @@
 //! Software RAID: `/proc/mdstat`.
 
-use super::Round;
 use super::files::{CollectError, ParseError};
+use super::{Round, bounded};
 use crate::probe::samples::SampleSet;
 
 /// The states of `node_md_state`.
@@ -97,7 +97,7 @@ pub(super) fn mdadm(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<()
     let paths = round.paths;
     let text = paths.proc("mdstat")?;
     let arrays = parse(&text).map_err(|error| CollectError::Parse(paths.procfs.join("mdstat"), error))?;
-    for array in round.bounded("mdadm", arrays.into_iter(), samples) {
+    for array in bounded("mdadm", arrays.into_iter(), samples) {
         let device = ("device", array.device);
         samples.labelled("node_md_disks_required", &[device], array.required);
         for (state, disks) in [("active", array.active), ("failed", array.failed), ("spare", array.spare)] {
@@ -136,7 +136,12 @@ mod tests {
             assert_eq!([array.required, array.active, array.failed, array.spare], disks, "{text}");
             assert_eq!([array.blocks, array.blocks_synced], blocks, "{text}");
         };
-        check("md0 : active raid1 a[0] b[1]\n      90 blocks [2/2] [UU]", "active", [2.0, 2.0, 0.0, 0.0], [90.0; 2]);
+        check(
+            "md0 : active raid1 a[0] b[1]\n      90 blocks [2/2] [UU]",
+            "active",
+            [2.0, 2.0, 0.0, 0.0],
+            [90.0; 2],
+        );
         check(
             "md0 : active raid1 a[2](F) b[1](S) c[0]\n  90 blocks [2/1] [U_]\n  [=>..]  recovery =  8.5% (7/90) finish=1min",
             "recovering",
@@ -149,7 +154,12 @@ mod tests {
             [2.0, 1.0, 1.0, 0.0],
             [90.0, 0.0],
         );
-        check("md0 : active raid0 a[0] b[1]\n  90 blocks 64k chunks", "active", [2.0, 2.0, 0.0, 0.0], [90.0; 2]);
+        check(
+            "md0 : active raid0 a[0] b[1]\n  90 blocks 64k chunks",
+            "active",
+            [2.0, 2.0, 0.0, 0.0],
+            [90.0; 2],
+        );
         check(
             "md0 : inactive raid1 a[0](F) b[1](S)\n  90 blocks [2/2] [UU]",
             "inactive",

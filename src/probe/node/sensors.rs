@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Round;
 use super::files::{CollectError, Paths};
+use super::{Round, bounded};
 use crate::probe::samples::SampleSet;
 
 /// What a thermometer says: attribute, `node_exporter`'s name, and what makes it the metric's unit.
@@ -30,7 +30,7 @@ pub(super) fn hwmon(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<()
         let own = own_name(paths, monitor).filter(|_| times[name.as_str()] > 1);
         (monitor, own.map_or_else(|| name.clone(), |own| format!("{name}_{own}")))
     });
-    for (monitor, chip) in round.bounded("hwmon", chips, samples) {
+    for (monitor, chip) in bounded("hwmon", chips, samples) {
         if let Some(own) = own_name(paths, monitor) {
             samples.labelled("node_hwmon_chip_names", &[("chip", &chip), ("chip_name", &own)], 1.0);
         }
@@ -84,7 +84,12 @@ fn clean(name: &str) -> String {
 
 /// Counters of a memory controller and of its rows.
 const ERRORS: [(&str, &str, &str, &str); 2] = [
-    ("ce_count", "ce_noinfo_count", "node_edac_correctable_errors_total", "node_edac_csrow_correctable_errors_total"),
+    (
+        "ce_count",
+        "ce_noinfo_count",
+        "node_edac_correctable_errors_total",
+        "node_edac_csrow_correctable_errors_total",
+    ),
     (
         "ue_count",
         "ue_noinfo_count",

@@ -121,7 +121,8 @@ fn parse_conntrack(text: &str) -> Result<[f64; CONNTRACK.len()], ParseError> {
         for (sum, place) in sums.iter_mut().zip(places) {
             let Some(place) = place else { continue };
             let number = numbers.get(place).copied().flatten();
-            *sum += number.ok_or(ParseError::Line { line: index + 1, expected: "hexadecimal numbers" })? as f64;
+            *sum +=
+                number.ok_or(ParseError::Line { line: index + 1, expected: "hexadecimal numbers" })? as f64;
         }
     }
     Ok(sums)
@@ -131,7 +132,8 @@ fn parse_conntrack(text: &str) -> Result<[f64; CONNTRACK.len()], ParseError> {
 pub(super) fn conntrack(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     let paths = round.paths;
     samples.gauge("node_nf_conntrack_entries", paths.proc_number("sys/net/netfilter/nf_conntrack_count")?);
-    samples.gauge("node_nf_conntrack_entries_limit", paths.proc_number("sys/net/netfilter/nf_conntrack_max")?);
+    samples
+        .gauge("node_nf_conntrack_entries_limit", paths.proc_number("sys/net/netfilter/nf_conntrack_max")?);
     let sums = paths.proc_as("net/stat/nf_conntrack", parse_conntrack)?;
     for ((_, name), sum) in CONNTRACK.iter().zip(sums) {
         samples.gauge(name, sum);

@@ -37,6 +37,7 @@ pub(super) fn kernel_hung(round: &mut Round<'_>, samples: &mut SampleSet) -> Res
 }
 
 /// `node_time_*`.
+#[expect(clippy::unnecessary_wraps, reason = "all collectors are of one kind")]
 pub(super) fn time(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     const FOLDER: &str = "devices/system/clocksource";
     samples.gauge("node_time_seconds", round.now_seconds);
@@ -57,6 +58,7 @@ pub(super) fn time(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(),
 }
 
 /// `node_uname_info`.
+#[expect(clippy::unnecessary_wraps, reason = "all collectors are of one kind")]
 pub(super) fn uname(_: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     let uname = rustix::system::uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();

@@ -73,7 +73,11 @@ async fn a_collector_that_fails_stops_no_other() {
     assert_eq!(value(&outcome, "node_memory_NewField_bytes", &[]), None);
     let success = |name: &str| value(&outcome, "node_scrape_collector_success", &[("collector", name)]);
     assert_eq!((success("stat"), success("loadavg"), success("uname")), (Some(1.0), Some(0.0), None));
-    assert!(outcome.log.iter().any(|line| line.contains("line 1: expected three averages")), "{:?}", outcome.log);
+    assert!(
+        outcome.log.iter().any(|line| line.contains("line 1: expected three averages")),
+        "{:?}",
+        outcome.log
+    );
 }
 
 #[tokio::test]
@@ -93,9 +97,8 @@ async fn devices_beyond_the_limit_are_counted_and_excluded_ones_are_not_there() 
         };
         outcome.samples.iter().filter(name).count()
     };
-    let dropped = |outcome: &ProbeOutcome| {
-        value(outcome, "valmis_node_devices_dropped", &[("collector", "netdev")])
-    };
+    let dropped =
+        |outcome: &ProbeOutcome| value(outcome, "valmis_node_devices_dropped", &[("collector", "netdev")]);
     assert_eq!((count(&outcome), dropped(&outcome)), (MAX_DEVICES, Some(3.0)));
     config.filters.network = Excluded(Some(Regex::new("^veth[1-9]").unwrap()));
     let outcome = probe(&NodeProber::new(config, Arc::new(FixedClock::at(0)))).await;

@@ -55,7 +55,11 @@ struct Parts<'a>(&'a str);
 
 impl<'a> Parts<'a> {
     fn text(self, name: &str) -> Option<&'a str> {
-        self.0.split(',').filter_map(|part| part.split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value)
+        self.0
+            .split(',')
+            .filter_map(|part| part.split_once('='))
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
     }
 
     fn number(self, name: &str) -> Option<f64> {
@@ -218,7 +222,10 @@ mod tests {
                 (r#"{__name__="redis_latest_fork_seconds"}"#, 250e-6),
                 (r#"{__name__="redis_start_time_seconds"}"#, 900.0),
                 (r#"{__name__="redis_connected_slaves"}"#, 1.0),
-                (r#"{__name__="redis_connected_slave_lag_seconds", slave_ip="10.0.0.2", slave_port="6379", slave_state="online"}"#, 1.0),
+                (
+                    r#"{__name__="redis_connected_slave_lag_seconds", slave_ip="10.0.0.2", slave_port="6379", slave_state="online"}"#,
+                    1.0,
+                ),
                 (r#"{__name__="redis_commands_total", cmd="config|get"}"#, 3.0),
                 (r#"{__name__="redis_commands_duration_seconds_total", cmd="config|get"}"#, 0.0015),
                 (r#"{__name__="redis_commands_failed_calls_total", cmd="config|get"}"#, 2.0),
@@ -226,7 +233,10 @@ mod tests {
                 (r#"{__name__="redis_db_keys", db="db0"}"#, 5.0),
                 (r#"{__name__="redis_db_keys_expiring", db="db0"}"#, 2.0),
                 (r#"{__name__="redis_db_avg_ttl_seconds", db="db0"}"#, 1.5),
-                (r#"{__name__="redis_instance_info", maxmemory_policy="noeviction", redis_version="7.0.15", role="master", tcp_port="6379"}"#, 1.0),
+                (
+                    r#"{__name__="redis_instance_info", maxmemory_policy="noeviction", redis_version="7.0.15", role="master", tcp_port="6379"}"#,
+                    1.0,
+                ),
             ],
         );
     }
@@ -237,15 +247,23 @@ mod tests {
             REPLICA,
             &[
                 (r#"{__name__="redis_master_link_up", master_host="10.0.0.1", master_port="6380"}"#, 0.0),
-                (r#"{__name__="redis_master_last_io_seconds_ago", master_host="10.0.0.1", master_port="6380"}"#, -1.0),
-                (r#"{__name__="redis_slave_info", master_host="10.0.0.1", master_port="6380", read_only="1"}"#, 1.0),
+                (
+                    r#"{__name__="redis_master_last_io_seconds_ago", master_host="10.0.0.1", master_port="6380"}"#,
+                    -1.0,
+                ),
+                (
+                    r#"{__name__="redis_slave_info", master_host="10.0.0.1", master_port="6380", read_only="1"}"#,
+                    1.0,
+                ),
             ],
         );
     }
 
     #[test]
     fn made_up_kinds_of_errors_are_bounded() {
-        let text: String = (0..2 * MAX_LABELLED).map(|index| format!("errorstat_E{index}:count=1\r\n")).collect();
+        let lines: Vec<String> =
+            (0..2 * MAX_LABELLED).map(|index| format!("errorstat_E{index}:count=1\r\n")).collect();
+        let text = lines.concat();
         assert_eq!(Info::parse(&text).many("errorstat_").count(), MAX_LABELLED);
     }
 }

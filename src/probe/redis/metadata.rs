@@ -20,11 +20,7 @@ macro_rules! fields {
 const OWN: &[MetricMetadata] = &[
     ("redis_up", "gauge", "Information about the Redis instance"),
     ("redis_exporter_last_scrape_error", "gauge", "The last scrape error status."),
-    (
-        "redis_exporter_last_scrape_duration_seconds",
-        "gauge",
-        "exporter_last_scrape_duration_seconds metric",
-    ),
+    ("redis_exporter_last_scrape_duration_seconds", "gauge", "exporter_last_scrape_duration_seconds metric"),
     (
         "redis_exporter_last_scrape_connect_time_seconds",
         "gauge",
@@ -39,11 +35,7 @@ const OWN: &[MetricMetadata] = &[
 
 const LABELLED: &[MetricMetadata] = &[
     ("redis_commands_total", "counter", "Total number of calls per command"),
-    (
-        "redis_commands_duration_seconds_total",
-        "counter",
-        "Total amount of time in seconds spent per command",
-    ),
+    ("redis_commands_duration_seconds_total", "counter", "Total amount of time in seconds spent per command"),
     (
         "redis_commands_rejected_calls_total",
         "counter",

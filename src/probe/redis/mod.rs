@@ -1,4 +1,4 @@
-//! Redis, and what talks like it (Valkey, KeyDB, Dragonfly): whether it answers, takes writes, follows its
+//! Redis, and what talks like it (Valkey, `KeyDB`, Dragonfly): whether it answers, takes writes, follows its
 //! master, and what it tells of itself.
 //!
 //! The metrics are `redis_exporter`'s. Nothing that it asks for looks at a key: `INFO`, the limit of
@@ -244,7 +244,10 @@ fn judge(info: &Info<'_>) -> Result<(), ProbeFailure> {
     }
     if info.text("role") == "slave" && info.text("master_link_status") != "up" {
         let (host, port) = (info.text("master_host"), info.text("master_port"));
-        return Err(ProbeFailure::new("replication", format!("the link to its master {host}:{port} is down")));
+        return Err(ProbeFailure::new(
+            "replication",
+            format!("the link to its master {host}:{port} is down"),
+        ));
     }
     Ok(())
 }
@@ -264,7 +267,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Asks, and waits for the answer.
     async fn ask(&mut self, words: &[&str]) -> Result<Value, ProbeFailure> {
-        let lost = |error: std::io::Error| ProbeFailure::new("connection", format!("the connection broke: {error}"));
+        let lost =
+            |error: std::io::Error| ProbeFailure::new("connection", format!("the connection broke: {error}"));
         self.stream.write_all(&resp::command(words)).await.map_err(lost)?;
         self.stream.flush().await.map_err(lost)?;
         loop {
@@ -298,7 +302,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let kind = match error.split(' ').next().unwrap_or_default() {
             "NOAUTH" | "WRONGPASS" | "NOPERM" => "auth",
             // As it was before Redis 6.
-            _ if error.starts_with("ERR invalid password") || error.contains("without any password") => "auth",
+            _ if error.starts_with("ERR invalid password") || error.contains("without any password") => {
+                "auth"
+            }
             "LOADING" => "loading",
             _ => "refused",
         };
