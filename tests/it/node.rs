@@ -39,7 +39,7 @@ fn read_page(page: &str) -> (Series, Described) {
     while let Some(entry) = parser.next() {
         match entry.unwrap() {
             Entry::Help { family, help } => {
-                described.entry(family.into_owned()).or_default().1 = help.into_owned()
+                described.entry(family.into_owned()).or_default().1 = help.into_owned();
             }
             Entry::Type { family, kind } => {
                 kind.as_str().clone_into(&mut described.entry(family.into_owned()).or_default().0);
@@ -179,7 +179,7 @@ async fn over_this_machine_every_family_of_a_real_node_exporter_is_there_with_li
             "node_hwmon_temp",
             "node_edac_",
         ];
-        prefixes.iter().any(|prefix| name.starts_with(prefix)) 
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
             // One has its facts from udev, the other got another label later.
             && !["node_disk_info", "node_network_info"].contains(&name)
     };
