@@ -68,7 +68,11 @@ static EXPRESSIONS: LazyLock<Vec<Expr>> = LazyLock::new(|| {
         assert!(findings.is_empty(), "the bundled rules are in order");
         files
     });
-    files.flat_map(|file| file.groups).flat_map(|group| group.rules).map(|rule| rule.expr).collect()
+    files
+        .flat_map(|file| file.groups)
+        .flat_map(|group| group.rules.to_vec())
+        .map(|rule| Expr::clone(&rule.expr))
+        .collect()
 });
 
 /// Evaluates one expression; the result's size keeps the work from being left out.

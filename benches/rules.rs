@@ -1,6 +1,8 @@
 //! One evaluation of alerting rules with many alerts, and reading rule files.
 
 use divan::{Bencher, black_box, counter::ItemsCount};
+use std::sync::Arc;
+
 use valmis::model::Labels;
 use valmis::promql::{self, Features};
 use valmis::rulefmt::Instructions;
@@ -13,7 +15,7 @@ fn main() {
 fn rule() -> AlertingRule {
     AlertingRule {
         name: "Down".to_owned(),
-        expr: promql::parse("up == 0").expect("a valid expression"),
+        expr: Arc::new(promql::parse("up == 0").expect("a valid expression")),
         hold_ms: 300_000,
         keep_firing_ms: 0,
         interval_ms: 60_000,

@@ -116,7 +116,7 @@ fn rules(source: &LocalSource) -> Vec<Rule> {
         .map(|(name, text)| {
             let rule = AlertingRule {
                 name: name.to_owned(),
-                expr: parse_with(&text, Features::default()).expect("a valid expression"),
+                expr: Arc::new(parse_with(&text, Features::default()).expect("a valid expression")),
                 hold_ms: 300_000,
                 keep_firing_ms: 0,
                 interval_ms: INTERVAL_MS,
@@ -128,7 +128,7 @@ fn rules(source: &LocalSource) -> Vec<Rule> {
                 generator_url: String::new(),
                 instructions: Instructions::default(),
             };
-            let query = source.prepare(&Arc::new(rule.expr.clone()));
+            let query = source.prepare(&rule.expr);
             Rule { definition: rule, query, active: ActiveAlerts::default() }
         })
         .collect()

@@ -135,7 +135,7 @@ impl Sources {
                     if groups.get(&key) != Some(name) {
                         continue;
                     }
-                    for rule in &group.rules {
+                    for rule in group.rules.iter() {
                         match &rule.kind {
                             RuleKind::Recording { record } => drop(own.insert(record.clone())),
                             RuleKind::Alerting { .. } => own.extend(ALERT_SERIES.map(str::to_owned)),

@@ -74,7 +74,7 @@ fn only_values(matcher: &Matcher) -> Option<Vec<String>> {
 }
 
 fn rules(files: &[RuleFile]) -> impl Iterator<Item = &Rule> {
-    files.iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules)
+    files.iter().flat_map(|file| &file.groups).flat_map(|group| group.rules.iter())
 }
 
 impl Plan {

@@ -206,7 +206,10 @@ pub async fn run(
 /// The labels that rules set, save the alert's name.
 fn set_by_rules<'r>(sets: &[&'r [RuleFile]]) -> BTreeSet<&'r str> {
     let groups = sets.iter().flat_map(|files| files.iter()).flat_map(|file| &file.groups);
-    groups.flat_map(|group| &group.rules).flat_map(|rule| rule.labels.keys().map(String::as_str)).collect()
+    groups
+        .flat_map(|group| group.rules.iter())
+        .flat_map(|rule| rule.labels.keys().map(String::as_str))
+        .collect()
 }
 
 /// Evaluates what is due, on another thread if there is one.

@@ -66,7 +66,7 @@ pub fn labels_for(files: &[RuleFile], alert: &str, given: &Labels) -> Labels {
 /// The labels that the first rule for alerts of this name gives them in any case; none if there is no such
 /// rule.
 pub fn labels_of(files: &[RuleFile], alert: &str) -> Option<Labels> {
-    let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules);
+    let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| group.rules.iter());
     let mut named =
         rules.filter(|rule| matches!(&rule.kind, RuleKind::Alerting { alert: name, .. } if name == alert));
     let plain = named.next()?.labels.iter().filter(|(_, value)| !value.contains("{{"));

@@ -54,7 +54,7 @@ fn regions(loaded: &Loaded, source: &SourceText) -> Vec<Range<usize>> {
     let files = loaded.files.iter().filter(|file| file.path == source.name);
     let groups: Vec<_> = files.flat_map(|file| &file.groups).collect();
     let group_starts: BTreeSet<usize> = groups.iter().map(|group| with_comments(group.place.line)).collect();
-    let rules = groups.iter().flat_map(|group| &group.rules);
+    let rules = groups.iter().flat_map(|group| group.rules.iter());
     let mut starts: BTreeSet<usize> = rules.map(|rule| with_comments(rule.place.line)).collect();
     starts.extend(&group_starts);
     let end = lines.len() + 1;

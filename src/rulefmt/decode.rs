@@ -293,7 +293,7 @@ impl Decoder<'_> {
         };
         Some(Rule {
             kind,
-            expr: expr?,
+            expr: Arc::new(expr?),
             labels: all_labels,
             instructions,
             place: self.source.place(node.at),

@@ -1,6 +1,7 @@
 //! What a rule file says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::instructions::Instructions;
 use crate::model::LineColumn;
@@ -33,7 +34,7 @@ pub struct RuleGroup {
     /// Labels for all rules.
     pub labels: BTreeMap<String, String>,
     /// The rules in order.
-    pub rules: Vec<Rule>,
+    pub rules: Arc<[Rule]>,
     /// Where it begins in its file.
     pub place: LineColumn,
 }
@@ -44,7 +45,7 @@ pub struct Rule {
     /// Which kind of rule.
     pub kind: RuleKind,
     /// What it evaluates.
-    pub expr: Expr,
+    pub expr: Arc<Expr>,
     /// Its labels, those of the group included. An empty value removes the label from the result.
     pub labels: BTreeMap<String, String>,
     /// What its annotations tell the evaluator to do.

@@ -6,6 +6,7 @@
 //! and docs/differences.md lists it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::active::{ActiveAlert, ActiveAlerts};
 use super::alert::Alert;
@@ -59,7 +60,7 @@ pub struct AlertingRule {
     /// The alerts' name.
     pub name: String,
     /// The condition.
-    pub expr: Expr,
+    pub expr: Arc<Expr>,
     /// How long the condition must hold before an alert fires, in milliseconds.
     pub hold_ms: i64,
     /// How long an alert goes on firing after its condition ended, in milliseconds.

@@ -260,7 +260,7 @@ fn same(one: &RuleGroup, other: &RuleGroup) -> bool {
     let head = |group: &RuleGroup| (group.interval_ms, group.query_offset_ms, group.limit);
     head(one) == head(other)
         && one.rules.len() == other.rules.len()
-        && one.rules.iter().zip(&other.rules).all(|(one, other)| {
+        && one.rules.iter().zip(other.rules.iter()).all(|(one, other)| {
             one.kind == other.kind
                 && one.labels == other.labels
                 && one.expr.to_string() == other.expr.to_string()

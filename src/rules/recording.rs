@@ -15,7 +15,7 @@ pub struct RecordingRule {
     /// The series' name.
     pub name: String,
     /// What is stored.
-    pub expr: Expr,
+    pub expr: Arc<Expr>,
     /// Labels for the series, those of the group included; an empty value removes a label.
     pub labels: BTreeMap<String, String>,
     /// How far samples are dated before the evaluation, in milliseconds.
@@ -110,7 +110,7 @@ mod tests {
     fn native_histograms_are_recorded_beside_floats() {
         let rule = RecordingRule {
             name: "job:up:sum".to_owned(),
-            expr: parse("up").expect("valid query"),
+            expr: Arc::new(parse("up").expect("valid query")),
             labels: BTreeMap::new(),
             query_offset_ms: 5,
             limit: 0,

@@ -122,7 +122,7 @@ impl RunningRule {
         };
         Self {
             definition: Arc::new(definition),
-            query: source.prepare(&Arc::new(rule.expr.clone())),
+            query: source.prepare(&rule.expr),
             info: Arc::new(info),
             key: Arc::new(key),
             version: Arc::new(version(rule, config)),

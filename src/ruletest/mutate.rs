@@ -102,7 +102,7 @@ pub fn mutate(suites: &[Suite], reports: &[FileReport]) -> std::io::Result<Mutat
 async fn killer(job: &Job<'_>) -> Option<String> {
     for (suite, at, index) in &job.suites {
         let mut groups = suite.groups.clone();
-        Arc::make_mut(&mut groups[*at].group).rules[*index] = job.rule.clone();
+        Arc::make_mut(&mut Arc::make_mut(&mut groups[*at].group).rules)[*index] = job.rule.clone();
         let mut tests: Vec<&Test> = suite.selected.iter().map(|place| &suite.file.tests[*place]).collect();
         tests.sort_by_key(|test| relevance(test, &job.mutant.alert));
         for test in tests {
@@ -162,7 +162,7 @@ fn changes(rule: &Rule) -> Vec<Change> {
             after: span("keep_firing_for", 0),
         });
     }
-    changes.extend(conditions(rule, &rule.expr, &rule.places.expr, |rule, expr| rule.expr = expr));
+    changes.extend(conditions(rule, &rule.expr, &rule.places.expr, |rule, expr| rule.expr = Arc::new(expr)));
     changes.extend(instructions(rule));
     changes
 }

@@ -98,7 +98,7 @@ async fn what_the_alerts_about_rules_and_notifications_look_at_is_there() {
     };
     let (files, findings) = rulefmt::parse(pack, &fs::read_to_string(file).unwrap(), Features::default());
     assert!(files.len() == 1, "{findings:?}");
-    let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules);
+    let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| group.rules.iter());
     let names: BTreeSet<String> = rules.flat_map(|rule| about_rules(&rule.expr)).collect();
     assert!(names.len() >= 5, "{names:?}");
     for name in names {

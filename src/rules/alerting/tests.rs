@@ -11,7 +11,7 @@ const MINUTE: i64 = 60_000;
 fn rule(hold_minutes: i64, keep_firing_minutes: i64) -> AlertingRule {
     AlertingRule {
         name: "Down".to_owned(),
-        expr: Expr { kind: ExprKind::String(String::new()), span: crate::model::Span::default() },
+        expr: Arc::new(Expr { kind: ExprKind::String(String::new()), span: crate::model::Span::default() }),
         hold_ms: hold_minutes * MINUTE,
         keep_firing_ms: keep_firing_minutes * MINUTE,
         interval_ms: MINUTE,

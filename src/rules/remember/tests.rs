@@ -16,7 +16,7 @@ const NOW: TimestampMs = 1_700_000_040_000;
 fn rule() -> AlertingRule {
     AlertingRule {
         name: "Down".to_owned(),
-        expr: parse("up == 0").expect("valid query"),
+        expr: Arc::new(parse("up == 0").expect("valid query")),
         hold_ms: HOLD,
         keep_firing_ms: 0,
         interval_ms: MINUTE,

@@ -144,8 +144,8 @@ fn expressions() -> Option<Vec<Expr>> {
     let mut expressions = Vec::new();
     for file in files_below(&folder()?.join("rules-corpus"), "yml") {
         let read = read("rules.yml", &fs::read_to_string(file).unwrap()).unwrap_or_default();
-        let rules = read.into_iter().flat_map(|file| file.groups).flat_map(|group| group.rules);
-        expressions.extend(rules.map(|rule| rule.expr));
+        let rules = read.iter().flat_map(|file| &file.groups).flat_map(|group| group.rules.iter());
+        expressions.extend(rules.map(|rule| Expr::clone(&rule.expr)));
     }
     assert!(expressions.len() >= 900, "only {} expressions were found", expressions.len());
     Some(expressions)
