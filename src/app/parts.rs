@@ -21,14 +21,14 @@ use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::blackbox::{self, Allowance, Blackbox, ModuleName};
 use crate::clock::SharedClock;
-use crate::config::{Config, Pace};
+use crate::config::{Config, MachineConfig, Pace};
 use crate::discovery::Resolver;
 use crate::drill::{self, Drills};
 use crate::heartbeat::{self, Incoming, IncomingCollector, Outgoing};
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
 use crate::probe::History;
-use crate::probe::disk::Kernel;
+use crate::probe::disk::Discovery;
 use crate::promql::EvalOptions;
 use crate::query::{LocalConfig, LocalSource};
 use crate::readiness::{self, Readiness, disks};
@@ -61,7 +61,7 @@ pub(super) struct Parts {
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
     /// Ends the search for file systems, if there is one.
-    disks: Option<CancellationToken>,
+    disks: Option<(CancellationToken, MachineConfig)>,
     /// Where the process serves, as seen from this machine.
     url: Url,
     external_url: String,
@@ -190,6 +190,7 @@ impl Parts {
     pub(super) async fn apply(&mut self, config: &Config) -> Result<()> {
         let handles = self.handles.clone();
         let components = components::configured(config, &handles.clock)?;
+        let discovery = components::disk_discovery(&config.machine)?;
         let (rule_files, sources_of_groups) =
             rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
         let sources = self.sources.prepare(&config.sources)?;
@@ -207,7 +208,7 @@ impl Parts {
         self.drills.apply(&drills(config, &rule_files));
         handles.readiness.apply(OWNER, components);
         handles.blackbox.apply(blackbox_settings(config));
-        self.watch_disks(config);
+        self.watch_disks(config, discovery);
         let settings = rule_sources::settings(config, &self.external_url);
         let origins = self.sources.apply(&config.sources, sources, &sources_of_groups, &rule_files);
         if let Some(rules) = &mut self.rules {
@@ -221,16 +222,19 @@ impl Parts {
     }
 
     /// Starts, keeps or ends the search for file systems.
-    fn watch_disks(&mut self, config: &Config) {
+    fn watch_disks(&mut self, config: &Config, discovery: Discovery) {
         let readiness = self.handles.readiness.clone();
-        if !config.disks.is_empty() {
-            if let Some(stop) = self.disks.take() {
-                stop.cancel();
-            }
-            readiness.apply(disks::OWNER, Vec::new());
+        let machine = &config.machine;
+        let wanted = config.disks.is_empty();
+        if self.disks.as_ref().is_some_and(|(_, watched)| wanted && watched == machine) {
             return;
         }
-        if self.disks.is_some() {
+        // What was found under other terms is not looked at in the same way.
+        if let Some((stop, _)) = self.disks.take() {
+            stop.cancel();
+            readiness.apply(disks::OWNER, Vec::new());
+        }
+        if !wanted {
             return;
         }
         let pace = Pace::default();
@@ -243,9 +247,9 @@ impl Parts {
             instance: components::machine_name(),
         };
         let stop = self.stop_readiness.child_token();
-        let kernel = Arc::new(Kernel::default());
-        let search = disks::Disks::new(settings, kernel.clone(), kernel);
-        self.disks = Some(stop.clone());
+        let kernel = Arc::new(components::kernel(machine));
+        let search = disks::Disks::new(settings, discovery, kernel.clone(), kernel);
+        self.disks = Some((stop.clone(), machine.clone()));
         tokio::spawn(async move { search.run(&readiness, stop).await });
     }
 

@@ -133,7 +133,7 @@ fn prober(command: &Probe) -> Result<(String, Box<dyn Prober>)> {
             let pattern = std::path::absolute(target).context("the pattern cannot be used")?;
             let files = Glob::parse(&pattern.to_string_lossy())?;
             let what = files.as_str().to_owned();
-            let config = CertificateFilesConfig { files };
+            let config = CertificateFilesConfig { name: files.as_str().to_owned(), files };
             (what, Box::new(CertificateFilesProber::new(config, clock)))
         }
         Probe::Cert { target, trust, .. } => {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::{
-    AppConfig, Config, HttpExpectations, Pace, PostgresConfig, QueryConfig, RulesConfig, StorageConfig,
+    AppConfig, Config, HttpExpectations, MachineConfig, Pace, PostgresConfig, QueryConfig, RulesConfig,
+    StorageConfig,
 };
 use crate::blackbox;
 use crate::client::TlsConfig;
@@ -80,6 +81,8 @@ impl Default for Config {
             evaluation_interval: Duration::from_secs(15),
             apps: Vec::new(),
             postgres: Vec::new(),
+            redis: Vec::new(),
+            machine: MachineConfig::default(),
             disks: Vec::new(),
             certificates: Vec::new(),
             blackbox: blackbox::Settings { modules: blackbox::builtin(), ..blackbox::Settings::default() },

@@ -5,7 +5,9 @@
 
 mod assign;
 mod builtin;
+mod machine;
 mod read;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,7 +34,9 @@ use crate::state::LedgerLimits;
 
 pub use assign::SourcesOfGroups;
 pub use builtin::builtin;
+pub use machine::{MachineConfig, MachinePaths};
 pub use read::read;
+pub use redis::RedisConfig;
 
 /// Everything that valmis is told to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +61,10 @@ pub struct Config {
     pub apps: Vec<AppConfig>,
     /// PostgreSQL servers.
     pub postgres: Vec<PostgresConfig>,
+    /// Redis servers.
+    pub redis: Vec<RedisConfig>,
+    /// The machine itself.
+    pub machine: MachineConfig,
     /// File systems; empty: every real, writable mount.
     pub disks: Vec<DiskConfig>,
     /// Certificates.
@@ -206,17 +214,23 @@ pub struct CertificateConfig {
 /// Where certificates are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CertificateSource {
-    /// Served by a TLS server: host and port.
-    Server {
-        /// Host name or address.
-        host: String,
-        /// Port.
-        port: u16,
-        /// The protocol by which the server is asked for TLS; without one TLS begins at once.
-        starttls: Option<StartTls>,
-    },
+    /// Served by a TLS server.
+    Server(TlsServer),
     /// In files that match a pattern.
     Files(Glob),
+    /// Served by a TLS server from files that match a pattern: the two are compared.
+    ServedFromFiles(TlsServer, Glob),
+}
+
+/// A server that talks TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsServer {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The protocol by which the server is asked for TLS; without one TLS begins at once.
+    pub starttls: Option<StartTls>,
 }
 
 /// Targets that are probed with a module.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::{certificate, disk, dns, grpc, http, icmp, postgres, tcp, unix};
+use super::{certificate, disk, dns, grpc, http, icmp, node, postgres, redis, tcp, unix};
 
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
@@ -23,7 +23,10 @@ const PROBERS: &[&[&[MetricMetadata]]] = &[
     grpc::METADATA,
     certificate::SERVED_METADATA,
     certificate::FILES_METADATA,
+    &[certificate::COMPARED_METADATA],
     &[disk::METADATA],
+    node::METADATA,
+    redis::METADATA,
 ];
 
 /// Every metric that a probe may emit, sorted by name, each once.
@@ -54,7 +57,7 @@ mod tests {
         let entries = constant.chain(postgres::metadata());
         for entry in entries {
             assert!(metadata().contains(entry), "{} is described in two ways", entry.0);
-            assert!(matches!(entry.1, "gauge" | "counter") && !entry.2.is_empty(), "{entry:?}");
+            assert!(matches!(entry.1, "gauge" | "counter" | "untyped") && !entry.2.is_empty(), "{entry:?}");
         }
     }
 }

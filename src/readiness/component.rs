@@ -15,8 +15,12 @@ pub enum Kind {
     App,
     /// A database server.
     Postgres,
+    /// A Redis server.
+    Redis,
     /// A file system.
     Disk,
+    /// The machine: whether its kernel can be asked.
+    Machine,
     /// A certificate, served or in a file.
     Certificate,
     /// Whatever a module of the configuration probes.
@@ -25,14 +29,17 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::App, Self::Postgres, Self::Disk, Self::Certificate, Self::Probe];
+    pub const ALL: [Self; 7] =
+        [Self::App, Self::Postgres, Self::Redis, Self::Disk, Self::Machine, Self::Certificate, Self::Probe];
 
     /// The kind as the API and metrics write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
             Self::Postgres => "postgres",
+            Self::Redis => "redis",
             Self::Disk => "disk",
+            Self::Machine => "machine",
             Self::Certificate => "certificate",
             Self::Probe => "probe",
         }
@@ -44,7 +51,8 @@ impl Kind {
         match self {
             Self::App => "app",
             Self::Postgres => "postgres",
-            Self::Disk => "node",
+            Self::Redis => "redis",
+            Self::Disk | Self::Machine => "node",
             Self::Certificate => "certificates",
             Self::Probe => "blackbox",
         }

@@ -38,19 +38,25 @@ pub struct Config {
 /// Watches every real, writable file system of the machine.
 pub struct Disks {
     config: Config,
+    discovery: Discovery,
     mounts: Arc<dyn MountTable>,
     statvfs: Arc<dyn StatVfs>,
 }
 
 impl Disks {
-    /// Watches the file systems that `mounts` lists, asking `statvfs`.
-    pub fn new(config: Config, mounts: Arc<dyn MountTable>, statvfs: Arc<dyn StatVfs>) -> Self {
-        Self { config, mounts, statvfs }
+    /// Watches the file systems that `discovery` chooses of those that `mounts` lists, asking `statvfs`.
+    pub fn new(
+        config: Config,
+        discovery: Discovery,
+        mounts: Arc<dyn MountTable>,
+        statvfs: Arc<dyn StatVfs>,
+    ) -> Self {
+        Self { config, discovery, mounts, statvfs }
     }
 
     /// Looks for disks until `token` is cancelled. A table that cannot be read changes nothing.
     pub async fn run(&self, readiness: &Readiness, token: CancellationToken) {
-        let mut discovery = Discovery::default();
+        let mut discovery = self.discovery.clone();
         loop {
             let next = Instant::now() + self.config.refresh;
             let mounts = Arc::clone(&self.mounts);

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::model::{Labels, Sample, is_stale};
-use crate::probe::disk::{Mount, MountTable, StatVfs, Usage, parse};
+use crate::probe::disk::{Discovery, Mount, MountTable, StatVfs, Usage, parse};
 use crate::probe::{Deadline, HistoryLimits, ProbeFailure, ProbeOutcome, Prober};
 use crate::storage::{AppendError, RefHistogram, RefSample, SeriesRef};
 
@@ -425,7 +425,7 @@ async fn disks_come_and_go_with_the_table_of_mounts() {
         job: "node".to_owned(),
         instance: "host".to_owned(),
     };
-    let disks = disks::Disks::new(config, table.clone(), Arc::new(HalfFull));
+    let disks = disks::Disks::new(config, Discovery::default(), table.clone(), Arc::new(HalfFull));
     let (readiness, token) = (fixture.readiness.clone(), fixture.token.clone());
     let search = tokio::spawn(async move { disks.run(&readiness, token).await });
     let names = || {

@@ -43,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("write_back", &["model", "client", "storage", "exposition"]),
     ("heartbeat", &["model", "client", "clock", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
+    ("textfile", &["model", "exposition", "probe"]),
     ("artifacts", &[]),
 ];
 

@@ -7,9 +7,11 @@ mod connections;
 mod drills;
 mod heartbeats;
 mod ledger;
+mod machine;
 mod postgres;
 mod probes;
 mod queries;
+mod redis;
 mod relabel;
 mod sources;
 #[cfg(test)]
@@ -64,6 +66,8 @@ impl Context<'_> {
             .unwrap_or(default.evaluation_interval);
         let apps = self.list(fields.take("apps"), "apps", Self::app);
         let postgres = self.list(fields.take("postgres"), "postgres", Self::postgres);
+        let redis = self.list(fields.take("redis"), "redis", Self::redis);
+        let machine = fields.take("machine").map_or(default.machine, |node| self.machine(node));
         let disks = self.list(fields.take("disks"), "disks", Self::disk);
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
         let blackbox = self.blackbox(fields.take("blackbox"));
@@ -104,6 +108,8 @@ impl Context<'_> {
             evaluation_interval,
             apps: self.unique("apps", apps, |app| app.name.clone()),
             postgres: self.unique("postgres", postgres, |server| server.name.clone()),
+            redis: self.unique("redis", redis, |server| server.name.clone()),
+            machine,
             disks: self.unique("disks", disks, |disk| disk.path.display().to_string()),
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
             blackbox,

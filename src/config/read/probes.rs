@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Context;
-use crate::config::{CertificateConfig, CertificateSource, DiskConfig};
+use crate::config::{CertificateConfig, CertificateSource, DiskConfig, TlsServer};
 use crate::probe::certificate::{Glob, ServedCertificateConfig};
 use crate::yaml::Node;
 
@@ -30,7 +30,7 @@ impl Context<'_> {
         let files = fields.take("file").map(|node| {
             let pattern = self.reader_text("file", node)?;
             match Glob::parse(&self.absolute(pattern)) {
-                Ok(files) => Some(CertificateSource::Files(files)),
+                Ok(files) => Some(files),
                 Err(error) => {
                     self.reader.error("bad-pattern", node.place, format!("`file`: {error}"));
                     None
@@ -38,11 +38,13 @@ impl Context<'_> {
             }
         });
         let source = match (server, files) {
-            (Some(server), None) => server,
-            (None, Some(files)) => files,
-            (both, _) => {
-                let what = if both.is_some() { "not both" } else { "one of them" };
-                let message = format!("a certificate needs `url` or `file`, {what}");
+            (Some(server), None) => server.map(CertificateSource::Server),
+            (None, Some(files)) => files.map(CertificateSource::Files),
+            (Some(server), Some(files)) => {
+                server.zip(files).map(|(server, files)| CertificateSource::ServedFromFiles(server, files))
+            }
+            (None, None) => {
+                let message = "a certificate needs `url` or `file`, or both to have them compared";
                 self.reader.error("missing-key", fields.place(), message);
                 None
             }
@@ -54,11 +56,11 @@ impl Context<'_> {
     }
 
     /// `https://host`, `https://host:port`, `host:port`, or a URL of another protocol with TLS.
-    fn tls_server(&mut self, node: &Node) -> Option<CertificateSource> {
+    fn tls_server(&mut self, node: &Node) -> Option<TlsServer> {
         let text = self.reader.text("url", node)?;
         match ServedCertificateConfig::parse(text) {
             Ok(ServedCertificateConfig { host, port, starttls, .. }) => {
-                Some(CertificateSource::Server { host, port, starttls })
+                Some(TlsServer { host, port, starttls })
             }
             Err(error) => {
                 self.reader.error_with_hint(
