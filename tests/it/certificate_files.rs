@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rcgen::{SerialNumber, date_time_ymd};
+use valmis::client::SecretSource;
 use valmis::probe::ProbeOutcome;
 use valmis::probe::certificate::{
     COMPARED_METADATA, CertificateFilesConfig, CertificateFilesProber, ComparedProber, FILES_METADATA, Glob,
@@ -267,7 +268,7 @@ async fn a_certificate_that_was_renewed_on_disk_and_not_loaded_is_noticed() {
     write(folder.path(), "tls.crt", &old.pem);
     let server = HttpsServer::start(old.server_config()).await;
     let mut served = ServedCertificateConfig::parse(&server.address.to_string()).unwrap();
-    served.tls.ca_file = Some(folder.path().join("ca.pem"));
+    served.tls.ca = Some(SecretSource::File(folder.path().join("ca.pem")));
     let on_disk = files(&folder.path().join("tls.crt").display().to_string());
     let prober = ComparedProber::new(TlsProber::new(served, clock()), on_disk, clock());
     let look = async || {
