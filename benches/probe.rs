@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
+use valmis::client::SecretSource;
 use valmis::clock::SystemClock;
 use valmis::probe::http::{HttpConfig, HttpProber};
 use valmis::probe::{Deadline, Prober};
@@ -52,7 +53,7 @@ fn https(bencher: divan::Bencher<'_, '_>) {
         .expect("key and certificate fit");
     let address = RUNTIME.block_on(serve(Some(TlsAcceptor::from(Arc::new(config)))));
     let mut config = HttpConfig::new(url(&format!("https://{address}/")));
-    config.tls.ca_file = Some(ca_file);
+    config.tls.ca = Some(SecretSource::File(ca_file));
     measure(bencher, config);
 }
 

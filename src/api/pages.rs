@@ -11,7 +11,8 @@ use super::params::Params;
 use super::rules::{health_text, state_text};
 use super::{Handles, Lifecycle};
 use crate::artifacts;
-use crate::model::{ALERT_NAME, format_duration_ms};
+use crate::model::{ALERT_NAME, TimestampMs, format_duration_ms};
+use crate::readiness::ComponentReport;
 use crate::rules::{AlertSnapshot, GroupSnapshot, RuleSnapshot};
 use crate::state::{AlertState, fingerprint};
 use crate::web::{self, AlertView, ComponentView, GroupView, RuleView, StatusView, TargetView};
@@ -27,17 +28,7 @@ fn view(handles: &Handles) -> StatusView {
         groups.iter().flat_map(|group| &group.rules).flat_map(|rule| &rule.alerts).map(alert).collect();
     // Firing before pending, then in the order in which they began.
     alerts.sort_by_key(|alert| (alert.state != state_text(AlertState::Firing), alert.since));
-    let components = handles.readiness.report().components.into_iter().map(|component| ComponentView {
-        component: component.key.kind.as_str().to_owned(),
-        name: component.key.name,
-        state: component.state.as_str(),
-        reason: component.reason.unwrap_or_default(),
-        since: component.since.unwrap_or(now),
-        last_probe: component.last_probe,
-    });
-    let mut components: Vec<ComponentView> = components.collect();
-    let rank = |state: &str| ["not_ready", "unknown", "ready"].iter().position(|known| *known == state);
-    components.sort_by_key(|component| rank(component.state));
+    let report = handles.readiness.report();
     let targets = handles.scrapes.targets().into_iter().map(|target| TargetView {
         job: target.scrape_pool,
         url: target.scrape_url,
@@ -48,7 +39,8 @@ fn view(handles: &Handles) -> StatusView {
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now,
-        components,
+        components: components(report.components, now),
+        watched: components(report.watched, now),
         alerts,
         groups: groups.iter().map(|one| group(one)).collect(),
         targets: targets.collect(),
@@ -56,6 +48,22 @@ fn view(handles: &Handles) -> StatusView {
         alertmanagers: handles.notifier.alertmanagers(),
         undelivered: handles.notifier.waiting(),
     }
+}
+
+/// The worst first.
+fn components(reports: Vec<ComponentReport>, now: TimestampMs) -> Vec<ComponentView> {
+    let components = reports.into_iter().map(|component| ComponentView {
+        component: component.key.kind.as_str().to_owned(),
+        name: component.key.name,
+        state: component.state.as_str(),
+        reason: component.reason.unwrap_or_default(),
+        since: component.since.unwrap_or(now),
+        last_probe: component.last_probe,
+    });
+    let mut components: Vec<ComponentView> = components.collect();
+    let rank = |state: &str| ["not_ready", "unknown", "ready"].iter().position(|known| *known == state);
+    components.sort_by_key(|component| rank(component.state));
+    components
 }
 
 fn alert(alert: &AlertSnapshot) -> AlertView {

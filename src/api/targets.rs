@@ -103,7 +103,7 @@ pub(super) async fn metadata(
     }
     for family in handles.readiness.samples() {
         let kind = if family.metric_type == "untyped" { "unknown" } else { family.metric_type };
-        let entry = Metadata { kind: kind.to_owned(), help: family.help.to_owned(), unit: String::new() };
+        let entry = Metadata { kind: kind.to_owned(), help: family.help, unit: String::new() };
         found.entry(family.name).or_default().insert(entry);
     }
     if let Some(metric) = params.get("metric") {

@@ -4,24 +4,28 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use regex::bytes::Regex;
 use xxhash_rust::xxh64::Xxh64;
 
+use crate::blackbox::{ModuleTarget, ScheduledTarget};
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::config::{
-    AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, Pace,
-    PostgresConfig,
+    AppConfig, CertificateConfig, CertificateSource, Config, DiskConfig, HttpExpectations, MachineConfig,
+    Pace, PostgresConfig, ProbeConfig, RedisConfig, TlsServer,
 };
+use crate::model::Labels;
 use crate::probe::certificate::{
-    CertificateFilesConfig, CertificateFilesProber, ServedCertificateConfig, TlsProber,
+    CertificateFilesConfig, CertificateFilesProber, ComparedProber, Glob, ServedCertificateConfig, TlsProber,
 };
-use crate::probe::disk::{self, DiskProber};
-use crate::probe::http::{HttpConfig, HttpProber};
+use crate::probe::disk::{self, Discovery, DiskProber};
+use crate::probe::http::{HttpConfig, HttpProber, RequestBody};
+use crate::probe::node::{self, NodeProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
-use crate::probe::{AddressPolicy, Prober};
-use crate::readiness::{Component, Key, Kind, Thresholds};
+use crate::probe::redis::{self, RedisProber};
+use crate::probe::{AddressPolicy, Prober, Reach};
+use crate::readiness::{Component, Key, Kind, ModuleInfo, Thresholds};
+use crate::textfile::TextfileProber;
 
 /// The label `instance` of what concerns the machine itself.
 pub(super) fn machine_name() -> String {
@@ -43,10 +47,15 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     for server in &config.postgres {
         components.push(postgres(server)?);
     }
-    components.extend(config.disks.iter().map(disk));
+    components.extend(config.redis.iter().map(|server| redis(server, clock)));
+    components.extend(machine(&config.machine, clock)?);
+    components.extend(textfiles(&config.machine));
+    let kernel = Arc::new(kernel(&config.machine));
+    components.extend(config.disks.iter().map(|watched| disk(watched, &kernel)));
     for watched in &config.certificates {
         components.push(certificate(watched, clock));
     }
+    components.extend(config.probes.iter().flat_map(|probe| probes(probe, clock)));
     Ok(components)
 }
 
@@ -66,6 +75,9 @@ fn component(
         thresholds: thresholds(pace),
         job: kind.conventional_job().to_owned(),
         instance,
+        labels: Labels::empty(),
+        counts: true,
+        module: None,
         revision: revision(configured_as),
     }
 }
@@ -94,8 +106,8 @@ fn http_config(app: &AppConfig, url: &url::Url) -> Result<HttpConfig> {
         value.set_sensitive(true);
         config.headers.insert(name, value);
     }
-    config.body = app.body.clone().map(Bytes::from).unwrap_or_default();
-    config.authorization.clone_from(&app.auth);
+    config.body = app.body.clone().map(RequestBody::from).unwrap_or_default();
+    config.credentials = app.auth.clone().map(Into::into);
     config.valid_status_codes = status.iter().map(|code| *code..=*code).collect();
     config.follow_redirects = *follow_redirects;
     let compile = |patterns: &[String]| {
@@ -122,37 +134,120 @@ fn postgres(server: &PostgresConfig) -> Result<Component> {
         Some(SecretSource::File(path)) => Password::File(path.clone()),
     };
     let instance = dsn.address();
-    let prober = PostgresProber::new(postgres::Target { dsn, password, role: None });
+    let selection = server.selection.clone();
+    let prober = PostgresProber::new(postgres::Target { dsn, password, role: server.role, selection });
     Ok(component(Kind::Postgres, &server.name, instance, server.pace, server, prober))
 }
 
-fn disk(watched: &DiskConfig) -> Component {
+/// A component for each target. Its name is that of the probe, with the target if there are several.
+fn probes(probe: &ProbeConfig, clock: &SharedClock) -> Vec<Component> {
+    let timeout = probe.module.timeout().map_or(probe.pace.timeout, |most| most.min(probe.pace.timeout));
+    let pace = Pace { timeout, ..probe.pace };
+    let module =
+        ModuleInfo { name: probe.module.name().into(), configuration: probe.module.configuration().clone() };
+    let component_of = |target: &String| {
+        let name = match probe.targets.as_slice() {
+            [_] => probe.name.clone(),
+            _ => format!("{} {target}", probe.name),
+        };
+        let asked = ModuleTarget::new(&probe.module, target, Reach::ANYWHERE, clock);
+        let prober = ScheduledTarget { target: asked, timeout };
+        let component = component(Kind::Probe, &name, target.clone(), pace, probe, prober);
+        Component {
+            job: probe.name.clone(),
+            labels: Labels::from_pairs(&probe.labels),
+            counts: probe.readiness,
+            module: Some(module.clone()),
+            ..component
+        }
+    };
+    probe.targets.iter().map(component_of).collect()
+}
+
+fn redis(server: &RedisConfig, clock: &SharedClock) -> Component {
+    let config = redis::RedisConfig {
+        address: server.address.clone(),
+        username: server.username.clone(),
+        password: server.password.clone(),
+        tls: server.tls.clone().into(),
+    };
+    let prober = RedisProber::new(config, clock.clone());
+    component(Kind::Redis, &server.name, server.address.to_string(), server.pace, server, prober)
+}
+
+/// The machine itself, if it is to be told of.
+fn machine(machine: &MachineConfig, clock: &SharedClock) -> Result<Option<Component>> {
+    if !machine.enabled {
+        return Ok(None);
+    }
+    let excluded = |pattern: &str| {
+        let pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
+        let compiled = pattern.map(regex::Regex::new).transpose().context("machine")?;
+        anyhow::Ok(node::Excluded(compiled))
+    };
+    let config = node::Config {
+        paths: machine.paths.clone(),
+        filters: node::Filters {
+            network: excluded(&machine.network_devices_exclude)?,
+            disk: excluded(&machine.disk_devices_exclude)?,
+        },
+        disabled: machine.disabled_collectors.clone(),
+    };
+    let prober = NodeProber::new(config, clock.clone());
+    Ok(Some(component(Kind::Machine, "host", machine_name(), machine.pace, machine, prober)))
+}
+
+/// What jobs leave in files, if a folder for them is named.
+fn textfiles(machine: &MachineConfig) -> Option<Component> {
+    let folder = machine.textfile_directory.clone()?;
+    let prober = TextfileProber::new(folder);
+    Some(component(Kind::Machine, "textfiles", machine_name(), machine.pace, machine, prober))
+}
+
+/// Where mounts and file systems are looked for.
+pub(super) fn kernel(machine: &MachineConfig) -> disk::Kernel {
+    disk::Kernel { procfs: machine.paths.procfs.clone(), rootfs: machine.rootfs.clone() }
+}
+
+/// Which file systems are watched when none is named.
+pub(super) fn disk_discovery(machine: &MachineConfig) -> Result<Discovery> {
+    Discovery::new(&machine.mount_points_exclude, &machine.fs_types_exclude).context("machine")
+}
+
+fn disk(watched: &DiskConfig, kernel: &Arc<disk::Kernel>) -> Component {
     let name = watched.path.display().to_string();
-    let kernel = Arc::new(disk::Kernel::default());
     let target = disk::Target { path: watched.path.clone(), writable: true, mounted: false };
-    let prober = DiskProber::new(target, kernel.clone(), kernel);
+    let prober = DiskProber::new(target, kernel.clone(), kernel.clone());
     component(Kind::Disk, &name, machine_name(), watched.pace, watched, prober)
 }
 
 fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
+    let served = |server: &TlsServer| {
+        let config = ServedCertificateConfig {
+            host: server.host.clone(),
+            port: server.port,
+            starttls: server.starttls,
+            addresses: AddressPolicy::default(),
+            tls: watched.tls.clone().into(),
+        };
+        TlsProber::new(config, clock.clone())
+    };
+    let instance = |server: &TlsServer| format!("{}:{}", server.host, server.port);
+    let in_files = |files: &Glob| {
+        let config = CertificateFilesConfig { name: watched.name.clone(), files: files.clone() };
+        CertificateFilesProber::new(config, clock.clone())
+    };
+    let (name, pace) = (&watched.name, watched.pace);
     match &watched.source {
-        CertificateSource::Server { host, port } => {
-            let config = ServedCertificateConfig {
-                host: host.clone(),
-                port: *port,
-                addresses: AddressPolicy::default(),
-                tls: watched.tls.clone().into(),
-            };
-            let instance = format!("{host}:{port}");
-            let prober = TlsProber::new(config, clock.clone());
-            let (name, pace) = (&watched.name, watched.pace);
-            component(Kind::Certificate, name, instance, pace, watched, prober)
+        CertificateSource::Server(server) => {
+            component(Kind::Certificate, name, instance(server), pace, watched, served(server))
         }
         CertificateSource::Files(files) => {
-            let config = CertificateFilesConfig { files: files.clone() };
-            let prober = CertificateFilesProber::new(config, clock.clone());
-            let (name, pace) = (&watched.name, watched.pace);
-            component(Kind::Certificate, name, machine_name(), pace, watched, prober)
+            component(Kind::Certificate, name, machine_name(), pace, watched, in_files(files))
+        }
+        CertificateSource::ServedFromFiles(server, files) => {
+            let prober = ComparedProber::new(served(server), in_files(files), clock.clone());
+            component(Kind::Certificate, name, instance(server), pace, watched, prober)
         }
     }
 }

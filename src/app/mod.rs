@@ -40,6 +40,8 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// Listen here instead of where the configuration says.
     pub listen: Option<SocketAddr>,
+    /// Find the machine's files here instead of where the configuration says.
+    pub machine: config::MachinePaths,
     /// Keep data here instead of where the configuration says.
     pub data_folder: Option<PathBuf>,
     /// A web configuration file instead of the one that the configuration names.
@@ -70,6 +72,7 @@ impl Options {
             config.web.config_file = Some(file.clone());
         }
         config.web.health_listen = self.health_listen.or(config.web.health_listen);
+        self.machine.apply(&mut config.machine);
         if let Some(folder) = &self.data_folder {
             config.storage.path.clone_from(folder);
         }

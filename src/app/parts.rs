@@ -19,15 +19,17 @@ use super::own::OwnPages;
 use super::sources::Sources;
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
+use crate::blackbox::{self, Allowance, Blackbox, ModuleName};
 use crate::clock::SharedClock;
-use crate::config::{Config, Pace};
+use crate::config::{Config, MachineConfig, Pace};
 use crate::discovery::Resolver;
 use crate::drill::{self, Drills};
 use crate::heartbeat::{self, Incoming, IncomingCollector, Outgoing};
 use crate::listener;
 use crate::model::Labels;
 use crate::notifier::{self, Notifier};
-use crate::probe::disk::Kernel;
+use crate::probe::History;
+use crate::probe::disk::Discovery;
 use crate::promql::EvalOptions;
 use crate::query::{LocalConfig, LocalSource};
 use crate::readiness::{self, Readiness, disks};
@@ -60,7 +62,7 @@ pub(super) struct Parts {
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
     /// Ends the search for file systems, if there is one.
-    disks: Option<CancellationToken>,
+    disks: Option<(CancellationToken, MachineConfig)>,
     own: OwnPages,
     listener_metrics: listener::Metrics,
     external_url: String,
@@ -109,7 +111,9 @@ impl Parts {
         let scrapes =
             scrape::Manager::new(tsdb.clone(), clock.clone(), scrape_metrics, scrape::Options::default());
         let itself = readiness::Config { job: "valmis".to_owned(), instance: components::machine_name() };
-        let readiness = Readiness::new(itself, clock.clone(), tsdb.clone(), &mut registry);
+        let history = Arc::new(History::new(config.blackbox.history));
+        let readiness = Readiness::new(itself, clock.clone(), tsdb.clone(), history.clone(), &mut registry);
+        let blackbox = Blackbox::new(history, clock.clone(), &mut registry);
         let services = rules::Services {
             // With slots of their own: no number of queries by others makes rules wait.
             source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
@@ -151,6 +155,7 @@ impl Parts {
             storage: tsdb.clone(),
             appender: tsdb.clone(),
             readiness,
+            blackbox,
             rules: rules.groups(),
             scrapes,
             pings,
@@ -194,6 +199,7 @@ impl Parts {
     pub(super) async fn apply(&mut self, config: &Config) -> Result<()> {
         let handles = self.handles.clone();
         let components = components::configured(config, &handles.clock)?;
+        let discovery = components::disk_discovery(&config.machine)?;
         let (rule_files, sources_of_groups) =
             rule_sources::files(config).map_err(|findings| super::explain(&findings))?;
         let sources = self.sources.prepare(&config.sources)?;
@@ -210,7 +216,8 @@ impl Parts {
 
         self.drills.apply(&drills(config, &rule_files));
         handles.readiness.apply(OWNER, components);
-        self.watch_disks(config);
+        handles.blackbox.apply(blackbox_settings(config));
+        self.watch_disks(config, discovery);
         let settings = rule_sources::settings(config, &self.external_url);
         let origins = self.sources.apply(&config.sources, sources, &sources_of_groups, &rule_files);
         if let Some(rules) = &mut self.rules {
@@ -224,16 +231,19 @@ impl Parts {
     }
 
     /// Starts, keeps or ends the search for file systems.
-    fn watch_disks(&mut self, config: &Config) {
+    fn watch_disks(&mut self, config: &Config, discovery: Discovery) {
         let readiness = self.handles.readiness.clone();
-        if !config.disks.is_empty() {
-            if let Some(stop) = self.disks.take() {
-                stop.cancel();
-            }
-            readiness.apply(disks::OWNER, Vec::new());
+        let machine = &config.machine;
+        let wanted = config.disks.is_empty();
+        if self.disks.as_ref().is_some_and(|(_, watched)| wanted && watched == machine) {
             return;
         }
-        if self.disks.is_some() {
+        // What was found under other terms is not looked at in the same way.
+        if let Some((stop, _)) = self.disks.take() {
+            stop.cancel();
+            readiness.apply(disks::OWNER, Vec::new());
+        }
+        if !wanted {
             return;
         }
         let pace = Pace::default();
@@ -246,15 +256,16 @@ impl Parts {
             instance: components::machine_name(),
         };
         let stop = self.stop_readiness.child_token();
-        let kernel = Arc::new(Kernel::default());
-        let search = disks::Disks::new(settings, kernel.clone(), kernel);
-        self.disks = Some(stop.clone());
+        let kernel = Arc::new(components::kernel(machine));
+        let search = disks::Disks::new(settings, discovery, kernel.clone(), kernel);
+        self.disks = Some((stop.clone(), machine.clone()));
         tokio::spawn(async move { search.run(&readiness, stop).await });
     }
 
     /// Notes how the last attempt to load the configuration went.
     pub(super) fn reloaded(&self, successful: bool) {
         self.handles.lifecycle.configuration_good.store(successful, Ordering::Release);
+        self.handles.blackbox.reloaded(successful);
         self.reload_successful.set(i64::from(successful));
         if successful {
             self.reload_at.set(self.handles.clock.now() / 1000);
@@ -303,6 +314,17 @@ fn drills(config: &Config, rules: &[RuleFile]) -> Vec<drill::Scheduled> {
         drill.labels = drill::labels_for(rules, &drill.alert, &drill.labels);
     }
     drills
+}
+
+/// The modules and who may ask for what: also for what is probed on a schedule.
+fn blackbox_settings(config: &Config) -> blackbox::Settings {
+    let mut settings = config.blackbox.clone();
+    settings.policy.allow.extend(config.probes.iter().map(|probe| Allowance {
+        module: ModuleName::Is(probe.module.name().to_owned()),
+        targets: probe.targets.iter().filter_map(|target| probe.module.exactly(target)).collect(),
+        hostnames: Vec::new(),
+    }));
+    settings
 }
 
 /// What queries may cost and use.

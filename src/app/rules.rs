@@ -50,7 +50,8 @@ fn settle(config: &Config) -> Duration {
     let apps = config.apps.iter().map(|app| app.pace);
     let servers = config.postgres.iter().map(|server| server.pace);
     let disks = config.disks.iter().map(|disk| disk.pace);
-    let paces = apps.chain(servers).chain(disks).map(|pace| pace.interval + pace.timeout);
+    let probes = config.probes.iter().map(|probe| probe.pace);
+    let paces = apps.chain(servers).chain(disks).chain(probes).map(|pace| pace.interval + pace.timeout);
     scrapes.chain(paces).max().unwrap_or_default().min(MAX_SETTLE)
 }
 

@@ -54,6 +54,7 @@ const RUNBOOKS: Texts = texts!(
         "CertificateExpired",
         "CertificateExpiresSoon",
         "CertificateExpiresVerySoon",
+        "CertificateNotReloaded",
         "CertificateNotSeen",
         "CertificateNotTrusted",
         "ConfigReloadFailed",

@@ -11,6 +11,7 @@ mod export;
 mod features;
 mod findings;
 mod init;
+mod postgres;
 mod probe;
 mod query;
 mod rules;
@@ -77,6 +78,8 @@ enum Command {
     #[command(subcommand)]
     Query(query::Query),
     #[command(subcommand)]
+    Postgres(postgres::Postgres),
+    #[command(subcommand)]
     Probe(probe::Probe),
     Why(why::Why),
     Version(version::Version),
@@ -128,6 +131,7 @@ fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {
         Some(Command::Drill(args)) => drill::run(args, out),
         Some(Command::Dashboards(args)) => dashboards::run(args, out),
         Some(Command::Query(args)) => query::run(args, out),
+        Some(Command::Postgres(args)) => postgres::run(args, out),
         Some(Command::Probe(args)) => probe::run(args, out),
         Some(Command::Why(args)) => why::run(args, out),
         Some(Command::Version(_)) => version::run(out),

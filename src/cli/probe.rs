@@ -16,8 +16,8 @@ use crate::probe::certificate::{
 };
 use crate::probe::disk::{self, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber, parse_target};
-use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
-use crate::probe::{Deadline, ProbeOutcome, Prober, metadata};
+use crate::probe::postgres::{self, Dsn, Password, PostgresProber, Selection};
+use crate::probe::{Deadline, ProbeOutcome, Prober, describe};
 
 /// Look at one thing once, and say what is wrong with it.
 ///
@@ -112,7 +112,15 @@ fn prober(command: &Probe) -> Result<(String, Box<dyn Prober>)> {
                 (None, _) => Password::InDsn,
             };
             let what = dsn.address();
-            (what, Box::new(PostgresProber::new(postgres::Target { dsn, password, role: None })))
+            (
+                what,
+                Box::new(PostgresProber::new(postgres::Target {
+                    dsn,
+                    password,
+                    role: None,
+                    selection: Selection::default(),
+                })),
+            )
         }
         Probe::Disk { path, .. } => {
             let path = std::path::absolute(path).context("the path cannot be used")?;
@@ -125,7 +133,7 @@ fn prober(command: &Probe) -> Result<(String, Box<dyn Prober>)> {
             let pattern = std::path::absolute(target).context("the pattern cannot be used")?;
             let files = Glob::parse(&pattern.to_string_lossy())?;
             let what = files.as_str().to_owned();
-            let config = CertificateFilesConfig { files };
+            let config = CertificateFilesConfig { name: files.as_str().to_owned(), files };
             (what, Box::new(CertificateFilesProber::new(config, clock)))
         }
         Probe::Cert { target, trust, .. } => {
@@ -160,11 +168,12 @@ fn report(what: &str, outcome: &ProbeOutcome, took: Duration) -> String {
 
 fn page(outcome: &ProbeOutcome) -> String {
     let mut page = Page::default();
-    for (name, kind, help) in metadata() {
-        let kind = if *kind == "counter" { MetricType::Counter } else { MetricType::Gauge };
-        page.describe(name, Metadata::new(kind, *help));
-    }
     for sample in &outcome.samples {
+        let name = sample.labels.metric_name();
+        if let Some((kind, help)) = describe(name) {
+            let kind = if kind == "counter" { MetricType::Counter } else { MetricType::Gauge };
+            page.describe(name, Metadata::new(kind, help));
+        }
         page.add(sample.labels.clone(), sample.value, None);
     }
     let plain = Negotiated::from_accept(None);

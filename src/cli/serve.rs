@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::{Exit, Output, environment};
 use crate::app;
+use crate::config::MachinePaths;
 use crate::promql::STACK_BYTES;
 
 /// Watch, evaluate, page and serve until a signal says stop.
@@ -28,6 +29,23 @@ pub(super) struct Serve {
     /// Keep data here instead of where the configuration says.
     #[arg(long, env = "VALMIS_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Where the machine's files are, for a process in a container that watches its host. The names are
+/// `node_exporter`'s.
+#[derive(Debug, Default, clap::Args)]
+struct Machine {
+    /// Where the machine's /proc is mounted.
+    #[arg(long = "path.procfs", value_name = "FOLDER")]
+    procfs: Option<PathBuf>,
+    /// Where the machine's /sys is mounted.
+    #[arg(long = "path.sysfs", value_name = "FOLDER")]
+    sysfs: Option<PathBuf>,
+    /// Where the machine's root is mounted.
+    #[arg(long = "path.rootfs", value_name = "FOLDER")]
+    rootfs: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Serve, out: &mut Output) -> Result<Exit> {
@@ -37,6 +55,11 @@ pub(super) fn run(args: &Serve, out: &mut Output) -> Result<Exit> {
         web_config_file: args.web_config_file.clone(),
         health_listen: args.health_listen,
         data_folder: args.data_dir.clone(),
+        machine: MachinePaths {
+            procfs: args.machine.procfs.clone(),
+            sysfs: args.machine.sysfs.clone(),
+            rootfs: args.machine.rootfs.clone(),
+        },
         environment,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -38,7 +38,7 @@ pub enum HttpAuth {
     /// User and password.
     Basic {
         /// The user.
-        username: String,
+        username: SecretSource,
         /// The password.
         password: SecretSource,
     },
@@ -58,7 +58,7 @@ impl HttpAuth {
     pub fn header(&self) -> io::Result<Secret> {
         Ok(Secret::new(match self {
             Self::Basic { username, password } => {
-                let pair = format!("{username}:{}", password.resolve()?.expose());
+                let pair = format!("{}:{}", username.resolve()?.expose(), password.resolve()?.expose());
                 format!("Basic {}", BASE64_STANDARD.encode(pair))
             }
             Self::Bearer(token) => format!("Bearer {}", token.resolve()?.expose()),
@@ -88,7 +88,7 @@ mod tests {
         let check = |auth: HttpAuth, expected: &str| {
             assert_eq!(auth.header().expect("no file is needed").expose(), expected);
         };
-        check(HttpAuth::Basic { username: "u".to_owned(), password: secret("p") }, "Basic dTpw");
+        check(HttpAuth::Basic { username: secret("u"), password: secret("p") }, "Basic dTpw");
         check(HttpAuth::Bearer(secret("t0ken")), "Bearer t0ken");
         let other = HttpAuth::Other { scheme: "GenieKey".to_owned(), credentials: secret("k") };
         check(other, "GenieKey k");

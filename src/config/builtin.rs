@@ -8,13 +8,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::{
-    AppConfig, Config, HttpExpectations, Pace, PostgresConfig, QueryConfig, RulesConfig, StorageConfig,
-    WebConfig,
+    AppConfig, Config, HttpExpectations, MachineConfig, Pace, PostgresConfig, QueryConfig, RulesConfig,
+    StorageConfig, WebConfig,
 };
+use crate::blackbox;
 use crate::client::TlsConfig;
 use crate::model::Secret;
 use crate::probe::http::Method;
-use crate::probe::postgres::{Dsn, DsnError};
+use crate::probe::postgres::{Dsn, DsnError, Selection};
 use crate::promql::Features;
 use crate::state::LedgerLimits;
 
@@ -81,8 +82,12 @@ impl Default for Config {
             evaluation_interval: Duration::from_secs(15),
             apps: Vec::new(),
             postgres: Vec::new(),
+            redis: Vec::new(),
+            machine: MachineConfig::default(),
             disks: Vec::new(),
             certificates: Vec::new(),
+            blackbox: blackbox::Settings { modules: blackbox::builtin(), ..blackbox::Settings::default() },
+            probes: Vec::new(),
             scrapes: Vec::new(),
             sources: Vec::new(),
             alertmanagers: Vec::new(),
@@ -162,6 +167,8 @@ fn postgres_from(environment: &dyn Fn(&str) -> Option<String>) -> Option<Postgre
     })?;
     Some(PostgresConfig {
         name: "postgres".to_owned(),
+        role: None,
+        selection: Selection::default(),
         dsn: Secret::new(dsn),
         password: None,
         pace: Pace::default(),

@@ -5,30 +5,38 @@
 
 mod assign;
 mod builtin;
+mod machine;
 mod read;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
+use crate::blackbox::{self, Module};
 use crate::client::{HttpAuth, HttpConfig, SecretSource, TlsConfig};
 use crate::diag::Diagnostic;
 use crate::drill;
 use crate::heartbeat::{Expected, Told};
 use crate::model::Secret;
 use crate::notifier::AlertmanagerSet;
+use crate::probe::StartTls;
 use crate::probe::certificate::Glob;
 use crate::probe::http::Method;
+use crate::probe::postgres;
 use crate::promql::Features;
 use crate::relabel;
 use crate::state::LedgerLimits;
 
 pub use assign::SourcesOfGroups;
 pub use builtin::builtin;
+pub use machine::{MachineConfig, MachinePaths};
 pub use read::read;
+pub use redis::RedisConfig;
 
 /// Everything that valmis is told to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,10 +63,18 @@ pub struct Config {
     pub apps: Vec<AppConfig>,
     /// PostgreSQL servers.
     pub postgres: Vec<PostgresConfig>,
+    /// Redis servers.
+    pub redis: Vec<RedisConfig>,
+    /// The machine itself.
+    pub machine: MachineConfig,
     /// File systems; empty: every real, writable mount.
     pub disks: Vec<DiskConfig>,
     /// Certificates.
     pub certificates: Vec<CertificateConfig>,
+    /// Modules of probes, and who may ask for what.
+    pub blackbox: blackbox::Settings,
+    /// Probes on a schedule.
+    pub probes: Vec<ProbeConfig>,
     /// Further scrape targets.
     pub scrapes: Vec<ScrapeConfig>,
     /// Servers that evaluate rules.
@@ -176,6 +192,10 @@ pub struct PostgresConfig {
     pub dsn: Secret,
     /// The password, if it is not in the connection string.
     pub password: Option<SecretSource>,
+    /// What it has to be, if that matters.
+    pub role: Option<postgres::Role>,
+    /// What is collected.
+    pub selection: postgres::Selection,
     /// When.
     pub pace: Pace,
 }
@@ -205,15 +225,40 @@ pub struct CertificateConfig {
 /// Where certificates are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CertificateSource {
-    /// Served by a TLS server: host and port.
-    Server {
-        /// Host name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
+    /// Served by a TLS server.
+    Server(TlsServer),
     /// In files that match a pattern.
     Files(Glob),
+    /// Served by a TLS server from files that match a pattern: the two are compared.
+    ServedFromFiles(TlsServer, Glob),
+}
+
+/// A server that talks TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsServer {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The protocol by which the server is asked for TLS; without one TLS begins at once.
+    pub starttls: Option<StartTls>,
+}
+
+/// Targets that are probed with a module.
+#[derive(Debug, Clone, PartialEq, Hash)]
+pub struct ProbeConfig {
+    /// Its name: label `job` of its samples.
+    pub name: String,
+    /// How they are probed.
+    pub module: Arc<Module>,
+    /// What is probed: label `instance` of the samples.
+    pub targets: Vec<String>,
+    /// Whether the system is ready only if these are.
+    pub readiness: bool,
+    /// Further labels of the samples.
+    pub labels: BTreeMap<String, String>,
+    /// When.
+    pub pace: Pace,
 }
 
 /// Targets of one scrape job.

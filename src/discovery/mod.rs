@@ -11,7 +11,7 @@ mod metrics;
 pub(crate) mod testing;
 mod watch;
 
-pub use dns::{DEFAULT_REFRESH as DEFAULT_DNS_REFRESH, DnsConfig, LookupError, MessageError, RecordType};
+pub use dns::{DEFAULT_REFRESH as DEFAULT_DNS_REFRESH, DnsConfig, LookupError, RecordType};
 pub use dns::{Resolver, Servers};
 pub use file::{FileDiscovery, FileError, Problem};
 pub use group::{GroupError, TargetGroup};

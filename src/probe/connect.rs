@@ -1,11 +1,13 @@
 //! Getting a TCP connection to a host: its addresses, in the preferred order, one after the other.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::MetricMetadata;
+use super::reach::Reach;
 use super::samples::SampleSet;
 use super::{Deadline, ProbeFailure};
 
@@ -40,16 +42,23 @@ pub struct AddressPolicy {
     /// Whether the other version may be used where the preferred one does not exist or cannot be
     /// connected to.
     pub fallback: bool,
+    /// Where the addresses may be. [`resolve`] yields no others, so that no prober can connect to them.
+    pub reach: Reach,
 }
 
 /// Source: blackbox exporter, `preferred_ip_protocol: ip6` and `ip_protocol_fallback: true`.
 impl Default for AddressPolicy {
     fn default() -> Self {
-        Self { preferred: IpProtocol::Ip6, fallback: true }
+        Self { preferred: IpProtocol::Ip6, fallback: true, reach: Reach::ANYWHERE }
     }
 }
 
 impl AddressPolicy {
+    /// The same for what the operator has chosen and no target can change, such as a proxy.
+    pub(super) fn anywhere(self) -> Self {
+        Self { reach: Reach::ANYWHERE, ..self }
+    }
+
     /// The addresses to try in turn: preferred and other version alternate (as in RFC 8305), so that a
     /// host with many dead addresses of one version still gets the other one tried.
     fn order(self, addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
@@ -72,7 +81,7 @@ impl AddressPolicy {
 }
 
 /// The addresses of `host` (a name or an address without brackets) in the order in which to try them;
-/// at least one.
+/// at least one, and none that the policy's reach forbids.
 pub(super) async fn resolve(
     host: &str,
     port: u16,
@@ -85,6 +94,7 @@ pub(super) async fn resolve(
             .map_err(|error| ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}")))?
             .collect(),
     };
+    let found = within_reach(host, found, policy.reach)?;
     let ordered = policy.order(found);
     if ordered.is_empty() {
         let version = if policy.preferred == IpProtocol::Ip6 { "IPv6" } else { "IPv4" };
@@ -93,9 +103,53 @@ pub(super) async fn resolve(
     Ok(ordered)
 }
 
+/// Those of a host's addresses that are within reach. A host all of whose addresses are out of reach is a
+/// failure that names the first.
+fn within_reach(host: &str, found: Vec<SocketAddr>, reach: Reach) -> Result<Vec<SocketAddr>, ProbeFailure> {
+    let mut forbidden = None;
+    let mut within = Vec::with_capacity(found.len());
+    for address in found {
+        match reach.check(address.ip()) {
+            Ok(()) => within.push(address),
+            Err(zone) => forbidden = forbidden.or(Some((address.ip(), zone))),
+        }
+    }
+    match forbidden {
+        Some((address, zone)) if within.is_empty() => {
+            let zone = zone.as_str();
+            let reason = format!("`{host}` leads to the {zone} address `{address}`, which may not be probed");
+            Err(ProbeFailure::new("forbidden", reason))
+        }
+        _ => Ok(within),
+    }
+}
+
+/// Those of `addresses` that can be reached from `source`.
+pub(super) fn reachable_from(
+    source: Option<IpAddr>,
+    mut addresses: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, ProbeFailure> {
+    let Some(source) = source else { return Ok(addresses) };
+    addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
+    if addresses.is_empty() {
+        return Err(ProbeFailure::new("resolve", format!("no address can be reached from `{source}`")));
+    }
+    Ok(addresses)
+}
+
 /// Connects to the first of `addresses` that answers. Each gets an equal share of the time that is left,
 /// so that one that swallows packets leaves time for the next.
 pub(super) async fn connect(
+    addresses: &[SocketAddr],
+    deadline: Deadline,
+    log: &mut Vec<String>,
+) -> Result<(TcpStream, SocketAddr), ProbeFailure> {
+    connect_from(None, addresses, deadline, log).await
+}
+
+/// [`connect`], from this address of the machine.
+pub(super) async fn connect_from(
+    source: Option<IpAddr>,
     addresses: &[SocketAddr],
     deadline: Deadline,
     log: &mut Vec<String>,
@@ -106,7 +160,7 @@ pub(super) async fn connect(
         let attempts_left = u32::try_from(addresses.len() - index).expect("at most MAX_ADDRESSES");
         let share = deadline.remaining() / attempts_left;
         let started = Instant::now();
-        let fault = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+        let fault = match tokio::time::timeout(share, open(source, *address)).await {
             Ok(Ok(stream)) => {
                 // Small requests must not wait for the acknowledgement of earlier ones; a probe works
                 // without that too, if slower.
@@ -124,6 +178,14 @@ pub(super) async fn connect(
     }
     let kind = if all_timed_out { "timeout" } else { "connect" };
     Err(ProbeFailure::new(kind, format!("cannot connect to {}", faults.join(", "))))
+}
+
+async fn open(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
 }
 
 /// What is known of the way to a host, in blackbox exporter's metrics.
@@ -172,7 +234,7 @@ mod tests {
     #[test]
     fn addresses_alternate_and_start_with_the_preferred_protocol() {
         let check = |preferred, fallback, input: &[&str], expected: &[&str]| {
-            let policy = AddressPolicy { preferred, fallback };
+            let policy = AddressPolicy { preferred, fallback, ..AddressPolicy::default() };
             assert_eq!(policy.order(addresses(input)), addresses(expected), "{policy:?}");
         };
         let both = ["10.0.0.1", "10.0.0.2", "::1"];
@@ -209,9 +271,61 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_comes_from_the_configured_address() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        let source: IpAddr = "127.0.0.3".parse().unwrap();
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let (stream, _) = connect_from(Some(source), &[target], deadline, &mut Vec::new()).await.unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), source);
+        let reachable = |texts: &[&str]| reachable_from(Some(source), addresses(texts));
+        assert_eq!(reachable(&["::1", "10.0.0.1"]), Ok(addresses(&["10.0.0.1"])));
+        let failure = reachable(&["::1"]).unwrap_err();
+        assert_eq!(failure.reason, "no address can be reached from `127.0.0.3`");
+    }
+
+    #[tokio::test]
     async fn a_literal_of_the_wrong_protocol_without_fallback_does_not_resolve() {
-        let policy = AddressPolicy { preferred: IpProtocol::Ip6, fallback: false };
+        let policy = AddressPolicy { fallback: false, ..AddressPolicy::default() };
         let failure = resolve("127.0.0.1", 80, policy).await.unwrap_err();
         assert_eq!((failure.kind, failure.reason.as_str()), ("resolve", "`127.0.0.1` has no IPv6 address"));
+    }
+
+    #[tokio::test]
+    async fn a_host_out_of_reach_does_not_resolve_however_it_is_written() {
+        let reach = Reach { private: true, loopback: false, link_local: false, special: false };
+        let policy = AddressPolicy { reach, ..AddressPolicy::default() };
+        // The system's resolver reads all of these as addresses.
+        for host in [
+            "127.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "2130706433",
+            "0x7f000001",
+            "017700000001",
+            "127.1",
+            "0",
+            "localhost",
+            "169.254.169.254",
+            "2852039166",
+            "0xa9fea9fe",
+            "169.254.43518",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+        ] {
+            let failure = resolve(host, 80, policy).await.unwrap_err();
+            assert_eq!(failure.kind, "forbidden", "{host}: {}", failure.reason);
+        }
+        assert!(resolve("10.0.0.1", 80, policy).await.is_ok());
+        assert!(resolve("localhost", 80, AddressPolicy::default()).await.is_ok());
+    }
+
+    #[test]
+    fn addresses_out_of_reach_are_left_out() {
+        let reach = Reach { loopback: false, ..Reach::ANYWHERE };
+        let found = within_reach("a", addresses(&["127.0.0.1", "192.0.2.1"]), reach).unwrap();
+        assert_eq!(found, addresses(&["192.0.2.1"]));
+        let failure = within_reach("a", addresses(&["127.0.0.1", "::1"]), reach).unwrap_err();
+        assert_eq!(failure.reason, "`a` leads to the loopback address `127.0.0.1`, which may not be probed");
     }
 }

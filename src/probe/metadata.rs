@@ -3,14 +3,31 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::{certificate, disk, http, postgres};
+use super::{certificate, disk, dns, grpc, http, icmp, node, postgres, redis, tcp, unix};
 
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
 
+/// What whoever runs a probe knows of it. Source: blackbox exporter `prober/handler.go`.
+const RUN_METADATA: &[MetricMetadata] =
+    &[("probe_timeout_seconds", "gauge", "Returns how long the probe timeout is in seconds")];
+
 /// The lists of all probers; what they share stands in several of them.
-const PROBERS: &[&[&[MetricMetadata]]] =
-    &[http::METADATA, certificate::SERVED_METADATA, certificate::FILES_METADATA, &[disk::METADATA]];
+const PROBERS: &[&[&[MetricMetadata]]] = &[
+    &[RUN_METADATA],
+    http::METADATA,
+    tcp::METADATA,
+    unix::METADATA,
+    dns::METADATA,
+    icmp::METADATA,
+    grpc::METADATA,
+    certificate::SERVED_METADATA,
+    certificate::FILES_METADATA,
+    &[certificate::COMPARED_METADATA],
+    &[disk::METADATA],
+    node::METADATA,
+    redis::METADATA,
+];
 
 /// Every metric that a probe may emit, sorted by name, each once.
 pub fn metadata() -> &'static [MetricMetadata] {
@@ -23,6 +40,13 @@ pub fn metadata() -> &'static [MetricMetadata] {
     &ALL
 }
 
+/// Type and help text of one metric; also of those whose names the thing probed chooses.
+pub fn describe(name: &str) -> Option<(&'static str, &'static str)> {
+    let found = metadata().binary_search_by(|(described, ..)| (*described).cmp(name));
+    let described = found.ok().map(|index| (metadata()[index].1, metadata()[index].2));
+    described.or_else(|| postgres::describe(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,7 +57,7 @@ mod tests {
         let entries = constant.chain(postgres::metadata());
         for entry in entries {
             assert!(metadata().contains(entry), "{} is described in two ways", entry.0);
-            assert!(matches!(entry.1, "gauge" | "counter") && !entry.2.is_empty(), "{entry:?}");
+            assert!(matches!(entry.1, "gauge" | "counter" | "untyped") && !entry.2.is_empty(), "{entry:?}");
         }
     }
 }

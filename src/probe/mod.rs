@@ -1,17 +1,32 @@
-//! Looking at one thing once: an HTTP endpoint, a database, a file system, a certificate.
+//! Looking at one thing once: an HTTP endpoint, a name server, a database, a file system, a certificate.
 //!
 //! A prober yields facts as samples, also (and especially) when the thing is broken; whether that is
 //! good or bad is for rules to say.
 
 pub mod certificate;
 mod connect;
+mod conversation;
+pub mod dialog;
 pub mod disk;
+pub mod dns;
+pub mod grpc;
+mod history;
 pub mod http;
+pub mod icmp;
 mod metadata;
+pub mod node;
+mod outcome;
+mod pattern;
 pub mod postgres;
+mod reach;
+pub mod redis;
 mod samples;
 mod small_file;
+mod starttls;
+mod target;
+pub mod tcp;
 pub mod tls;
+pub mod unix;
 pub mod x509;
 
 use std::time::{Duration, Instant};
@@ -21,8 +36,13 @@ use futures_util::future::BoxFuture;
 use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
-pub use metadata::{MetricMetadata, metadata};
+pub use history::{History, HistoryLimits, Origin, ProbeRecord, Probed, shortened};
+pub use metadata::{MetricMetadata, describe, metadata};
+pub use pattern::Pattern;
+pub use reach::{Reach, Zone};
 pub use small_file::FileError;
+pub use starttls::StartTls;
+pub use target::{HostPort, TargetError};
 
 /// The instant by which a probe must have its result.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +57,11 @@ impl Deadline {
     /// What is left, zero once it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// The instant at which this share of what is left is over.
+    pub(crate) fn share(self, part: u32, of: u32) -> Self {
+        Self::after(self.remaining() * part / of)
     }
 
     /// The instant itself, on tokio's clock.
@@ -86,4 +111,10 @@ pub struct ProbeOutcome {
 pub trait Prober: Send + Sync {
     /// Looks once. Must return by the deadline, with what it has until then.
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome>;
+
+    /// Type (as in `# TYPE`) and help text of a metric of its outcomes. A prober whose configuration names
+    /// metrics of its own knows those, too.
+    fn describe(&self, name: &str) -> Option<(&'static str, String)> {
+        describe(name).map(|(kind, help)| (kind, help.to_owned()))
+    }
 }

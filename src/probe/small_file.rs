@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The largest file of certificates that is read. A machine's whole trust store is about 0.2 MiB.
@@ -34,6 +35,32 @@ pub(super) fn read_blocking(path: &Path) -> Result<Vec<u8>, FileError> {
         return Err(FileError::TooLarge(path.to_owned()));
     }
     Ok(bytes)
+}
+
+/// Which file it is, and in which state: equal as long as nothing was written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileIdentity {
+    device: u64,
+    inode: u64,
+    size_bytes: u64,
+    /// Seconds and nanoseconds of the last change of its contents, and of anything.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What [`FileIdentity`] the file at `path` has, asked on a thread that may block.
+pub(super) async fn identify(path: &Path) -> Result<FileIdentity, FileError> {
+    let owned = path.to_owned();
+    let failed = |error| FileError::Io(path.to_owned(), error);
+    let asked = tokio::task::spawn_blocking(move || owned.metadata()).await;
+    let metadata = asked.map_err(io::Error::other).flatten().map_err(failed)?;
+    Ok(FileIdentity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size_bytes: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
 }
 
 /// [`read_blocking`] on a thread that may block.

@@ -4,11 +4,13 @@
 //! exporter and x509-certificate-exporter, both written in Go, put into labels.
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
 /// Why bytes are not a certificate.
@@ -31,6 +33,18 @@ pub struct Certificate {
     pub issuer: DistinguishedName,
     /// The DNS names among the subject alternative names, in their order.
     pub dns_names: Vec<String>,
+    /// The IP addresses among the subject alternative names, in their order.
+    pub ip_addresses: Vec<IpAddr>,
+    /// The addresses for mail among the subject alternative names, in their order.
+    pub email_addresses: Vec<String>,
+    /// The kind of its public key: `RSA`, `ECDSA`, `Ed25519` or an object identifier.
+    pub key_type: String,
+    /// The size of its public key in bits; 0 if that is not known.
+    pub key_bits: u32,
+    /// How it was signed, as Go names it: `SHA256-RSA`, `ECDSA-SHA384`; or an object identifier.
+    pub signature_algorithm: String,
+    /// Whether it demands that its server staples an OCSP response (RFC 7633).
+    pub must_staple: bool,
     /// The serial number in decimal.
     pub serial_decimal: String,
     /// The serial number's bytes in lower-case hexadecimal, without leading zero bytes.
@@ -51,10 +65,17 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(X509Error::Trailing(rest.len()));
         }
+        let names = AlternativeNames::of(&parsed);
         Ok(Self {
             subject: DistinguishedName::of(parsed.subject()),
             issuer: DistinguishedName::of(parsed.issuer()),
-            dns_names: dns_names(&parsed),
+            dns_names: names.dns,
+            ip_addresses: names.ip,
+            email_addresses: names.email,
+            key_type: key_type(&parsed),
+            key_bits: key_bits(&parsed),
+            signature_algorithm: signature_algorithm(&parsed),
+            must_staple: must_staple(&parsed),
             serial_decimal: parsed.serial.to_string(),
             serial_hex: hex(&serial_bytes(&parsed)),
             not_before: parsed.validity().not_before.timestamp(),
@@ -79,14 +100,79 @@ impl Certificate {
     }
 }
 
-fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    // A malformed or repeated extension names nobody.
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let names = &extension.value.general_names;
-    names
-        .iter()
-        .filter_map(|name| if let GeneralName::DNSName(dns) = name { Some((*dns).to_owned()) } else { None })
-        .collect()
+/// The subject alternative names that are of any use.
+#[derive(Default)]
+struct AlternativeNames {
+    dns: Vec<String>,
+    ip: Vec<IpAddr>,
+    email: Vec<String>,
+}
+
+impl AlternativeNames {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let mut names = Self::default();
+        // A malformed or repeated extension names nobody.
+        let Ok(Some(extension)) = certificate.subject_alternative_name() else { return names };
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::DNSName(dns) => names.dns.push((*dns).to_owned()),
+                GeneralName::RFC822Name(email) => names.email.push((*email).to_owned()),
+                GeneralName::IPAddress(bytes) => {
+                    let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                    names.ip.extend(v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)));
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
+/// Object identifiers of keys and signatures with the names that Go gives them. Source: Go
+/// `crypto/x509`, `PublicKeyAlgorithm.String` and `SignatureAlgorithm.String`.
+const ALGORITHMS: &[(&str, &str)] = &[
+    ("1.2.840.113549.1.1.1", "RSA"),
+    ("1.2.840.10045.2.1", "ECDSA"),
+    ("1.3.101.112", "Ed25519"),
+    ("1.2.840.113549.1.1.4", "MD5-RSA"),
+    ("1.2.840.113549.1.1.5", "SHA1-RSA"),
+    ("1.2.840.113549.1.1.10", "RSA-PSS"),
+    ("1.2.840.113549.1.1.11", "SHA256-RSA"),
+    ("1.2.840.113549.1.1.12", "SHA384-RSA"),
+    ("1.2.840.113549.1.1.13", "SHA512-RSA"),
+    ("1.2.840.10045.4.1", "ECDSA-SHA1"),
+    ("1.2.840.10045.4.3.2", "ECDSA-SHA256"),
+    ("1.2.840.10045.4.3.3", "ECDSA-SHA384"),
+    ("1.2.840.10045.4.3.4", "ECDSA-SHA512"),
+];
+
+fn algorithm_name(oid: String) -> String {
+    let known = ALGORITHMS.iter().find(|(known, _)| *known == oid);
+    known.map_or(oid, |(_, name)| (*name).to_owned())
+}
+
+fn key_type(certificate: &X509Certificate<'_>) -> String {
+    algorithm_name(certificate.public_key().algorithm.algorithm.to_id_string())
+}
+
+fn key_bits(certificate: &X509Certificate<'_>) -> u32 {
+    let key = certificate.public_key();
+    let bits = match key.parsed() {
+        Ok(PublicKey::Unknown(bytes)) => bytes.len() * 8,
+        Ok(known) => known.key_size(),
+        Err(_) => 0,
+    };
+    u32::try_from(bits).unwrap_or(u32::MAX)
+}
+
+fn signature_algorithm(certificate: &X509Certificate<'_>) -> String {
+    algorithm_name(certificate.signature_algorithm.algorithm.to_id_string())
+}
+
+/// The extension `id-pe-tlsfeature` with the feature `status_request` (5).
+fn must_staple(certificate: &X509Certificate<'_>) -> bool {
+    let features = certificate.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.24");
+    features.is_some_and(|extension| extension.value.windows(3).any(|integer| integer == [2, 1, 5]))
 }
 
 fn serial_bytes(certificate: &X509Certificate<'_>) -> Vec<u8> {
@@ -149,7 +235,8 @@ impl DistinguishedName {
         self.values(name).next().unwrap_or_default()
     }
 
-    fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    /// All attributes with this short name, in their order.
+    pub(super) fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let oid = NAMED_ATTRIBUTES.iter().find(|(_, known)| *known == name).map(|(oid, _)| *oid);
         let matching = self.attributes.iter().filter(move |(other, _)| Some(other.as_str()) == oid);
         matching.map(|(_, value)| value.as_str())
@@ -276,11 +363,24 @@ mod tests {
         assert_eq!((found.serial_decimal.as_str(), found.serial_hex.as_str()), ("2815", "0aff"));
         assert_eq!((found.not_before, found.not_after), (1_704_067_200, 1_735_689_600));
         assert_eq!(found.dns_names, ["a.example"]);
+        assert_eq!(found.ip_addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!((found.key_type.as_str(), found.key_bits), ("ECDSA", 256));
+        assert_eq!((found.signature_algorithm.as_str(), found.must_staple), ("ECDSA-SHA256", false));
         assert_eq!(found.subject.common_name(), "a.example");
         assert_eq!(found.subject.first("O"), "");
         assert_eq!(found.fingerprint_sha256.len(), 64);
         assert!(!found.is_expired_at(1_735_689_600) && found.is_expired_at(1_735_689_601));
         assert!(!found.is_not_yet_valid_at(1_704_067_200) && found.is_not_yet_valid_at(1_704_067_199));
+    }
+
+    #[test]
+    fn a_certificate_may_demand_a_stapled_response() {
+        let found = certificate(|params| {
+            let oid = [1, 3, 6, 1, 5, 5, 7, 1, 24];
+            let features = vec![0x30, 0x03, 0x02, 0x01, 0x05];
+            params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&oid, features));
+        });
+        assert!(found.must_staple);
     }
 
     #[test]

@@ -9,11 +9,7 @@ use super::component::Component;
 use super::hysteresis::{Hysteresis, Observation, State};
 use super::report::{ComponentReport, FailureReport};
 use crate::model::{Sample, TimestampMs};
-use crate::probe::{ProbeFailure, ProbeOutcome};
-
-/// Lines and bytes per line that are kept of a failed probe's log.
-const MAX_LOG_LINES: usize = 64;
-const MAX_LOG_LINE_BYTES: usize = 1024;
+use crate::probe::{ProbeFailure, ProbeOutcome, shortened};
 
 /// One component with its latest result. Locks are held for moments and never across an `.await`.
 pub(super) struct Cell {
@@ -160,16 +156,4 @@ impl Cell {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The end of a log, where the failure is.
-fn shortened(mut log: Vec<String>) -> Vec<String> {
-    log.drain(..log.len().saturating_sub(MAX_LOG_LINES));
-    for line in &mut log {
-        if line.len() > MAX_LOG_LINE_BYTES {
-            line.truncate(line.floor_char_boundary(MAX_LOG_LINE_BYTES));
-            line.push('…');
-        }
-    }
-    log
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hysteresis::Thresholds;
-use crate::probe::Prober;
+use crate::model::Labels;
+use crate::probe::{Origin, Probed, Prober};
 
 /// What sort of thing a component is. A closed set: it becomes a label value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,23 +15,33 @@ pub enum Kind {
     App,
     /// A database server.
     Postgres,
+    /// A Redis server.
+    Redis,
     /// A file system.
     Disk,
+    /// The machine: whether its kernel can be asked.
+    Machine,
     /// A certificate, served or in a file.
     Certificate,
+    /// Whatever a module of the configuration probes.
+    Probe,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::App, Self::Postgres, Self::Disk, Self::Certificate];
+    pub const ALL: [Self; 7] =
+        [Self::App, Self::Postgres, Self::Redis, Self::Disk, Self::Machine, Self::Certificate, Self::Probe];
 
     /// The kind as the API and metrics write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
             Self::Postgres => "postgres",
+            Self::Redis => "redis",
             Self::Disk => "disk",
+            Self::Machine => "machine",
             Self::Certificate => "certificate",
+            Self::Probe => "probe",
         }
     }
 
@@ -40,8 +51,10 @@ impl Kind {
         match self {
             Self::App => "app",
             Self::Postgres => "postgres",
-            Self::Disk => "node",
+            Self::Redis => "redis",
+            Self::Disk | Self::Machine => "node",
             Self::Certificate => "certificates",
+            Self::Probe => "blackbox",
         }
     }
 }
@@ -67,7 +80,16 @@ impl fmt::Display for Key {
     }
 }
 
-/// One thing that must work for the system to be ready.
+/// The module that something is probed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleInfo {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its configuration, without secrets.
+    pub configuration: Arc<str>,
+}
+
+/// One thing that must work for the system to be ready, or that is only watched.
 #[derive(Clone)]
 pub struct Component {
     /// What identifies it.
@@ -85,6 +107,13 @@ pub struct Component {
     pub job: String,
     /// Label `instance` of its samples: the target as people know it, without secrets.
     pub instance: String,
+    /// Further labels of its samples.
+    pub labels: Labels,
+    /// Whether the system is ready only if this is. What does not count has no state on `/metrics` either,
+    /// only samples.
+    pub counts: bool,
+    /// How it is probed, if a module says so: of interest to whoever reads what its probes found.
+    pub module: Option<ModuleInfo>,
     /// Equal for two components of the same key if and only if they are configured alike: such a
     /// component keeps its state and its prober when the configuration is loaded again.
     pub revision: u64,
@@ -94,6 +123,15 @@ pub struct Component {
 const STALE_INTERVALS: u32 = 3;
 
 impl Component {
+    /// What its results are called in the history.
+    pub(super) fn probed(&self) -> Probed {
+        let (module, target) = match &self.module {
+            Some(module) => (module.name.clone(), self.instance.as_str().into()),
+            None => (self.key.kind.as_str().into(), self.key.name.as_str().into()),
+        };
+        Probed { origin: Origin::Scheduled, module, target }
+    }
+
     /// How old the last result may be before the state counts as unknown.
     pub fn stale_after(&self) -> Duration {
         self.interval * STALE_INTERVALS + self.timeout

@@ -10,6 +10,7 @@ use tracing::warn;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{Component, Key, Kind, Readiness, Thresholds};
+use crate::model::Labels;
 use crate::probe::disk::{Discovery, DiskProber, Mount, MountTable, StatVfs, Target};
 
 /// The owner of the components that are found here.
@@ -37,19 +38,25 @@ pub struct Config {
 /// Watches every real, writable file system of the machine.
 pub struct Disks {
     config: Config,
+    discovery: Discovery,
     mounts: Arc<dyn MountTable>,
     statvfs: Arc<dyn StatVfs>,
 }
 
 impl Disks {
-    /// Watches the file systems that `mounts` lists, asking `statvfs`.
-    pub fn new(config: Config, mounts: Arc<dyn MountTable>, statvfs: Arc<dyn StatVfs>) -> Self {
-        Self { config, mounts, statvfs }
+    /// Watches the file systems that `discovery` chooses of those that `mounts` lists, asking `statvfs`.
+    pub fn new(
+        config: Config,
+        discovery: Discovery,
+        mounts: Arc<dyn MountTable>,
+        statvfs: Arc<dyn StatVfs>,
+    ) -> Self {
+        Self { config, discovery, mounts, statvfs }
     }
 
     /// Looks for disks until `token` is cancelled. A table that cannot be read changes nothing.
     pub async fn run(&self, readiness: &Readiness, token: CancellationToken) {
-        let mut discovery = Discovery::default();
+        let mut discovery = self.discovery.clone();
         loop {
             let next = Instant::now() + self.config.refresh;
             let mounts = Arc::clone(&self.mounts);
@@ -75,6 +82,9 @@ impl Disks {
         let target = Target { path: PathBuf::from(&mount.mountpoint), writable: true, mounted: true };
         let prober = DiskProber::new(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
         Component {
+            labels: Labels::empty(),
+            counts: true,
+            module: None,
             key: Key { kind: Kind::Disk, name: mount.mountpoint.clone() },
             prober: Arc::new(prober),
             interval,

@@ -6,7 +6,7 @@ use super::cell::Cell;
 use super::hysteresis::State;
 use super::report::ReadinessReport;
 use crate::model::{Labels, METRIC_NAME, Sample, TimestampMs};
-use crate::probe::{self, MetricMetadata};
+use crate::probe::MetricMetadata;
 
 /// One metric with all its current samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Family {
     /// `gauge`, `counter` or `untyped`.
     pub metric_type: &'static str,
     /// What it means.
-    pub help: &'static str,
+    pub help: String,
     /// Its samples, each with the time at which its probe began.
     pub samples: Vec<Sample>,
 }
@@ -76,27 +76,31 @@ pub(super) fn gauges(report: &ReadinessReport, first_round_done: bool, at: Times
     samples
 }
 
+fn describe_own(name: &str) -> Option<(&'static str, String)> {
+    let found = METADATA.iter().find(|(described, ..)| *described == name);
+    found.map(|(_, kind, help)| (*kind, (*help).to_owned()))
+}
+
 /// Groups samples into metrics, ordered by name.
 pub(super) fn families<'a>(own: Vec<Sample>, cells: impl Iterator<Item = &'a Cell>) -> Vec<Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut add = |sample: Sample, metadata: &'static [MetricMetadata]| {
+    let mut add = |sample: Sample, describe: &dyn Fn(&str) -> Option<(&'static str, String)>| {
         let name = sample.labels.metric_name();
         if let Some(family) = families.get_mut(name) {
             family.samples.push(sample);
             return;
         }
-        let described = metadata.iter().find(|(described, ..)| *described == name);
-        let (metric_type, help) = described.map_or(("untyped", ""), |(_, kind, help)| (kind, help));
+        let (metric_type, help) = describe(name).unwrap_or(("untyped", String::new()));
         let name = name.to_owned();
         families.insert(name.clone(), Family { name, metric_type, help, samples: vec![sample] });
     };
     for sample in own {
-        add(sample, METADATA);
+        add(sample, &describe_own);
     }
     for cell in cells {
         if let Some(latest) = cell.latest() {
             for sample in latest.samples.iter() {
-                add(sample.clone(), probe::metadata());
+                add(sample.clone(), &|name| cell.component.prober.describe(name));
             }
         }
     }

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::clock::SharedClock;
+use crate::probe::History;
 use crate::storage::Appender;
 
 use cell::Cell;
@@ -36,7 +37,7 @@ use metrics::Metrics;
 use publisher::Publisher;
 use watch::{SLACK, Surroundings, Watch};
 
-pub use component::{Component, Key, Kind};
+pub use component::{Component, Key, Kind, ModuleInfo};
 pub use families::{Family, METADATA};
 pub use hysteresis::{Hysteresis, Observation, State, Thresholds};
 pub use report::{ComponentReport, FailureReport, ReadinessReport, Stalled};
@@ -82,14 +83,17 @@ struct Running {
 }
 
 impl Readiness {
-    /// Readiness without components; they come with [`Readiness::apply`].
+    /// Readiness without components; they come with [`Readiness::apply`]. What probes find is kept in
+    /// `history` too.
     pub fn new(
         config: Config,
         clock: SharedClock,
         appender: Arc<dyn Appender>,
+        history: Arc<History>,
         registry: &mut Registry,
     ) -> Self {
-        let around = Surroundings { clock, metrics: Metrics::register(registry), changed: Notify::new() };
+        let metrics = Metrics::register(registry);
+        let around = Surroundings { clock, metrics, history, changed: Notify::new() };
         Self(Arc::new(Inner {
             config,
             appender,
@@ -176,10 +180,13 @@ impl Readiness {
 
     /// Whether the whole is ready, and why, as of now.
     pub fn report(&self) -> ReadinessReport {
-        let components: Vec<_> = self.0.cells().iter().map(|cell| cell.report()).collect();
+        let cells = self.0.cells();
+        let (counting, others): (Vec<_>, Vec<_>) = cells.iter().partition(|cell| cell.component.counts);
+        let [components, watched] =
+            [counting, others].map(|cells| cells.into_iter().map(|cell| cell.report()).collect::<Vec<_>>());
         let ready =
             !components.is_empty() && components.iter().all(|component| component.state == State::Ready);
-        ReadinessReport { ready, components }
+        ReadinessReport { ready, components, watched }
     }
 
     /// The latest samples of all probes and the gauges of readiness, grouped by metric. Probes' samples

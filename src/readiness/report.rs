@@ -11,8 +11,10 @@ use crate::model::TimestampMs;
 pub struct ReadinessReport {
     /// Whether there are components and every one of them is ready.
     pub ready: bool,
-    /// All components, ordered by kind and name.
+    /// The components that count, ordered by kind and name.
     pub components: Vec<ComponentReport>,
+    /// What is watched without counting, ordered likewise.
+    pub watched: Vec<ComponentReport>,
 }
 
 /// One component.

@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::model::{Labels, Sample, is_stale};
-use crate::probe::disk::{Mount, MountTable, StatVfs, Usage, parse};
-use crate::probe::{Deadline, ProbeFailure, ProbeOutcome, Prober};
+use crate::probe::disk::{Discovery, Mount, MountTable, StatVfs, Usage, parse};
+use crate::probe::{Deadline, HistoryLimits, ProbeFailure, ProbeOutcome, Prober};
 use crate::storage::{AppendError, RefHistogram, RefSample, SeriesRef};
 
 /// A store that keeps everything and is as strict about time as the real one.
@@ -117,6 +117,9 @@ fn fake(name: &str, act: Act) -> (Component, Arc<Fake>) {
         thresholds: Thresholds::default(),
         job: "app".to_owned(),
         instance: format!("{name}:80"),
+        labels: Labels::empty(),
+        counts: true,
+        module: None,
         revision: 1,
     };
     (component, fake)
@@ -132,7 +135,10 @@ struct Fixture {
 fn start(components: Vec<Component>) -> Fixture {
     let memory = Arc::new(Memory::default());
     let config = Config { job: "valmis".to_owned(), instance: "here".to_owned() };
-    let readiness = Readiness::new(config, Arc::new(SystemClock), memory.clone(), &mut Registry::default());
+    let readiness = {
+        let (clock, history) = (Arc::new(SystemClock), Arc::new(History::new(HistoryLimits::default())));
+        Readiness::new(config, clock, memory.clone(), history, &mut Registry::default())
+    };
     let token = CancellationToken::new();
     let (handle, child) = (readiness.clone(), token.clone());
     let gauges = tokio::spawn(async move { handle.run(child).await });
@@ -377,7 +383,10 @@ async fn metrics_are_grouped_and_described() {
     ];
     assert_eq!(described, expected);
     let up = families.iter().find(|family| family.name == "probe_success").unwrap();
-    assert_eq!((up.metric_type, up.help), ("gauge", "Displays whether or not the probe was a success"));
+    assert_eq!(
+        (up.metric_type, up.help.as_str()),
+        ("gauge", "Displays whether or not the probe was a success")
+    );
 }
 
 struct Table(Mutex<String>);
@@ -416,7 +425,7 @@ async fn disks_come_and_go_with_the_table_of_mounts() {
         job: "node".to_owned(),
         instance: "host".to_owned(),
     };
-    let disks = disks::Disks::new(config, table.clone(), Arc::new(HalfFull));
+    let disks = disks::Disks::new(config, Discovery::default(), table.clone(), Arc::new(HalfFull));
     let (readiness, token) = (fixture.readiness.clone(), fixture.token.clone());
     let search = tokio::spawn(async move { disks.run(&readiness, token).await });
     let names = || {

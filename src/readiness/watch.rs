@@ -18,7 +18,7 @@ use super::publisher::Publisher;
 use super::timing::{next_slot, offset, recheck_after};
 use crate::clock::SharedClock;
 use crate::model::{Sample, TimestampMs};
-use crate::probe::{Deadline, ProbeFailure, ProbeOutcome};
+use crate::probe::{Deadline, History, ProbeFailure, ProbeOutcome, ProbeRecord};
 
 /// How long past its deadline a prober may take to hand over what it has.
 const GRACE: Duration = Duration::from_millis(500);
@@ -31,6 +31,8 @@ pub(super) const SLACK: Duration = Duration::from_secs(5);
 pub(super) struct Surroundings {
     pub(super) clock: SharedClock,
     pub(super) metrics: Metrics,
+    /// What probes found, for people.
+    pub(super) history: Arc<History>,
     /// Told of every change that the readiness gauges should show at once.
     pub(super) changed: Notify,
 }
@@ -89,12 +91,12 @@ impl Watch {
         let first = !self.cell.probed();
         for sample in &mut outcome.samples {
             sample.at = at;
-            sample.labels = sample
-                .labels
-                .builder()
-                .set("job", &component.job)
-                .set("instance", &component.instance)
-                .build();
+            let mut labels = sample.labels.builder();
+            for (name, value) in component.labels.iter().filter(|(name, _)| !sample.labels.has(name)) {
+                labels.set(name, value);
+            }
+            labels.set("job", &component.job).set("instance", &component.instance);
+            sample.labels = labels.build();
         }
         let samples: Arc<[Sample]> = std::mem::take(&mut outcome.samples).into();
         let refused = self.publisher.publish(&samples, at);
@@ -109,6 +111,19 @@ impl Watch {
         };
         self.around.metrics.probe_ended(kind, ending);
         let reason = outcome.result.as_ref().err().map(|failure| failure.reason.clone()).unwrap_or_default();
+        self.around.history.add(ProbeRecord {
+            probed: component.probed(),
+            at,
+            duration: started.elapsed(),
+            timeout: component.timeout,
+            failure: outcome.result.as_ref().err().cloned(),
+            log: outcome.log.clone(),
+            samples: Arc::clone(&samples),
+            configuration: component
+                .module
+                .as_ref()
+                .map_or_else(Default::default, |module| module.configuration.clone()),
+        });
         let changed = self.cell.record(at, started, outcome, samples);
         if let Some(state) = changed {
             let state = state.as_str();

@@ -4,11 +4,13 @@
 //! from.
 
 mod ledger;
+mod probes;
 mod runbook;
 mod status;
 mod time;
 
 pub use ledger::{EntryView, EvidenceView, LedgerView, SampleView, ledger};
+pub use probes::{ProbeResultView, ProbesView, probes};
 pub use runbook::{runbook, runbook_index};
 pub use status::{AlertView, ComponentView, GroupView, RuleView, StatusView, TargetView, status};
 pub use time::{ago, clock_time};

@@ -14,6 +14,8 @@ pub struct StatusView {
     pub now: TimestampMs,
     /// Components, in the order in which they are shown.
     pub components: Vec<ComponentView>,
+    /// What is watched without counting, in the order in which it is shown.
+    pub watched: Vec<ComponentView>,
     /// Pending and firing alerts.
     pub alerts: Vec<AlertView>,
     /// Rule groups.
@@ -209,6 +211,20 @@ mod tests {
         for expected in ["backend", "not ready", "connection &#60;refused&#62;", "1m 1s", "2s"] {
             assert!(html.contains(expected), "no `{expected}` in {html}");
         }
+    }
+
+    #[test]
+    fn what_does_not_count_is_shown_apart_and_changes_no_verdict() {
+        let (components, watched) =
+            (vec![component("a", "ready", "")], vec![component("b", "not_ready", "late")]);
+        let html = status(&StatusView { now: 61_000, components, watched, ..StatusView::default() });
+        assert!(html.contains("<h1>Ready</h1>"), "{html}");
+        let probes = html.split("id=\"probes\"").nth(1).unwrap();
+        assert!(
+            probes.contains("<strong>b</strong>") && probes.contains("down") && probes.contains("late"),
+            "{html}"
+        );
+        assert!(!page(Vec::new()).contains("id=\"probes\""));
     }
 
     #[test]

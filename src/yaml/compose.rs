@@ -16,6 +16,9 @@ use crate::model::LineColumn;
 /// 100,000; a few lines of nested aliases can have billions.
 const MAX_NODES: usize = 5_000_000;
 
+/// What the tags of YAML itself begin with; `!!` is short for it.
+const YAML_TAGS: &str = "tag:yaml.org,2002:";
+
 /// What is wrong with a YAML text as such.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum YamlError {
@@ -34,6 +37,9 @@ pub enum YamlError {
     /// An alias within the node that it names.
     #[error("the alias stands inside of what it names")]
     RecursiveAlias,
+    /// `!!binary` with something else behind it.
+    #[error("`!!binary` must be followed by base64")]
+    BadBinary,
     /// Aliases of aliases.
     #[error("the file has more than {MAX_NODES} nodes once its aliases are followed")]
     TooLarge,
@@ -45,7 +51,7 @@ impl YamlError {
         match self {
             Self::Syntax(_) => "yaml-syntax",
             Self::DuplicateKey(_) => "duplicate-key",
-            Self::ComplexKey | Self::BadMerge | Self::RecursiveAlias => "yaml-structure",
+            Self::ComplexKey | Self::BadMerge | Self::RecursiveAlias | Self::BadBinary => "yaml-structure",
             Self::TooLarge => "too-large",
         }
     }
@@ -185,6 +191,8 @@ pub struct Entry {
 pub struct Scalar {
     /// The value as text, unescaped.
     pub text: String,
+    /// Whether the text is bytes in base64: it bears the tag `!!binary`.
+    pub binary: bool,
     style: ScalarStyle,
     raw: Range<usize>,
 }
@@ -343,10 +351,11 @@ impl Composer {
         let at = range.start;
         match event {
             Event::DocumentStart(..) => self.anchors.clear(),
-            Event::Scalar(text, style, anchor, _) => {
+            Event::Scalar(text, style, anchor, tag) => {
+                let binary = tag.is_some_and(|tag| tag.handle() == YAML_TAGS && tag.suffix() == "binary");
                 // The parser writes an absent value as `~`.
                 let text = if range.is_empty() { String::new() } else { text.into_owned() };
-                let kind = NodeKind::Scalar(Scalar { text, style, raw: range });
+                let kind = NodeKind::Scalar(Scalar { text, binary, style, raw: range });
                 self.finish(Node { at, kind, size: 1 }, anchor)?;
             }
             Event::SequenceStart(_, anchor, _) => {

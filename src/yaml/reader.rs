@@ -42,6 +42,11 @@ impl Reader {
         self.findings.push(Diagnostic::warning(code, message).at(&self.file, Some(place)));
     }
 
+    /// Takes over what was found in another file.
+    pub fn adopt(&mut self, findings: Vec<Diagnostic>) {
+        self.findings.extend(findings);
+    }
+
     /// What was found, in the order of the file.
     pub fn into_findings(mut self) -> Vec<Diagnostic> {
         self.findings.sort_by_key(|finding| finding.place);

@@ -1,5 +1,8 @@
 //! The tree.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use super::compose::{self, Source, YamlError};
 use crate::diag::Diagnostic;
 use crate::model::LineColumn;
@@ -21,6 +24,8 @@ pub enum NodeKind {
     Null,
     /// A scalar's text.
     Scalar(String),
+    /// Bytes, written as `!!binary`.
+    Binary(Vec<u8>),
     /// A sequence.
     Sequence(Vec<Node>),
     /// A mapping in the order of the file, its keys with their places.
@@ -33,6 +38,7 @@ impl NodeKind {
         match self {
             Self::Null => "nothing".to_owned(),
             Self::Scalar(text) => format!("`{text}`"),
+            Self::Binary(_) => "bytes".to_owned(),
             Self::Sequence(_) => "a list".to_owned(),
             Self::Mapping(_) => "a mapping".to_owned(),
         }
@@ -54,27 +60,51 @@ pub fn parse(file: &str, text: &str) -> (Node, Vec<Diagnostic>) {
     }
     let broken = faults.iter().any(|(_, fault)| matches!(fault, YamlError::Syntax(_)));
     let node = match documents.first() {
-        Some(document) if !broken => placed(document, &source),
+        Some(document) if !broken => {
+            let mut faults = Vec::new();
+            let node = placed(document, &source, &mut faults);
+            findings.extend(faults.into_iter().map(|at| {
+                let fault = YamlError::BadBinary;
+                Diagnostic::error(fault.code(), fault.to_string()).at(file, Some(at))
+            }));
+            node
+        }
         _ => Node { kind: NodeKind::Null, place: source.place(0) },
     };
     (node, findings)
 }
 
-fn placed(node: &compose::Node, source: &Source<'_>) -> Node {
+/// `faults` collects the places of what is no base64 though it claims to be.
+fn placed(node: &compose::Node, source: &Source<'_>, faults: &mut Vec<LineColumn>) -> Node {
     let kind = match &node.kind {
         compose::NodeKind::Scalar(scalar) if scalar.is_null() => NodeKind::Null,
+        compose::NodeKind::Scalar(scalar) if scalar.binary => match bytes(&scalar.text) {
+            Some(bytes) => NodeKind::Binary(bytes),
+            None => {
+                faults.push(source.place(node.at));
+                NodeKind::Null
+            }
+        },
         compose::NodeKind::Scalar(scalar) => NodeKind::Scalar(scalar.text.clone()),
         compose::NodeKind::Sequence(items) => {
-            NodeKind::Sequence(items.iter().map(|item| placed(item, source)).collect())
+            NodeKind::Sequence(items.iter().map(|item| placed(item, source, faults)).collect())
         }
         compose::NodeKind::Mapping(entries) => NodeKind::Mapping(
             entries
                 .iter()
-                .map(|entry| (entry.key.clone(), source.place(entry.at), placed(&entry.value, source)))
+                .map(|entry| {
+                    (entry.key.clone(), source.place(entry.at), placed(&entry.value, source, faults))
+                })
                 .collect(),
         ),
     };
     Node { kind, place: source.place(node.at) }
+}
+
+/// What base64 stands for; it may be broken into lines.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let joined: String = text.split_ascii_whitespace().collect();
+    BASE64_STANDARD.decode(joined).ok()
 }
 
 #[cfg(test)]
@@ -86,6 +116,7 @@ mod tests {
         match &node.kind {
             NodeKind::Null => format!("null@{place}"),
             NodeKind::Scalar(text) => format!("{text:?}@{place}"),
+            NodeKind::Binary(bytes) => format!("{bytes:?}@{place}"),
             NodeKind::Sequence(items) => {
                 let items: Vec<_> = items.iter().map(show).collect();
                 format!("[{}]", items.join(", "))
@@ -114,6 +145,7 @@ mod tests {
         check("500: x", r#"{500@1:1: "x"@1:6}"#);
         check("v: [10.0.0.1:80, 1h]", r#"{v@1:1: ["10.0.0.1:80"@1:5, "1h"@1:18]}"#);
         check("v: |\n  text\n", r#"{v@1:1: "text\n"@2:3}"#);
+        check("v: !!binary AAAA CATS\n", "{v@1:1: [0, 0, 0, 8, 4, 210]@1:13}");
     }
 
     #[test]
@@ -134,6 +166,7 @@ mod tests {
             "f:3:1: key `a` is set twice in the same mapping",
         ];
         check("a: 1\na: 2\na: 3\n", &twice);
+        check("a: !!binary x\n", &["f:1:13: `!!binary` must be followed by base64"]);
         check("a: 1\n---\nb: 1\n", &["f:3:1: there must be one document only"]);
         let (node, findings) = parse("f.yaml", "a: [1\nb: 2\n");
         assert!(matches!(node.kind, NodeKind::Null) && findings[0].place.is_some(), "{findings:?}");

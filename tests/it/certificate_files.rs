@@ -3,14 +3,28 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rcgen::{SerialNumber, date_time_ymd};
+use valmis::client::SecretSource;
 use valmis::probe::ProbeOutcome;
-use valmis::probe::certificate::{CertificateFilesConfig, CertificateFilesProber, FILES_METADATA, Glob};
+use valmis::probe::certificate::{
+    COMPARED_METADATA, CertificateFilesConfig, CertificateFilesProber, ComparedProber, FILES_METADATA, Glob,
+    SERVED_METADATA, ServedCertificateConfig, TlsProber,
+};
 
-use crate::servers::{Identity, assert_well_formed, clock, params, probe, value, write};
+use crate::servers::{
+    Authority, HttpsServer, Identity, assert_well_formed, clock, params, probe, value, write,
+};
 
 async fn look(pattern: &str) -> ProbeOutcome {
-    let config = CertificateFilesConfig { files: Glob::parse(pattern).unwrap() };
-    let outcome = probe(&CertificateFilesProber::new(config, clock())).await;
+    look_with(&files(pattern)).await
+}
+
+fn files(pattern: &str) -> CertificateFilesProber {
+    let config = CertificateFilesConfig { name: "tls".to_owned(), files: Glob::parse(pattern).unwrap() };
+    CertificateFilesProber::new(config, clock())
+}
+
+async fn look_with(prober: &CertificateFilesProber) -> ProbeOutcome {
+    let outcome = probe(prober).await;
     assert_well_formed(&outcome, FILES_METADATA);
     let success = f64::from(u8::from(outcome.result.is_ok()));
     assert_eq!(value(&outcome, "probe_success", &[]), Some(success));
@@ -150,4 +164,128 @@ async fn a_named_pipe_is_not_waited_for() {
     .unwrap();
     let outcome = look(path.to_str().unwrap()).await;
     assert!(outcome.result.unwrap_err().reason.contains("not a regular file"));
+}
+
+#[tokio::test]
+async fn what_openssl_calls_trusted_is_a_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = certificate("trusted", 5);
+    // After the certificate OpenSSL writes what it is trusted for: here an empty list.
+    let der = [&plain.chain[0][..], &[0x30, 0x00]].concat();
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+    let pem = format!("-----BEGIN TRUSTED CERTIFICATE-----\n{encoded}\n-----END TRUSTED CERTIFICATE-----\n");
+    write(folder.path(), "trusted.pem", pem);
+    let outcome = look(&format!("{}/*.pem", folder.path().display())).await;
+    assert_eq!(outcome.result, Ok(()));
+    let labels = [("subject_CN", "trusted"), ("serial_number", "5")];
+    assert_eq!(value(&outcome, "x509_cert_not_after", &labels), Some(1_798_675_200.0));
+    assert_eq!(value(&outcome, "x509_cert_expires_in_seconds", &labels), Some(18_360_000.0));
+}
+
+#[tokio::test]
+async fn a_source_counts_its_errors_by_reason_and_is_up_while_anything_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let prober = files(&format!("{}/*.pem", folder.path().display()));
+    let source = [("source_kind", "file"), ("source_name", "tls")];
+    let errors = |outcome: &ProbeOutcome, reason: &str| {
+        value(outcome, "x509_source_errors_total", &[source[0], source[1], ("reason", reason)])
+    };
+    let outcome = look_with(&prober).await;
+    assert_eq!(value(&outcome, "x509_source_up", &source), Some(0.0));
+    assert_eq!(errors(&outcome, "no_certificate_found"), Some(1.0));
+
+    write(folder.path(), "good.pem", [certificate("same", 7).pem, certificate("same", 7).pem].concat());
+    write(folder.path(), "garbage.pem", "garbage");
+    symlink("nowhere", folder.path().join("broken.pem")).unwrap();
+    for round in 1..=2 {
+        let outcome = look_with(&prober).await;
+        assert_eq!(value(&outcome, "x509_source_up", &source), Some(1.0));
+        assert_eq!(value(&outcome, "x509_source_bundles", &source), Some(1.0));
+        let rounds = f64::from(round);
+        assert_eq!(value(&outcome, "x509_cert_collision_total", &source), Some(2.0 * rounds));
+        assert_eq!(errors(&outcome, "bad_der"), Some(rounds));
+        assert_eq!(errors(&outcome, "broken_symlink"), Some(rounds));
+        assert_eq!(errors(&outcome, "no_certificate_found"), Some(1.0));
+        assert_eq!(errors(&outcome, "permission_denied"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_volume_of_kubernetes_is_followed_when_its_link_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (version, name) in [("..1", "old"), ("..2", "new")] {
+        std::fs::create_dir(root.join(version)).unwrap();
+        write(&root.join(version), "tls.crt", certificate(name, 1).pem);
+    }
+    symlink("..1", root.join("..data")).unwrap();
+    symlink("..data/tls.crt", root.join("tls.crt")).unwrap();
+    let prober = files(&format!("{}/*.crt", root.display()));
+    let names = |outcome: &ProbeOutcome| {
+        let ends =
+            outcome.samples.iter().filter(|sample| sample.labels.metric_name() == "x509_cert_not_after");
+        ends.map(|sample| sample.labels.get("subject_CN").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&look_with(&prober).await), ["old"]);
+    symlink("..2", root.join("..new")).unwrap();
+    std::fs::rename(root.join("..new"), root.join("..data")).unwrap();
+    assert_eq!(names(&look_with(&prober).await), ["new"]);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_certificates_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (certificate("one", 1), certificate("other", 2));
+    write(folder.path(), "right.crt", &one.pem);
+    write(folder.path(), "right.key", one.key.serialize_pem());
+    write(folder.path(), "wrong.crt", &one.pem);
+    write(folder.path(), "wrong.key", other.key.serialize_pem());
+    write(folder.path(), "inside.crt", [one.pem.clone(), one.key.serialize_pem()].concat());
+    write(folder.path(), "alone.crt", &one.pem);
+    let outcome = look(&format!("{}/*.crt", folder.path().display())).await;
+    assert_eq!(outcome.result, Ok(()));
+    let check = |file: &str, expected: Option<f64>| {
+        let found = value(&outcome, "valmis_certificate_key_matches", &[("filename", file)]);
+        assert_eq!(found, expected, "{file}");
+    };
+    check("right.crt", Some(1.0));
+    check("wrong.crt", Some(0.0));
+    check("inside.crt", Some(1.0));
+    check("alone.crt", None);
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_on_disk_and_not_loaded_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::root("root", 2030);
+    write(folder.path(), "ca.pem", &authority.pem);
+    let valid_until = |year: i32| {
+        let mut params = params("shop", &["127.0.0.1"]);
+        params.not_after = date_time_ymd(year, 1, 1);
+        authority.sign(&params)
+    };
+    let (old, new) = (valid_until(2027), valid_until(2028));
+    write(folder.path(), "tls.crt", &old.pem);
+    let server = HttpsServer::start(old.server_config()).await;
+    let mut served = ServedCertificateConfig::parse(&server.address.to_string()).unwrap();
+    served.tls.ca = Some(SecretSource::File(folder.path().join("ca.pem")));
+    let on_disk = files(&folder.path().join("tls.crt").display().to_string());
+    let prober = ComparedProber::new(TlsProber::new(served, clock()), on_disk, clock());
+    let look = async || {
+        let outcome = probe(&prober).await;
+        let metadata = [SERVED_METADATA, FILES_METADATA, &[COMPARED_METADATA]].concat();
+        assert_well_formed(&outcome, &metadata);
+        outcome
+    };
+    let outcome = look().await;
+    assert_eq!(outcome.result, Ok(()));
+    assert_eq!(value(&outcome, "valmis_certificate_not_reloaded", &[]), Some(0.0));
+    write(folder.path(), "tls.crt", &new.pem);
+    assert_eq!(value(&look().await, "valmis_certificate_not_reloaded", &[]), Some(1.0));
+    // A file that cannot be read says nothing of what it holds.
+    write(folder.path(), "tls.crt", "garbage");
+    let outcome = look().await;
+    assert_eq!(value(&outcome, "valmis_certificate_not_reloaded", &[]), None);
+    assert_eq!(value(&outcome, "probe_success", &[]), Some(0.0));
+    assert!(value(&outcome, "x509_cert_not_after", &[("chain_position", "0")]).is_some());
 }

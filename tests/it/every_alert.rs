@@ -35,6 +35,7 @@ const PROVED: &[&str] = &[
     "ApplicationDegraded",
     "CertificateExpiresSoon",
     "CertificateExpiresVerySoon",
+    "CertificateNotReloaded",
     "CertificateNotSeen",
     "CertificateNotTrusted",
     "ConfigReloadFailed",
@@ -84,8 +85,8 @@ struct Things {
     shop: [App; 2],
     node: App,
     gone: App,
-    /// Each has a fault of its own: expires soon, very soon, is not trusted, does not answer.
-    certificates: [TlsServer; 4],
+    /// Each has a fault of its own: expires soon, very soon, is not trusted, does not answer, was not reloaded.
+    certificates: [TlsServer; 5],
     /// With their authorities.
     folder: TempDir,
     inodes: Disk,
@@ -112,16 +113,23 @@ impl Things {
                 TlsServer::start().await,
                 TlsServer::start().await,
                 TlsServer::start().await,
+                TlsServer::start().await,
             ],
         };
         for (number, server) in things.certificates.iter().enumerate() {
             server.write_authority(&things.authority(number));
+            server.write_certificate(&things.on_disk(number));
         }
         Some(things)
     }
 
     fn authority(&self, number: usize) -> PathBuf {
         self.folder.path().join(format!("{number}.pem"))
+    }
+
+    /// The file from which the server could take its certificate.
+    fn on_disk(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("{number}.crt"))
     }
 
     /// The configuration, with or without the job that is to go, and the rule files that it names.
@@ -145,7 +153,8 @@ impl Things {
         let dsn = format!("postgres://monitor:right@127.0.0.1:{}/postgres", self.cluster.port);
         let names = ["shop", "node"].into_iter().chain(batch.map(|(job, _)| job));
         let scrapes: Vec<_> = names.map(scrape).collect();
-        let certificates: Vec<_> = self.certificates.iter().enumerate().map(certificate).collect();
+        let mut certificates: Vec<_> = self.certificates.iter().enumerate().map(certificate).collect();
+        certificates[4]["file"] = json!(self.on_disk(4));
         // JSON is YAML, too.
         let configuration = json!({
             "evaluation_interval": "1s",
@@ -192,11 +201,12 @@ async fn every_alert_fires_when_its_thing_breaks_and_ends_when_it_is_repaired() 
     assert_eq!(valmis.post("/ping/daily/fail").await.0, StatusCode::OK);
     things.shop[1].stop().await;
     things.node.stop().await;
-    let [soon, very_soon, distrusted, silent] = &things.certificates;
+    let [soon, very_soon, distrusted, silent, behind] = &things.certificates;
     soon.leave_days(14);
     very_soon.leave_days(3);
     distrusted.distrust();
     silent.hang_up();
+    behind.fall_behind();
     things.inodes.use_inodes();
     things.read_only.remount("ro");
     let mut sessions = Vec::new();

@@ -16,7 +16,7 @@ use url::Url;
 use valmis::client::{HttpAuth, SecretSource};
 use valmis::model::Secret;
 use valmis::probe::http::{Compression, HttpConfig, HttpProber, METADATA, Method};
-use valmis::probe::{AddressPolicy, IpProtocol, ProbeOutcome};
+use valmis::probe::{AddressPolicy, ProbeOutcome};
 
 use crate::real::serve;
 use crate::servers::{answer, assert_well_formed, clock, listen, probe_within, read_head, value};
@@ -290,16 +290,21 @@ async fn method_headers_body_and_credentials_reach_the_target() {
             config.headers.insert("x-token", HeaderValue::from_static("t"));
             config.headers.insert(header::USER_AGENT, HeaderValue::from_static("me"));
             config.headers.insert(header::HOST, HeaderValue::from_static("b.example"));
-            config.authorization = Some(HttpAuth::Basic {
-                username: "user".to_owned(),
-                password: SecretSource::Value(Secret::new("pass")),
-            });
+            config.credentials = Some(
+                HttpAuth::Basic {
+                    username: SecretSource::Value(Secret::new("user")),
+                    password: SecretSource::Value(Secret::new("pass")),
+                }
+                .into(),
+            );
         },
         "POST b.example Basic dXNlcjpwYXNz t me hello",
     )
     .await;
     check(
-        |config| config.authorization = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token")))),
+        |config| {
+            config.credentials = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token"))).into());
+        },
         r"GET 127\.0\.0\.1:\d+ Bearer token - valmis/[0-9.]+ ",
     )
     .await;
@@ -322,7 +327,7 @@ async fn secrets_do_not_follow_a_redirect_to_another_origin() {
     })
     .await;
     let outcome = run(&format!("http://{address}/"), |config| {
-        config.authorization = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token"))));
+        config.credentials = Some(HttpAuth::Bearer(SecretSource::Value(Secret::new("token"))).into());
         config.headers.insert("x-token", HeaderValue::from_static("t"));
     })
     .await;
@@ -355,7 +360,7 @@ async fn a_plain_answer_fails_where_tls_is_demanded() {
     // Settings for TLS do not matter to plain HTTP: blackbox exporter's `TestTLSConfigIsIgnoredForPlainHTTP`.
     let outcome = run(&format!("http://{address}/"), |config| {
         config.fail_if_ssl = true;
-        config.tls.ca_file = Some("/nowhere".into());
+        config.tls.ca = Some(SecretSource::File("/nowhere".into()));
     })
     .await;
     assert_eq!(outcome.result, Ok(()));
@@ -465,13 +470,13 @@ async fn the_other_protocol_is_tried_where_the_preferred_one_has_no_server() {
     let address = serve_all(|_| "ok").await;
     let url = format!("http://localhost:{}/", address.port());
     let outcome = run(&url, |config| {
-        config.addresses = AddressPolicy { preferred: IpProtocol::Ip6, fallback: true };
+        config.addresses = AddressPolicy::default();
     })
     .await;
     assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
     assert_values(&outcome, &[("probe_ip_protocol", 4.0)]);
     let outcome = run(&url, |config| {
-        config.addresses = AddressPolicy { preferred: IpProtocol::Ip6, fallback: false };
+        config.addresses = AddressPolicy { fallback: false, ..AddressPolicy::default() };
     })
     .await;
     assert!(outcome.result.is_err(), "{:?}", outcome.log);

@@ -9,6 +9,7 @@ use valmis::clock::SystemClock;
 use valmis::model::Labels;
 use valmis::probe::disk::{self, DiskProber};
 use valmis::probe::postgres::{self, Dsn, Password, PostgresProber};
+use valmis::probe::{History, HistoryLimits};
 use valmis::readiness::{Component, Config, Key, Kind, Readiness, State, Thresholds};
 use valmis::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
@@ -56,7 +57,12 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
     let dsn = format!("postgres://monitor:right@127.0.0.1:{}/postgres?sslmode=disable", cluster.port);
     let dsn = Dsn::parse(&dsn).expect("a valid string");
     let instance = dsn.address();
-    let database = PostgresProber::new(postgres::Target { dsn, password: Password::InDsn, role: None });
+    let database = PostgresProber::new(postgres::Target {
+        dsn,
+        password: Password::InDsn,
+        role: None,
+        selection: postgres::Selection::default(),
+    });
     let kernel = Arc::new(disk::Kernel::default());
     let root = disk::Target { path: "/".into(), writable: false, mounted: true };
     let root = DiskProber::new(root, kernel.clone(), kernel);
@@ -68,6 +74,9 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
         thresholds: Thresholds::default(),
         job: Kind::Postgres.conventional_job().to_owned(),
         instance,
+        labels: Labels::empty(),
+        counts: true,
+        module: None,
         revision: 0,
     };
     let disk = Component {
@@ -76,8 +85,9 @@ async fn a_hung_database_is_not_ready_in_time_while_all_else_goes_on() {
         ..base.clone()
     };
     let config = Config { job: "valmis".to_owned(), instance: "here".to_owned() };
+    let history = Arc::new(History::new(HistoryLimits::default()));
     let readiness =
-        Readiness::new(config, Arc::new(SystemClock), Arc::new(Nowhere), &mut Registry::default());
+        Readiness::new(config, Arc::new(SystemClock), Arc::new(Nowhere), history, &mut Registry::default());
     let token = CancellationToken::new();
     let (handle, child) = (readiness.clone(), token.clone());
     let gauges = tokio::spawn(async move { handle.run(child).await });

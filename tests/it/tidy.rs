@@ -22,10 +22,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("exposition", &["model"]),
     ("template", &["model"]),
     ("relabel", &["model"]),
-    ("probe", &["model", "client", "clock"]),
+    ("dns", &[]),
+    ("probe", &["model", "client", "clock", "dns"]),
     // Services.
     ("query", &["model", "client", "clock", "storage", "promql"]),
-    ("discovery", &["model", "clock"]),
+    ("discovery", &["model", "clock", "dns"]),
     ("scrape", &["model", "client", "clock", "schedule", "storage", "exposition", "relabel", "discovery"]),
     ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
     ("lint", &["model", "diag", "yaml", "promql", "template", "rulefmt"]),
@@ -36,12 +37,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "ruletest",
         &["model", "diag", "yaml", "clock", "storage", "promql", "query", "rulefmt", "rules", "state"],
     ),
+    ("blackbox", &["model", "diag", "yaml", "client", "clock", "dns", "probe"]),
     ("backtest", &["model", "clock", "storage", "promql", "tsdb", "query", "rulefmt", "rules", "state"]),
     ("notifier", &["model", "client", "clock", "relabel", "discovery", "rules", "state"]),
     ("drill", &["model", "clock", "schedule", "exposition", "promql", "rulefmt", "rules", "notifier"]),
     ("write_back", &["model", "client", "storage", "exposition"]),
     ("heartbeat", &["model", "client", "clock", "state"]),
     ("readiness", &["model", "clock", "schedule", "storage", "probe"]),
+    ("textfile", &["model", "exposition", "probe"]),
     ("artifacts", &[]),
 ];
 

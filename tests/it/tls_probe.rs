@@ -10,7 +10,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tempfile::TempDir;
 use url::Url;
-use valmis::client::ClientCertificate;
+use valmis::client::{ClientCertificate, SecretSource};
 use valmis::model::Sample;
 use valmis::probe::ProbeOutcome;
 use valmis::probe::certificate::{SERVED_METADATA, ServedCertificateConfig, TlsProber};
@@ -58,7 +58,7 @@ impl World {
 
     fn tls(&self) -> TlsConfig {
         TlsConfig {
-            ca_file: Some(self.ca_file.clone()),
+            ca: Some(SecretSource::File(self.ca_file.clone())),
             server_name: Some(NAME.to_owned()),
             ..TlsConfig::default()
         }
@@ -244,14 +244,14 @@ async fn a_certificate_in_the_ca_file_is_trusted_itself() {
         let mut params = params(NAME, &[NAME]);
         params.is_ca = is_ca;
         let identity = Identity::self_signed(&params);
-        let ca_file = Some(write(world.folder.path(), "own.pem", &identity.pem));
-        let tls = TlsConfig { ca_file, ..world.tls() };
+        let ca = Some(SecretSource::File(write(world.folder.path(), "own.pem", &identity.pem)));
+        let tls = TlsConfig { ca, ..world.tls() };
         check("trusted itself", identity, tls, &["ok"], Some(END_OF_2026)).await;
         params.not_before = date_time_ymd(2025, 1, 1);
         params.not_after = date_time_ymd(2025, 12, 31);
         let identity = Identity::self_signed(&params);
-        let ca_file = Some(write(world.folder.path(), "own.pem", &identity.pem));
-        check("but expired", identity, TlsConfig { ca_file, ..world.tls() }, &["expired"], None).await;
+        let ca = Some(SecretSource::File(write(world.folder.path(), "own.pem", &identity.pem)));
+        check("but expired", identity, TlsConfig { ca, ..world.tls() }, &["expired"], None).await;
     }
 }
 
@@ -280,7 +280,10 @@ async fn the_chain_that_ends_last_counts() {
     };
     let trusting = |name: &str, roots: &[&Authority]| {
         let pems: Vec<&str> = roots.iter().map(|root| root.pem.as_str()).collect();
-        TlsConfig { ca_file: Some(write(world.folder.path(), name, pems.concat())), ..world.tls() }
+        TlsConfig {
+            ca: Some(SecretSource::File(write(world.folder.path(), name, pems.concat()))),
+            ..world.tls()
+        }
     };
     let both = trusting("both.pem", &[&old_root, &world.root]);
     check("both roots", identity(), both, &["ok"], Some(END_OF_2027)).await;
@@ -335,6 +338,9 @@ async fn an_expired_certificate_stays_visible() {
     let labels = [("subject_CN", NAME)];
     assert_eq!(value(&outcome, "probe_ssl_earliest_cert_expiry", &[]), Some(END_OF_2025));
     assert_eq!(value(&outcome, "x509_cert_expired", &labels), Some(1.0));
+    let verified = [("chain_no", "0"), ("cn", NAME)];
+    assert_eq!(value(&outcome, "ssl_verified_cert_not_after", &verified), Some(END_OF_2025));
+    assert_eq!(value(&outcome, "probe_ssl_last_chain_expiry_timestamp_seconds", &[]), None);
     let ago = NOW_SECONDS - END_OF_2025 as i64;
     let reason = outcome.result.unwrap_err().reason;
     assert_eq!(
@@ -427,7 +433,7 @@ async fn the_host_of_a_url_is_the_name_that_is_verified() {
         ("localhost", Some("b.example:1"), "name_mismatch"),
     ] {
         let mut config = HttpConfig::new(Url::parse(&format!("https://{host}:{port}/")).unwrap());
-        config.tls.ca_file = Some(world.ca_file.clone());
+        config.tls.ca = Some(SecretSource::File(world.ca_file.clone()));
         if let Some(header) = header {
             config.headers.insert("host", header.parse().unwrap());
         }
@@ -490,7 +496,7 @@ async fn a_client_certificate_is_shown_to_verified_servers_only() {
         cert_file: write(world.folder.path(), "client.pem", &own.pem),
         key_file: write(world.folder.path(), "client.key", own.key.serialize_pem()),
     };
-    let with = TlsConfig { client_certificate: Some(files.clone()), ..world.tls() };
+    let with = TlsConfig { client_certificate: Some(files.clone().into()), ..world.tls() };
 
     let good = start(world.identity(|_| {})).await;
     assert_eq!(ask_https(&good, &with).await.result, Ok(()));
@@ -524,9 +530,168 @@ async fn a_ca_file_without_certificates_makes_the_answer_unknown() {
         (write(folder, "cut.pem", &world.root.pem[..100]), "is not PEM"),
         (folder.to_owned(), "not a regular file"),
     ] {
-        let outcome = ask_tls(&server, &TlsConfig { ca_file: Some(file), ..world.tls() }).await;
+        let outcome =
+            ask_tls(&server, &TlsConfig { ca: Some(SecretSource::File(file)), ..world.tls() }).await;
         let failure = outcome.result.unwrap_err();
         assert!(failure.unknown && failure.kind == "tls_config", "{failure:?}");
         assert!(failure.reason.contains(expected), "{failure:?}");
     }
+}
+
+/// DER, as far as an OCSP response needs it.
+fn der(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
+    let contents = contents.concat();
+    let length = contents.len();
+    let mut out = vec![tag];
+    if length < 0x80 {
+        out.push(length as u8);
+    } else {
+        out.extend([0x82, (length >> 8) as u8, length as u8]);
+    }
+    out.extend(contents);
+    out
+}
+
+/// An OCSP response about the certificate with serial number 0x00abcdef, signed with ECDSA and SHA-256.
+fn ocsp_response(status: &[u8], signer: &rcgen::KeyPair, delegate: Option<&[u8]>) -> Vec<u8> {
+    use rcgen::SigningKey as _;
+    let time = |text: &str| der(0x18, &[text.as_bytes()]);
+    let sha1 = der(0x30, &[&der(0x06, &[&[0x2b, 0x0e, 0x03, 0x02, 0x1a]])]);
+    let id = der(
+        0x30,
+        &[&sha1, &der(0x04, &[&[0; 20]]), &der(0x04, &[&[0; 20]]), &[0x02, 4, 0, 0xab, 0xcd, 0xef]],
+    );
+    let next = der(0xa0, &[&time("20260608000000Z")]);
+    let single = der(0x30, &[&id, status, &time("20260601000000Z"), &next]);
+    let responder = der(0xa2, &[&der(0x04, &[&[0; 20]])]);
+    let data = der(0x30, &[&responder, &time("20260601000000Z"), &der(0x30, &[&single])]);
+    let signature = signer.sign(&data).unwrap();
+    let ecdsa_sha256 = der(0x30, &[&der(0x06, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]])]);
+    let mut parts = vec![data, ecdsa_sha256, der(0x03, &[&[0], &signature])];
+    parts.extend(delegate.map(|certificate| der(0xa0, &[&der(0x30, &[certificate])])));
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let basic = der(0x30, &parts);
+    let kind = der(0x06, &[&[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01]]);
+    let typed = der(0x30, &[&kind, &der(0x04, &[&basic])]);
+    der(0x30, &[&der(0x0a, &[&[0]]), &der(0xa0, &[&typed])])
+}
+
+#[tokio::test]
+async fn a_stapled_response_is_read_and_believed_if_the_issuer_signed_it() {
+    use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
+    const GOOD: &[u8] = &[0x80, 0];
+    const UNKNOWN: &[u8] = &[0x82, 0];
+    // 2026-05-30.
+    let revoked = der(0xa1, &[&der(0x18, &[b"20260530000000Z"])]);
+    let root_key = KeyPair::generate().unwrap();
+    let mut root = params("root", &[]);
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root_der = root.self_signed(&root_key).unwrap().der().clone();
+    let stranger = KeyPair::generate().unwrap();
+    let delegate_key = KeyPair::generate().unwrap();
+    let issuer = rcgen::Issuer::from_params(&root, &root_key);
+    let delegate = |purpose: ExtendedKeyUsagePurpose| {
+        let mut delegate = params("responder", &[]);
+        delegate.extended_key_usages = vec![purpose];
+        delegate.signed_by(&delegate_key, &issuer).unwrap().der().to_vec()
+    };
+    let (charged, other) =
+        (delegate(ExtendedKeyUsagePurpose::OcspSigning), delegate(ExtendedKeyUsagePurpose::ServerAuth));
+    let folder = tempfile::tempdir().unwrap();
+    let pem = root.self_signed(&root_key).unwrap().pem();
+    let ca = Some(SecretSource::File(write(folder.path(), "ca.pem", pem)));
+    // The response, its status, whether it is valid, and what is wrong with the certificate.
+    for (what, response, status, valid, reason) in [
+        ("none", vec![], None, None, "ok"),
+        ("good", ocsp_response(GOOD, &root_key, None), Some(0.0), Some(1.0), "ok"),
+        ("unknown", ocsp_response(UNKNOWN, &root_key, None), Some(2.0), Some(1.0), "ok"),
+        ("revoked", ocsp_response(&revoked, &root_key, None), Some(1.0), Some(1.0), "revoked"),
+        (
+            "by a delegate",
+            ocsp_response(&revoked, &delegate_key, Some(&charged)),
+            Some(1.0),
+            Some(1.0),
+            "revoked",
+        ),
+        ("by a server", ocsp_response(&revoked, &delegate_key, Some(&other)), Some(1.0), Some(0.0), "ok"),
+        ("by anybody", ocsp_response(&revoked, &stranger, None), Some(1.0), Some(0.0), "ok"),
+        ("garbage", b"garbage".to_vec(), None, Some(0.0), "ok"),
+    ] {
+        let key = KeyPair::generate().unwrap();
+        let mut leaf = params(NAME, &[NAME]);
+        leaf.serial_number = Some(SerialNumber::from_slice(&[0x00, 0xab, 0xcd, 0xef]));
+        let leaf = leaf.signed_by(&key, &issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert_with_ocsp(vec![leaf, root_der.clone()], key, response)
+            .unwrap();
+        let server = HttpsServer::start(config).await;
+        let tls = TlsConfig { ca: ca.clone(), server_name: Some(NAME.to_owned()), ..TlsConfig::default() };
+        let outcome = ask_tls(&server, &tls).await;
+        assert_eq!(reasons(&outcome), [reason], "{what}");
+        assert_eq!(outcome.result.is_ok(), reason == "ok", "{what}");
+        let is = |name: &str| value(&outcome, name, &[]);
+        assert_eq!(is("ssl_ocsp_response_stapled"), Some(f64::from(u8::from(what != "none"))), "{what}");
+        assert_eq!(is("ssl_ocsp_response_status"), status, "{what}");
+        assert_eq!(is("valmis_tls_ocsp_staple_valid"), valid, "{what}");
+        let times = [is("ssl_ocsp_response_this_update"), is("ssl_ocsp_response_next_update")];
+        assert_eq!(
+            times,
+            status.map_or([None; 2], |_| [Some(1_780_272_000.0), Some(1_780_876_800.0)]),
+            "{what}"
+        );
+        let revoked_at = (status == Some(1.0)).then_some(1_780_099_200.0);
+        assert_eq!(is("ssl_ocsp_response_revoked_at"), revoked_at, "{what}");
+        assert_eq!(is("valmis_tls_chain_root_sent"), Some(1.0), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn each_certificate_of_a_chain_is_described() {
+    let world = World::new();
+    let identity = world.identity(|params| {
+        params.subject_alt_names.push(rcgen::SanType::IpAddress("10.0.0.1".parse().unwrap()));
+        params.subject_alt_names.push(rcgen::SanType::Rfc822Name("a@b.fi".try_into().unwrap()));
+        params.distinguished_name.push(rcgen::DnType::OrganizationalUnitName, "Ops");
+    });
+    let server = HttpsServer::start(identity.server_config()).await;
+    let outcome = ask_tls(&server, &world.tls()).await;
+    let leaf = [
+        ("serial_no", "11259375"),
+        ("issuer_cn", "intermediate"),
+        ("cn", NAME),
+        ("dnsnames", ",app.example,other.example,"),
+        ("ips", ",10.0.0.1,"),
+        ("emails", ",a@b.fi,"),
+        ("ou", ",Ops,"),
+    ];
+    assert_eq!(value(&outcome, "ssl_cert_not_after", &leaf), Some(END_OF_2026));
+    let verified = |cn| value(&outcome, "ssl_verified_cert_not_after", &[("chain_no", "0"), ("cn", cn)]);
+    assert_eq!(verified(NAME), Some(END_OF_2026));
+    assert_eq!(verified("intermediate"), Some(END_OF_2027));
+    assert!(verified("root").is_some(), "also what the server did not send");
+    assert_eq!(value(&outcome, "ssl_probe_success", &[]), Some(1.0));
+    assert_eq!(value(&outcome, "ssl_tls_version_info", &[("version", "TLS 1.3")]), Some(1.0));
+    for position in ["0", "1"] {
+        let labels =
+            [("chain_position", position), ("key_type", "ECDSA"), ("signature_algorithm", "ECDSA-SHA256")];
+        assert_eq!(value(&outcome, "valmis_tls_certificate_key_bits", &labels), Some(256.0));
+    }
+    let flags = |outcome: &ProbeOutcome| {
+        ["valmis_tls_chain_incomplete", "valmis_tls_chain_root_sent", "valmis_tls_must_staple"]
+            .map(|name| value(outcome, name, &[]).unwrap())
+    };
+    assert_eq!(flags(&outcome), [0.0, 0.0, 0.0]);
+
+    let mut alone = world.identity(|_| {});
+    alone.chain.truncate(1);
+    let server = HttpsServer::start(alone.server_config()).await;
+    let outcome = ask_tls(&server, &world.tls()).await;
+    assert_eq!(reasons(&outcome), ["unknown_issuer"]);
+    assert_eq!(flags(&outcome), [1.0, 0.0, 0.0]);
+    assert_eq!(value(&outcome, "ssl_probe_success", &[]), Some(0.0));
 }

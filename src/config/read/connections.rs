@@ -203,7 +203,10 @@ impl Context<'_> {
             let password = self.secret(&mut fields, ["password", "password_file", "password_env"]);
             fields.finish(&mut self.reader);
             let password = password.unwrap_or_else(|| SecretSource::Value(Secret::new("")));
-            Some((node.place, HttpAuth::Basic { username: username?, password }))
+            Some((
+                node.place,
+                HttpAuth::Basic { username: SecretSource::Value(Secret::new(username?)), password },
+            ))
         });
         let bearer = self.secret(fields, ["bearer_token", "bearer_token_file", "bearer_token_env"]);
         let authorization = fields.take("authorization").map(|node| {

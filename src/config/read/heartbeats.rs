@@ -87,7 +87,7 @@ impl Context<'_> {
         Some(Expected { name: name?, period: period?, grace })
     }
 
-    fn span(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Option<Duration> {
+    pub(super) fn span(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Option<Duration> {
         fields.take(key).and_then(|node| self.reader.duration(key, node))
     }
 }

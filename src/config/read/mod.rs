@@ -2,12 +2,16 @@
 
 mod alertmanagers;
 mod apps;
+mod blackbox;
 mod connections;
 mod drills;
 mod heartbeats;
 mod ledger;
+mod machine;
+mod postgres;
 mod probes;
 mod queries;
+mod redis;
 mod relabel;
 mod sources;
 #[cfg(test)]
@@ -28,19 +32,19 @@ use crate::yaml::{self, Node, Reader};
 /// used: it lacks what could not be read.
 pub fn read(file: &str, text: &str, surroundings: &Surroundings<'_>) -> (Config, Vec<Diagnostic>) {
     let (tree, mut findings) = yaml::parse(file, text);
-    let mut context = Context { reader: Reader::new(file), surroundings, elsewhere: Vec::new() };
+    let mut context = Context { reader: Reader::new(file), surroundings, of_other_files: Vec::new() };
     let config = context.config(&tree);
+    findings.extend(context.of_other_files);
     findings.extend(context.reader.into_findings());
-    findings.sort_by_key(|finding| finding.place);
-    findings.extend(context.elsewhere);
+    blackbox::in_order(file, &mut findings);
     (config, findings)
 }
 
 struct Context<'a> {
     reader: Reader,
     surroundings: &'a Surroundings<'a>,
-    /// What is wrong in files that this one names.
-    elsewhere: Vec<Diagnostic>,
+    /// What is wrong with files that the configuration names and that are part of it.
+    of_other_files: Vec<Diagnostic>,
 }
 
 impl Context<'_> {
@@ -65,8 +69,13 @@ impl Context<'_> {
             .unwrap_or(default.evaluation_interval);
         let apps = self.list(fields.take("apps"), "apps", Self::app);
         let postgres = self.list(fields.take("postgres"), "postgres", Self::postgres);
+        let redis = self.list(fields.take("redis"), "redis", Self::redis);
+        let machine = fields.take("machine").map_or(default.machine, |node| self.machine(node));
         let disks = self.list(fields.take("disks"), "disks", Self::disk);
         let certificates = self.list(fields.take("certificates"), "certificates", Self::certificate);
+        let blackbox = self.blackbox(fields.take("blackbox"));
+        let probe = |this: &mut Self, node: &Node| this.probe(&blackbox.modules, node);
+        let probes = self.list(fields.take("probes"), "probes", probe);
         let scrapes = self.list(fields.take("scrapes"), "scrapes", Self::scrape);
         let sources = self.list(fields.take("sources"), "sources", Self::source);
         let sources = self.unique("sources", sources, |source| source.name.clone());
@@ -103,8 +112,12 @@ impl Context<'_> {
             evaluation_interval,
             apps: self.unique("apps", apps, |app| app.name.clone()),
             postgres: self.unique("postgres", postgres, |server| server.name.clone()),
+            redis: self.unique("redis", redis, |server| server.name.clone()),
+            machine,
             disks: self.unique("disks", disks, |disk| disk.path.display().to_string()),
             certificates: self.unique("certificates", certificates, |certificate| certificate.name.clone()),
+            blackbox,
+            probes: self.unique("probes", probes, |probe| probe.name.clone()),
             scrapes: self.unique("scrapes", scrapes, |scrape| scrape.job.clone()),
             sources,
             alertmanagers: alertmanagers.into_iter().map(|(_, alertmanager)| alertmanager).collect(),

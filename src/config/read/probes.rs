@@ -1,32 +1,13 @@
-//! What is probed in other ways: databases, file systems, certificates.
+//! What is probed in other ways: file systems, certificates.
 
 use std::path::PathBuf;
 
 use super::Context;
-use crate::config::{CertificateConfig, CertificateSource, DiskConfig, PostgresConfig};
-use crate::model::Secret;
+use crate::config::{CertificateConfig, CertificateSource, DiskConfig, TlsServer};
 use crate::probe::certificate::{Glob, ServedCertificateConfig};
-use crate::probe::postgres::Dsn;
 use crate::yaml::Node;
 
 impl Context<'_> {
-    pub(super) fn postgres(&mut self, node: &Node) -> Option<PostgresConfig> {
-        let mut fields = self.reader.fields("a PostgreSQL server", node);
-        let name = fields.require(&mut self.reader, "name").and_then(|node| self.name(node));
-        let dsn = fields.require(&mut self.reader, "dsn").and_then(|node| {
-            let text = self.reader.text("dsn", node)?;
-            // These errors name parameters, never their values.
-            for error in Dsn::parse(text).err().unwrap_or_default() {
-                self.reader.error("bad-dsn", node.place, format!("`dsn` cannot be used: {error}"));
-            }
-            Some(Secret::new(text))
-        });
-        let password = self.secret(&mut fields, ["password", "password_file", "password_env"]);
-        let pace = self.pace(&mut fields);
-        fields.finish(&mut self.reader);
-        Some(PostgresConfig { name: name?, dsn: dsn?, password, pace })
-    }
-
     pub(super) fn disk(&mut self, node: &Node) -> Option<DiskConfig> {
         let mut fields = self.reader.fields("a disk", node);
         let path = fields.require(&mut self.reader, "path").and_then(|node| {
@@ -49,7 +30,7 @@ impl Context<'_> {
         let files = fields.take("file").map(|node| {
             let pattern = self.reader_text("file", node)?;
             match Glob::parse(&self.absolute(pattern)) {
-                Ok(files) => Some(CertificateSource::Files(files)),
+                Ok(files) => Some(files),
                 Err(error) => {
                     self.reader.error("bad-pattern", node.place, format!("`file`: {error}"));
                     None
@@ -57,11 +38,13 @@ impl Context<'_> {
             }
         });
         let source = match (server, files) {
-            (Some(server), None) => server,
-            (None, Some(files)) => files,
-            (both, _) => {
-                let what = if both.is_some() { "not both" } else { "one of them" };
-                let message = format!("a certificate needs `url` or `file`, {what}");
+            (Some(server), None) => server.map(CertificateSource::Server),
+            (None, Some(files)) => files.map(CertificateSource::Files),
+            (Some(server), Some(files)) => {
+                server.zip(files).map(|(server, files)| CertificateSource::ServedFromFiles(server, files))
+            }
+            (None, None) => {
+                let message = "a certificate needs `url` or `file`, or both to have them compared";
                 self.reader.error("missing-key", fields.place(), message);
                 None
             }
@@ -72,11 +55,13 @@ impl Context<'_> {
         Some(CertificateConfig { name: name?, source: source?, tls, pace })
     }
 
-    /// `https://host`, `https://host:port` or `host:port`.
-    fn tls_server(&mut self, node: &Node) -> Option<CertificateSource> {
+    /// `https://host`, `https://host:port`, `host:port`, or a URL of another protocol with TLS.
+    fn tls_server(&mut self, node: &Node) -> Option<TlsServer> {
         let text = self.reader.text("url", node)?;
         match ServedCertificateConfig::parse(text) {
-            Ok(server) => Some(CertificateSource::Server { host: server.host, port: server.port }),
+            Ok(ServedCertificateConfig { host, port, starttls, .. }) => {
+                Some(TlsServer { host, port, starttls })
+            }
             Err(error) => {
                 self.reader.error_with_hint(
                     "bad-url",

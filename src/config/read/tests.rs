@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::client::{HttpAuth, SecretSource};
-use crate::config::{CertificateSource, DiskConfig, Pace};
+use crate::config::{CertificateSource, DiskConfig, Pace, TlsServer};
 use crate::model::Secret;
 use crate::probe::certificate::Glob;
 use crate::state::LedgerLimits;
@@ -60,8 +60,8 @@ fn the_documented_configuration_is_understood() {
     assert_eq!(config.apps[0].pace.timeout, Duration::from_secs(5));
     assert_eq!(config.postgres[0].password, Some(SecretSource::File("/run/secrets/pg".into())));
     assert_eq!(config.disks, [DiskConfig { path: "/".into(), pace: Pace::default() }]);
-    let server = CertificateSource::Server { host: "127.0.0.1".to_owned(), port: 8443 };
-    assert_eq!(config.certificates[0].source, server);
+    let server = TlsServer { host: "127.0.0.1".to_owned(), port: 8443, starttls: None };
+    assert_eq!(config.certificates[0].source, CertificateSource::Server(server));
     let files = CertificateSource::Files(Glob::parse("/etc/valmis/tls/*.pem").expect("a pattern"));
     assert_eq!(config.certificates[1].source, files);
     assert!(config.rules.builtin);
@@ -105,7 +105,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, disks, certificates, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
+      hint: known keys: listen, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, redis, machine, disks, certificates, blackbox, probes, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`

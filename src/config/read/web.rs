@@ -15,7 +15,7 @@ impl Context<'_> {
         if let Some(Err(findings)) = config_file.as_deref().map(listener::load) {
             // They have their places in that file.
             let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
-            self.elsewhere.extend(errors);
+            self.of_other_files.extend(errors);
         }
         WebConfig { config_file, health_listen }
     }

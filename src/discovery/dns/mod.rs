@@ -1,11 +1,11 @@
 //! Targets that are found by asking the domain name system.
 //! Source: Prometheus 3.14 `discovery/dns/dns.go`, of which the settings, labels and addresses are.
 //!
-//! The client is this project's: three record types in and out are two small files, whereas the crates
-//! for it bring a resolver with cache and policies of its own between the servers' answers and what
-//! Prometheus makes of them.
+//! The client is this project's: it asks and takes what it is told, whereas the crates for it bring a
+//! resolver with cache and policies of its own between the servers' answers and what Prometheus makes of
+//! them.
 
-mod message;
+mod records;
 mod resolver;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tracing::{info, warn};
 
-use self::message::Record;
+use self::records::Record;
 use super::{Metrics, TargetGroup};
 
-pub use self::message::{MessageError, RecordType};
+pub use self::records::RecordType;
 pub use self::resolver::{LookupError, Resolver, Servers};
 
 /// Names that stand for targets.

@@ -5,7 +5,6 @@
 //! which order is Prometheus' (`discovery/dns/dns.go`, `lookupWithSearchPath`), so that a name finds
 //! here what it finds there.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::message::{Answer, Code, MessageError, Question, Record, RecordType, UDP_SIZE};
+use super::records::{HostError, Record, RecordType, records};
+use crate::dns::{Class, Message, MessageError, Question, ResponseCode, UDP_SIZE, random_id};
 
 /// How long a server may take to answer. Source: Prometheus' DNS client.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -84,8 +84,12 @@ enum ServerError {
     Timeout,
     #[error(transparent)]
     Message(#[from] MessageError),
+    #[error("the answer is to another question")]
+    Other,
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error("it answered with code {0}")]
-    Code(u8),
+    Code(u16),
 }
 
 impl Default for Resolver {
@@ -126,11 +130,11 @@ impl Resolver {
         }
         let mut unknown = None;
         for candidate in servers.candidates(name) {
-            let question = Question::new(random_id(), &candidate, record_type)
+            let question = Question::new(&candidate, record_type.code(), Class::IN)
                 .map_err(|_| LookupError::Name(candidate.clone()))?;
-            match ask_any(&servers.addresses, &question).await {
-                Ok(Answer { code: Code::NoError, records, .. }) => return Ok(records),
-                Ok(_) => {}
+            match ask_any(&servers.addresses, &question, record_type).await {
+                Ok(Some(records)) => return Ok(records),
+                Ok(None) => {}
                 Err(failures) => unknown = Some(LookupError::Unanswered { name: candidate, failures }),
             }
         }
@@ -182,13 +186,19 @@ impl Servers {
     }
 }
 
-/// The first answer that says whether there is such a name, or what each server did instead.
-async fn ask_any(servers: &[SocketAddr], question: &Question) -> Result<Answer, String> {
+/// The records of a name as the first server has them that can say, `None` if there is no such name; or
+/// what each server did instead.
+async fn ask_any(
+    servers: &[SocketAddr],
+    question: &Question,
+    record_type: RecordType,
+) -> Result<Option<Vec<Record>>, String> {
     let mut failures = Vec::new();
     for server in servers {
         let answer = ask(*server, question).await.and_then(|answer| match answer.code {
-            Code::Other(code) => Err(ServerError::Code(code)),
-            Code::NoError | Code::NoSuchName => Ok(answer),
+            ResponseCode::NO_ERROR => Ok(Some(records(&answer, record_type)?)),
+            ResponseCode::NX_DOMAIN => Ok(None),
+            ResponseCode(code) => Err(ServerError::Code(code)),
         });
         match answer {
             Ok(answer) => return Ok(answer),
@@ -199,7 +209,7 @@ async fn ask_any(servers: &[SocketAddr], question: &Question) -> Result<Answer, 
 }
 
 /// Asks over UDP, and over TCP what does not fit.
-async fn ask(server: SocketAddr, question: &Question) -> Result<Answer, ServerError> {
+async fn ask(server: SocketAddr, question: &Question) -> Result<Message, ServerError> {
     let answer = timeout(TIMEOUT, ask_udp(server, question)).await.map_err(|_| ServerError::Timeout)??;
     if !answer.truncated {
         return Ok(answer);
@@ -207,37 +217,34 @@ async fn ask(server: SocketAddr, question: &Question) -> Result<Answer, ServerEr
     timeout(TIMEOUT, ask_tcp(server, question)).await.map_err(|_| ServerError::Timeout)?
 }
 
-async fn ask_udp(server: SocketAddr, question: &Question) -> Result<Answer, ServerError> {
+async fn ask_udp(server: SocketAddr, question: &Question) -> Result<Message, ServerError> {
     let local: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((local, 0)).await?;
     // Connected: nobody else's datagrams arrive.
     socket.connect(server).await?;
-    socket.send(&question.encode(true)).await?;
+    let id = random_id();
+    socket.send(&question.encode(id, true, true)).await?;
     let mut buffer = vec![0; usize::from(UDP_SIZE)];
     loop {
         let length = socket.recv(&mut buffer).await?;
-        match question.decode(&buffer[..length]) {
-            // Forged, or late from an earlier question: the right one may still come.
-            Err(MessageError::Other) => {}
-            answer => return Ok(answer?),
+        // What is something else is forged, or late from an earlier question: the right one may still
+        // come.
+        if let Some(answer) = Message::read_answer(&buffer[..length], id, question)? {
+            return Ok(answer);
         }
     }
 }
 
-async fn ask_tcp(server: SocketAddr, question: &Question) -> Result<Answer, ServerError> {
+async fn ask_tcp(server: SocketAddr, question: &Question) -> Result<Message, ServerError> {
     let mut stream = TcpStream::connect(server).await?;
-    let message = question.encode(false);
+    let id = random_id();
+    let message = question.encode(id, true, false);
     let length = u16::try_from(message.len()).expect("a question is short");
     stream.write_all(&[&length.to_be_bytes(), message.as_slice()].concat()).await?;
     let length = stream.read_u16().await?;
     let mut answer = vec![0; usize::from(length)];
     stream.read_exact(&mut answer).await?;
-    Ok(question.decode(&answer)?)
-}
-
-/// A number that others cannot foresee, so that they cannot answer in a server's stead.
-fn random_id() -> u16 {
-    RandomState::new().build_hasher().finish() as u16
+    Message::read_answer(&answer, id, question)?.ok_or(ServerError::Other)
 }
 
 #[cfg(test)]

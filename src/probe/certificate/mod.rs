@@ -3,10 +3,13 @@
 //! Metric and label names are those of x509-certificate-exporter (its `docs/metrics.md`), so that its
 //! alerts and dashboards work.
 
+mod compared;
 mod files;
 mod glob;
+mod key;
 mod served;
 
+pub use self::compared::{COMPARED_METADATA, ComparedProber};
 pub use self::files::{CertificateFilesConfig, CertificateFilesProber, FILES_METADATA};
 pub use self::glob::{Glob, GlobError};
 pub use self::served::{SERVED_METADATA, ServedCertificateConfig, ServedTargetError, TlsProber};
@@ -20,6 +23,8 @@ const CERTIFICATE_METADATA: &[MetricMetadata] = &[
     ("x509_cert_not_before", "gauge", "Begin of the certificate's validity in unixtime"),
     ("x509_cert_not_after", "gauge", "End of the certificate's validity in unixtime"),
     ("x509_cert_expired", "gauge", "Indicates if the certificate is expired"),
+    ("x509_cert_expires_in_seconds", "gauge", "Remaining time before the certificate's expiration"),
+    ("x509_cert_valid_since_seconds", "gauge", "Elapsed time since the certificate's begin of validity"),
 ];
 
 /// The metrics of a probe's outcome.
@@ -37,6 +42,8 @@ fn emit_certificate(samples: &mut SampleSet, certificate: &Certificate, place: &
     samples.labelled("x509_cert_not_after", &labels, certificate.not_after as f64);
     let expired = f64::from(u8::from(certificate.is_expired_at(now)));
     samples.labelled("x509_cert_expired", &labels, expired);
+    samples.labelled("x509_cert_expires_in_seconds", &labels, (certificate.not_after - now) as f64);
+    samples.labelled("x509_cert_valid_since_seconds", &labels, (now - certificate.not_before) as f64);
 }
 
 /// The labels that name a certificate; of several organisations and the like the first is taken.

@@ -1,7 +1,6 @@
 //! Which mounts are worth watching when nobody has named any.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -17,19 +16,28 @@ pub const EXCLUDED_MOUNT_POINTS: &str = r"^/(?:(?:dev|proc|run/credentials/.+|sy
 /// `ramfs`, which are memory and not disk, are ours.
 pub const EXCLUDED_FS_TYPES: &str = r"^(?:autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs|tmpfs|ramfs)$";
 
-static MOUNT_POINTS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(EXCLUDED_MOUNT_POINTS).expect("a constant pattern"));
-static FS_TYPES: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(EXCLUDED_FS_TYPES).expect("a constant pattern"));
-
 /// Chooses mounts to watch and remembers which it chose: a file system that turns read-only while it is
 /// watched stays watched, since that is the very thing to report.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 pub struct Discovery {
+    mount_points: Regex,
+    fs_types: Regex,
     chosen: HashSet<(String, String)>,
 }
 
+impl Default for Discovery {
+    fn default() -> Self {
+        Self::new(EXCLUDED_MOUNT_POINTS, EXCLUDED_FS_TYPES).expect("constant patterns")
+    }
+}
+
 impl Discovery {
+    /// Leaves out what the patterns match: mount points, and kinds of file systems.
+    pub fn new(mount_points: &str, fs_types: &str) -> Result<Self, regex::Error> {
+        let (mount_points, fs_types) = (Regex::new(mount_points)?, Regex::new(fs_types)?);
+        Ok(Self { mount_points, fs_types, chosen: HashSet::new() })
+    }
+
     /// Every real, writable file system once, ordered by mount point; `/` counts whatever its type is (in
     /// a container it is an overlay, and still the place where the program writes).
     ///
@@ -41,7 +49,8 @@ impl Discovery {
         for mount in visible(mounts) {
             let is_root = mount.mountpoint == "/";
             let known = self.chosen.contains(&(mount.mountpoint.clone(), mount.device.clone()));
-            let excluded = MOUNT_POINTS.is_match(&mount.mountpoint) || FS_TYPES.is_match(&mount.fstype);
+            let excluded =
+                self.mount_points.is_match(&mount.mountpoint) || self.fs_types.is_match(&mount.fstype);
             if excluded && !is_root || mount.mount_readonly && !known {
                 continue;
             }

@@ -8,11 +8,13 @@
 mod discovery;
 mod kernel;
 mod mountinfo;
+pub mod trend;
 mod worker;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -40,6 +42,18 @@ pub const METADATA: &[(&str, &str, &str)] = &[
         "node_filesystem_device_error",
         "gauge",
         "Whether an error occurred while getting statistics for the given device.",
+    ),
+    ("node_filesystem_mount_info", "gauge", "Filesystem mount information."),
+    (
+        "valmis_filesystem_full_seconds",
+        "gauge",
+        "How long until nothing is available, going by how space went and came back in the last two days; \
+         +Inf if nothing speaks for it, absent in the first hour.",
+    ),
+    (
+        "valmis_filesystem_full_confidence",
+        "gauge",
+        "How far what was seen agrees with valmis_filesystem_full_seconds, from 0 to 1.",
     ),
     (
         "valmis_filesystem_stuck_seconds",
@@ -87,13 +101,23 @@ pub struct DiskProber {
     /// The mount as last seen, so that one that vanishes or whose table cannot be read is still
     /// reported under its labels.
     last_seen: Mutex<Option<Mount>>,
+    history: Mutex<trend::History>,
+    /// The instant that the history counts from.
+    began: Instant,
 }
 
 impl DiskProber {
     /// A prober that finds mounts in `mounts` and asks `statvfs`; outside of tests both are a [`Kernel`].
     pub fn new(target: Target, mounts: Arc<dyn MountTable>, statvfs: Arc<dyn StatVfs>) -> Self {
         let worker = Worker::new(target.path.clone(), statvfs);
-        Self { target, mounts, worker, last_seen: Mutex::default() }
+        Self {
+            target,
+            mounts,
+            worker,
+            last_seen: Mutex::default(),
+            history: Mutex::default(),
+            began: Instant::now(),
+        }
     }
 
     async fn look(&self, deadline: Deadline) -> ProbeOutcome {
@@ -112,6 +136,7 @@ impl DiskProber {
             Answer::Usage(usage) => {
                 let mut samples = device_samples(&labels, &mount, false, 0.0);
                 samples.extend(usage_samples(&labels, &usage));
+                samples.extend(self.forecast_samples(&labels, &usage));
                 let result = judge(&self.target, &mount, &usage);
                 ProbeOutcome { result, samples, log: vec![describe(&mount, &usage)] }
             }
@@ -132,6 +157,19 @@ impl DiskProber {
                 }
             }
         }
+    }
+
+    /// When it will be full, as soon as enough has been seen.
+    fn forecast_samples(&self, labels: &Labels, usage: &Usage) -> Vec<Sample> {
+        let bytes = |blocks: u64| blocks as f64 * usage.block_size_bytes as f64;
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.began.elapsed().as_secs_f64();
+        history.note(at, bytes(usage.blocks_available), bytes(usage.blocks));
+        let Some(forecast) = history.forecast() else { return Vec::new() };
+        vec![
+            sample(labels, "valmis_filesystem_full_seconds", forecast.full_in_seconds),
+            sample(labels, "valmis_filesystem_full_confidence", forecast.confidence),
+        ]
     }
 
     /// The mount to report on, and what is wrong with how it is mounted. The table is in the kernel's
@@ -215,7 +253,15 @@ fn sample(labels: &Labels, name: &str, value: f64) -> Sample {
 
 /// What is said of every mount, whether it answers or not.
 fn device_samples(labels: &Labels, mount: &Mount, error: bool, stuck_seconds: f64) -> Vec<Sample> {
+    let (major, minor) = mount.device_number;
+    let info = Labels::from_pairs([
+        ("device", mount.device.as_str()),
+        ("major", &major.to_string()),
+        ("minor", &minor.to_string()),
+        ("mountpoint", &mount.mountpoint),
+    ]);
     vec![
+        sample(&info, "node_filesystem_mount_info", 1.0),
         sample(labels, "node_filesystem_readonly", f64::from(mount.readonly())),
         sample(labels, "node_filesystem_device_error", f64::from(error)),
         sample(labels, "valmis_filesystem_stuck_seconds", stuck_seconds),

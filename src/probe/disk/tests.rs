@@ -92,7 +92,12 @@ async fn a_healthy_disk_shows_node_exporters_series() {
         ("node_filesystem_size_bytes", "4096000000"),
         ("valmis_filesystem_stuck_seconds", "0"),
     ];
-    assert_eq!(series, expected.map(|(name, value)| format!(r#"{{__name__="{name}", {labels}}} {value}"#)));
+    let mut expected =
+        expected.map(|(name, value)| format!(r#"{{__name__="{name}", {labels}}} {value}"#)).to_vec();
+    let info = r#"device="/dev/sdb", major="8", minor="2", mountpoint="/data""#;
+    expected.push(format!(r#"{{__name__="node_filesystem_mount_info", {info}}} 1"#));
+    expected.sort();
+    assert_eq!(series, expected);
     for sample in &outcome.samples {
         assert!(METADATA.iter().any(|(name, ..)| *name == sample.labels.metric_name()), "{}", sample.labels);
     }

@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName};
+use hyper::{StatusCode, Version};
 use regex::bytes::Regex;
+
+use super::cel::{CelProgram, JsonBody};
 
 /// A rule about one header.
 #[derive(Debug, Clone)]
@@ -32,6 +34,29 @@ pub(super) enum Fault {
     BodyMatches(String),
     #[error("body does not match `{0}`")]
     BodyNotMatches(String),
+    #[error("body is not JSON: {0}")]
+    NotJson(String),
+    #[error("body matches the CEL expression `{0}`")]
+    CelMatches(String),
+    #[error("body does not match the CEL expression `{0}`")]
+    CelNotMatches(String),
+    #[error("the CEL expression `{0}` cannot be evaluated: {1}")]
+    Cel(String, String),
+    #[error("HTTP version {0}, expected {1}")]
+    Version(String, String),
+}
+
+impl Fault {
+    /// Which expectation is broken.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Status(..) => "status",
+            Self::HeaderMissing(_) | Self::HeaderMatches(..) | Self::HeaderNotMatches(..) => "header",
+            Self::BodyMatches(_) | Self::BodyNotMatches(_) => "body",
+            Self::NotJson(_) | Self::CelMatches(_) | Self::CelNotMatches(_) | Self::Cel(..) => "cel",
+            Self::Version(..) => "version",
+        }
+    }
 }
 
 /// Whether the status is one of `valid`, or 2xx if `valid` is empty.
@@ -91,6 +116,42 @@ pub(super) fn check_body(body: &[u8], forbidden: &[Regex], required: &[Regex]) -
         return Err(Fault::BodyNotMatches(pattern.to_string()));
     }
     Ok(())
+}
+
+/// Whether `forbidden` is not true of a JSON body, and `required` is.
+/// Source: blackbox exporter `prober/http.go`, `matchCELExpressions`.
+pub(super) fn check_json(
+    body: &[u8],
+    forbidden: Option<&CelProgram>,
+    required: Option<&CelProgram>,
+) -> Result<(), Fault> {
+    if forbidden.is_none() && required.is_none() {
+        return Ok(());
+    }
+    let body = JsonBody::parse(body).map_err(|error| Fault::NotJson(error.to_string()))?;
+    let holds = |program: &CelProgram| {
+        program.holds(&body).map_err(|reason| Fault::Cel(program.source().to_owned(), reason))
+    };
+    if let Some(program) = forbidden {
+        if holds(program)? {
+            return Err(Fault::CelMatches(program.source().to_owned()));
+        }
+    }
+    if let Some(program) = required {
+        if !holds(program)? {
+            return Err(Fault::CelNotMatches(program.source().to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the version is one of `valid`, or any if `valid` is empty.
+pub(super) fn check_version(version: Version, valid: &[Version]) -> Result<(), Fault> {
+    if valid.is_empty() || valid.contains(&version) {
+        return Ok(());
+    }
+    let expected: Vec<String> = valid.iter().map(|version| format!("{version:?}")).collect();
+    Err(Fault::Version(format!("{version:?}"), expected.join(", ")))
 }
 
 #[cfg(test)]
@@ -163,5 +224,49 @@ mod tests {
         check("internal error: could not connect to database", &both, [false, true]);
         check("hello world", &both, [true, false]);
         check("hello world", &[], [true, true]);
+    }
+
+    // The cases of blackbox exporter's `TestFailIfBodyMatchesCEL` and `…NotMatchesCEL`: whether the body
+    // passes if the condition is forbidden, and if it is required.
+    #[test]
+    fn conditions_on_json_decide_and_what_is_no_json_fails() {
+        let check = |body: &str, source: &str, ok: [bool; 2]| {
+            let program = CelProgram::compile(source).unwrap();
+            let found = [
+                check_json(body.as_bytes(), Some(&program), None),
+                check_json(body.as_bytes(), None, Some(&program)),
+            ];
+            assert_eq!(found.each_ref().map(Result::is_ok), ok, "{body} {source}: {found:?}");
+        };
+        let nested = r#"{"foo": {"bar": "baz"}}"#;
+        check(nested, "body.foo.bar == 'baz'", [false, true]);
+        check(nested, "body.foo.bar == 'qux'", [true, false]);
+        check(nested, "body.foo.bar", [false, false]);
+        check("{}", "body.foo.bar == 'baz'", [false, false]);
+        check("hello world", "body.foo.bar == 'baz'", [false, false]);
+        check("", "body.foo.bar == 'baz'", [false, false]);
+        check(r#""foo""#, "body == 'foo'", [false, true]);
+        check(r#"["foo","bar","baz"]"#, "body[2] == 'baz'", [false, true]);
+        check("true", "body", [false, true]);
+        check("\u{1f920}", "body.foo.bar == 'baz'", [false, false]);
+        check("{\"foo\": {\"bar\": \"\u{1f920}\"}}", "body.foo.bar == '\u{1f63f}'", [true, false]);
+        check("{\"foo\": {\"bar\": \"\u{1f920}\"}}", "body.foo.bar == '\u{1f920}'", [false, true]);
+        assert_eq!(check_json(b"no JSON", None, None), Ok(()));
+    }
+
+    // The cases of blackbox exporter's `TestValidHTTPVersion`.
+    #[test]
+    fn the_version_must_be_a_valid_one() {
+        let check = |found: Version, valid: &[Version], ok: bool| {
+            assert_eq!(check_version(found, valid).is_ok(), ok, "{found:?} {valid:?}");
+        };
+        check(Version::HTTP_11, &[], true);
+        check(Version::HTTP_11, &[Version::HTTP_11], true);
+        check(Version::HTTP_11, &[Version::HTTP_11, Version::HTTP_2], true);
+        check(Version::HTTP_11, &[Version::HTTP_2], false);
+        check(Version::HTTP_2, &[Version::HTTP_11, Version::HTTP_2], true);
+        check(Version::HTTP_2, &[Version::HTTP_3], false);
+        let text = check_version(Version::HTTP_11, &[Version::HTTP_2]).unwrap_err().to_string();
+        assert_eq!(text, "HTTP version HTTP/1.1, expected HTTP/2.0");
     }
 }

@@ -7,16 +7,27 @@ use hyper::header::{
     HeaderValue, LOCATION, USER_AGENT,
 };
 use hyper::http::Error as RequestError;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Uri};
 use url::Url;
 
 use super::HttpConfig;
 use super::cookies::CookieJar;
+use super::secrets::Secrets;
 use crate::client;
-use crate::model::Secret;
 
 /// The headers that a host other than the target's may see: they neither identify nor authorise.
 const HARMLESS_HEADERS: [HeaderName; 4] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, USER_AGENT];
+
+/// How a request is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// HTTP/1.1, asking the server itself.
+    Origin,
+    /// HTTP/1.1, asking a proxy.
+    Absolute,
+    /// HTTP/2.
+    Http2,
+}
 
 /// A request that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,28 +98,43 @@ impl Hop {
         Ok(Some(Self { url, method, with_body, at_home }))
     }
 
-    /// The request itself.
+    /// The name by which the server is addressed: the configured `Host`, or that of the URL.
+    fn authority<'a>(&'a self, config: &'a HttpConfig) -> &'a [u8] {
+        let configured = config.headers.get(HOST).filter(|_| self.at_home);
+        let own = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
+        configured.map_or(own.as_bytes(), HeaderValue::as_bytes)
+    }
+
+    /// The request itself, as this `form` has it.
     pub(super) fn request(
         &self,
         config: &HttpConfig,
+        form: Form,
+        body: &Bytes,
         cookies: &CookieJar,
-        authorization: Option<&Secret>,
+        secrets: &Secrets,
     ) -> Result<Request<Full<Bytes>>, RequestError> {
-        let body = if self.with_body { config.body.clone() } else { Bytes::new() };
-        let target = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
+        let body = if self.with_body { body.clone() } else { Bytes::new() };
+        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
+        let authority = HeaderValue::from_bytes(self.authority(config))?;
+        let target = match form {
+            Form::Origin => Uri::try_from(path)?,
+            Form::Absolute | Form::Http2 => Uri::builder()
+                .scheme(self.url.scheme())
+                .authority(authority.as_bytes())
+                .path_and_query(path)
+                .build()?,
+        };
         let mut request = Request::builder().method(&self.method).uri(target).body(Full::new(body))?;
         let headers = request.headers_mut();
-        let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
-        headers.insert(HOST, HeaderValue::try_from(authority)?);
         headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         if let Some(encoding) = config.compression.accept_encoding() {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
         }
         if let Some(pairs) = cookies.header(&self.url) {
             headers.insert(COOKIE, sensitive(&pairs)?);
         }
-        if let Some(authorization) = authorization.filter(|_| self.at_home) {
+        if let Some(authorization) = secrets.authorization.as_ref().filter(|_| self.at_home) {
             headers.insert(AUTHORIZATION, sensitive(authorization.expose())?);
         }
         for name in config.headers.keys() {
@@ -119,6 +145,19 @@ impl Hop {
             for value in config.headers.get_all(name) {
                 headers.append(name, value.clone());
             }
+        }
+        if self.at_home {
+            for (name, value) in &secrets.headers {
+                headers.append(name, value.clone());
+            }
+        }
+        if form == Form::Http2 {
+            // Its place is in the URI, and connections are ended in another way.
+            headers.remove(HOST);
+            headers.remove(CONNECTION);
+        } else {
+            headers.insert(HOST, authority);
+            headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
         }
         Ok(request)
     }
@@ -143,6 +182,7 @@ fn keeps_credentials(from: &Url, to: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Secret;
 
     fn hop(url: &str, method: Method) -> Hop {
         Hop { url: Url::parse(url).unwrap(), method, with_body: true, at_home: true }
@@ -208,22 +248,44 @@ mod tests {
         config.headers.insert("x-api-key", HeaderValue::from_static("key"));
         config.headers.insert(ACCEPT, HeaderValue::from_static("text/html"));
         config.headers.insert(HOST, HeaderValue::from_static("other.example"));
-        let authorization = Secret::new("Basic dTpw");
-        config.body = Bytes::from_static(b"body");
+        let secret = (HeaderName::from_static("x-secret"), HeaderValue::from_static("value"));
+        let secrets = Secrets { authorization: Some(Secret::new("Basic dTpw")), headers: vec![secret] };
+        let body = Bytes::from_static(b"body");
         let home = Hop::first(&config);
-        let request = home.request(&config, &CookieJar::default(), Some(&authorization)).unwrap();
+        let make =
+            |hop: &Hop, form| hop.request(&config, form, &body, &CookieJar::default(), &secrets).unwrap();
+        let request = make(&home, Form::Origin);
         assert_eq!(request.uri(), "/x?y=1");
         assert_eq!(request.headers()[HOST], "other.example");
         assert_eq!(request.headers()[AUTHORIZATION], "Basic dTpw");
         assert!(format!("{:?}", request.headers()[AUTHORIZATION]).contains("Sensitive"));
         assert_eq!(request.headers()["x-api-key"], "key");
+        assert_eq!(request.headers()["x-secret"], "value");
 
         let away = redirect(&home, 307, "http://u:p@b.example/").unwrap().unwrap();
         assert_eq!(away.url.as_str(), "http://b.example/");
-        let request = away.request(&config, &CookieJar::default(), Some(&authorization)).unwrap();
+        let request = make(&away, Form::Origin);
         assert_eq!(request.headers()[HOST], "b.example");
         assert_eq!(request.headers()[ACCEPT], "text/html");
-        assert!(!request.headers().contains_key(AUTHORIZATION));
-        assert!(!request.headers().contains_key("x-api-key"));
+        for name in ["authorization", "x-api-key", "x-secret"] {
+            assert!(!request.headers().contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_written_as_the_connection_wants_it() {
+        let mut config = HttpConfig::new(Url::parse("https://a.example:8443/x?y=1#z").unwrap());
+        let make = |config: &HttpConfig, form| {
+            let hop = Hop::first(config);
+            hop.request(config, form, &Bytes::new(), &CookieJar::default(), &Secrets::default()).unwrap()
+        };
+        let uri = |config: &HttpConfig, form| make(config, form).uri().to_string();
+        assert_eq!(uri(&config, Form::Origin), "/x?y=1");
+        assert_eq!(uri(&config, Form::Absolute), "https://a.example:8443/x?y=1");
+        assert_eq!(make(&config, Form::Absolute).headers()[HOST], "a.example:8443");
+        config.headers.insert(HOST, HeaderValue::from_static("other.example"));
+        let request = make(&config, Form::Http2);
+        assert_eq!(request.uri().to_string(), "https://other.example/x?y=1");
+        assert!(!request.headers().contains_key(HOST) && !request.headers().contains_key(CONNECTION));
     }
 }

@@ -22,6 +22,7 @@ const OWN_METADATA: &[MetricMetadata] = &[
     ("probe_http_status_code", "gauge", "Response HTTP status code"),
     ("probe_http_version", "gauge", "Returns the version of HTTP of the probe response"),
     ("probe_failed_due_to_regex", "gauge", "Indicates if probe failed due to regex"),
+    ("probe_failed_due_to_cel", "gauge", "Indicates if probe failed due to CEL expression not matching"),
     (
         "probe_http_last_modified_timestamp_seconds",
         "gauge",
@@ -79,6 +80,8 @@ pub(super) struct Observation {
     pub(super) body_bytes: u64,
     /// Whether a pattern for headers or body is the reason of failure.
     pub(super) failed_due_to_regex: bool,
+    /// Whether a condition on a JSON body is the reason of failure; `None` if there is no such condition.
+    pub(super) failed_due_to_cel: Option<bool>,
     /// What happened in which order.
     pub(super) log: Vec<String>,
 }
@@ -95,7 +98,8 @@ pub(super) struct ResponseHead {
 }
 
 impl Observation {
-    pub(super) fn new() -> Self {
+    /// Nothing yet. `has_cel` says whether there are conditions on a JSON body.
+    pub(super) fn new(has_cel: bool) -> Self {
         Self {
             durations: [Duration::ZERO; Phase::ALL.len()],
             phase: Phase::Resolve,
@@ -105,6 +109,7 @@ impl Observation {
             response: None,
             body_bytes: 0,
             failed_due_to_regex: false,
+            failed_due_to_cel: has_cel.then_some(false),
             log: Vec::new(),
         }
     }
@@ -144,6 +149,9 @@ impl Observation {
         samples.gauge("probe_http_status_code", head.map_or(0.0, |head| f64::from(head.status.as_u16())));
         samples.gauge("probe_http_version", head.map_or(0.0, |head| version_number(head.version)));
         samples.flag("probe_failed_due_to_regex", self.failed_due_to_regex);
+        if let Some(failed) = self.failed_due_to_cel {
+            samples.flag("probe_failed_due_to_cel", failed);
+        }
         if let Some(at) = head.and_then(|head| head.last_modified) {
             samples.gauge("probe_http_last_modified_timestamp_seconds", at as f64);
         }

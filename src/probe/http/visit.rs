@@ -1,34 +1,39 @@
 //! The course of an HTTP probe: hop after hop until an answer, and what is thought of it.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::net::SocketAddr;
 
-use futures_util::future::{Either, select};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_LENGTH, HeaderMap, LAST_MODIFIED};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LAST_MODIFIED, PROXY_AUTHORIZATION};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use jiff::fmt::rfc2822::DateTimeParser;
-use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::HttpConfig;
 use super::body::BodySink;
+use super::config::{Credentials, HttpConfig, Protocol, RequestBody};
 use super::cookies::CookieJar;
-use super::expectations::{Fault, check_body, check_headers, check_status};
-use super::hop::Hop;
+use super::expectations::{Fault, check_body, check_headers, check_json, check_status, check_version};
+use super::hop::{Form, Hop};
+use super::oauth2::{self, TokenCache};
 use super::observation::{Observation, Phase, ResponseHead};
+use super::proxy::ProxyServer;
+use super::secrets::{self, Secrets};
+use super::tunnel;
+use super::wire::{ALPN_HTTP1, ALPN_HTTP2, Sender, Stream, drive, explain};
 use crate::clock::SharedClock;
 use crate::model::Secret;
 use crate::probe::connect::{connect, resolve};
+use crate::probe::small_file;
 use crate::probe::tls::TlsConfig;
 use crate::probe::{Deadline, ProbeFailure};
 
 /// How many redirects are followed. Source: blackbox exporter `prober/http.go`.
 const MAX_REDIRECTS: u32 = 10;
+
+/// Up to which size a body is looked through where it is, which takes less than a millisecond; larger
+/// ones go to a thread of their own.
+const SMALL_BODY_BYTES: usize = 16 * 1024;
 
 /// One run of a probe.
 pub(super) struct Visit<'a> {
@@ -36,54 +41,70 @@ pub(super) struct Visit<'a> {
     pub(super) clock: &'a SharedClock,
     pub(super) deadline: Deadline,
     pub(super) seen: &'a mut Observation,
+    /// Tokens that were given to earlier runs.
+    pub(super) tokens: &'a TokenCache,
+    /// Whether the caller wants the body.
+    pub(super) keep_body: bool,
 }
 
 impl Visit<'_> {
-    /// Goes from hop to hop, and judges the answer of the last.
-    pub(super) async fn run(mut self) -> Result<(), ProbeFailure> {
+    /// Goes from hop to hop, and judges the answer of the last. Gives its body if that was kept.
+    pub(super) async fn run(mut self) -> Result<Vec<u8>, ProbeFailure> {
+        if self.config.protocol == Protocol::Http3 {
+            return Err(ProbeFailure::unknown("http_config", "HTTP/3 is not implemented"));
+        }
+        let body = self.request_body().await?;
         let mut hop = Hop::first(self.config);
         let mut cookies = CookieJar::default();
         loop {
-            match self.visit(&hop, &mut cookies).await? {
-                Some(next) => {
+            match self.visit(&hop, &body, &mut cookies).await? {
+                Answer::Redirect(next) => {
                     self.seen.note(format!("redirected to {}", next.shown()));
                     hop = next;
                 }
-                None => return Ok(()),
+                Answer::Final(body) => return Ok(body),
             }
         }
     }
 
-    /// Sends one request; gives the next one if the answer is a redirect that is to be followed.
-    async fn visit(&mut self, hop: &Hop, cookies: &mut CookieJar) -> Result<Option<Hop>, ProbeFailure> {
+    /// The body to send, which may stand in a file.
+    async fn request_body(&self) -> Result<Bytes, ProbeFailure> {
+        match &self.config.body {
+            RequestBody::Bytes(bytes) => Ok(bytes.clone()),
+            RequestBody::File(path) => {
+                let read = small_file::read(path).await;
+                read.map(Bytes::from).map_err(|error| ProbeFailure::unknown("http_config", error.to_string()))
+            }
+        }
+    }
+
+    /// Sends one request and takes its answer.
+    async fn visit(
+        &mut self,
+        hop: &Hop,
+        body: &Bytes,
+        cookies: &mut CookieJar,
+    ) -> Result<Answer, ProbeFailure> {
         self.seen.handshake = None;
         self.seen.note(format!("{} {}", hop.method, hop.shown()));
+        let alpn: &[&str] = match self.config.protocol {
+            Protocol::Http2 => &[ALPN_HTTP2, ALPN_HTTP1],
+            Protocol::Http1 | Protocol::Http3 => &[ALPN_HTTP1],
+        };
         let tls = if hop.is_https() {
-            Some(self.tls_config(hop).prepare(hop.host(), &["http/1.1"], self.clock).await?)
+            Some(self.tls_config(hop).prepare(hop.host(), alpn, self.clock).await?)
         } else {
             None
         };
-        let entered = self.seen.enter(Phase::Resolve);
-        let resolved = resolve(hop.host(), hop.port(), self.config.addresses).await;
-        self.seen.leave(entered);
-        let is_first = self.seen.redirects == 0;
-        if is_first {
-            self.seen.route.lookup_seconds = entered.elapsed().as_secs_f64();
-        }
-        let addresses = resolved?;
-        if is_first {
-            self.seen.route.address = addresses.first().map(std::net::SocketAddr::ip);
-        }
-
-        let entered = self.seen.enter(Phase::Connect);
-        let (stream, address) = connect(&addresses, self.deadline, &mut self.seen.log).await?;
-        self.seen.leave(entered);
-        if is_first {
-            self.seen.route.address = Some(address.ip());
-        }
-        self.seen.note(format!("connected to {address}"));
-
-        let Some(tls) = tls else { return self.exchange(hop, cookies, stream).await };
+        let secrets = self.secrets(hop).await?;
+        let proxy = self.config.proxy.server_for(&hop.url);
+        let stream = self.reach(hop, proxy).await?;
+        let Some(tls) = tls else {
+            let form = if proxy.is_some() { Form::Absolute } else { Form::Origin };
+            let proxy_header = proxy.and_then(|proxy| proxy.authorization.as_ref());
+            let request = Outgoing { hop, form, body, secrets: &secrets, proxy_header };
+            return self.exchange(&request, cookies, stream).await;
+        };
         let handshake = self.seen.handshake.insert(tls.handshake()).clone();
         let entered = self.seen.enter(Phase::Tls);
         let secured = tls.connect(stream).await;
@@ -93,7 +114,84 @@ impl Visit<'_> {
         if !verdict.is_ok() {
             self.seen.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
         }
-        self.exchange(hop, cookies, stream).await
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2.as_bytes());
+        let form = if is_http2 { Form::Http2 } else { Form::Origin };
+        let request = Outgoing { hop, form, body, secrets: &secrets, proxy_header: None };
+        self.exchange(&request, cookies, Box::new(stream)).await
+    }
+
+    /// Connects to the server of a hop, or to the proxy that it is asked through.
+    async fn reach(&mut self, hop: &Hop, proxy: Option<&ProxyServer>) -> Result<Stream, ProbeFailure> {
+        let is_first = self.seen.redirects == 0;
+        // An address is "resolved" in any case, which makes sure that it may be probed.
+        let is_address = hop.host().parse::<std::net::IpAddr>().is_ok();
+        let addresses = if proxy.is_none() || is_address || !self.config.proxy.skip_resolve_phase {
+            let entered = self.seen.enter(Phase::Resolve);
+            let resolved = resolve(hop.host(), hop.port(), self.config.addresses).await;
+            self.seen.leave(entered);
+            if is_first {
+                self.seen.route.lookup_seconds = entered.elapsed().as_secs_f64();
+            }
+            let addresses = resolved?;
+            if is_first {
+                self.seen.route.address = addresses.first().map(SocketAddr::ip);
+            }
+            Some(addresses)
+        } else {
+            None
+        };
+        let entered = self.seen.enter(Phase::Connect);
+        let stream = match (proxy, addresses) {
+            (None, addresses) => {
+                let addresses = addresses.expect("names are resolved where there is no proxy");
+                let (stream, address) = connect(&addresses, self.deadline, &mut self.seen.log).await?;
+                if is_first {
+                    self.seen.route.address = Some(address.ip());
+                }
+                self.seen.note(format!("connected to {address}"));
+                Box::new(stream)
+            }
+            (Some(proxy), addresses) => {
+                let authority = addresses.and_then(|addresses| addresses.first().copied()).map_or_else(
+                    || format!("{}:{}", hop.url.host_str().unwrap_or_default(), hop.port()),
+                    |address| address.to_string(),
+                );
+                self.reach_through(proxy, hop.is_https().then_some(authority)).await?
+            }
+        };
+        self.seen.leave(entered);
+        Ok(stream)
+    }
+
+    /// Connects to a proxy and, for TLS, through it to `authority`.
+    async fn reach_through(
+        &mut self,
+        proxy: &ProxyServer,
+        authority: Option<String>,
+    ) -> Result<Stream, ProbeFailure> {
+        let shown = proxy.shown();
+        // The target may be fine: only the way to it is not.
+        let fault = |reason: String| ProbeFailure::unknown("proxy", format!("proxy `{shown}`: {reason}"));
+        let addresses = resolve(&proxy.host, proxy.port, self.config.addresses.anywhere()).await;
+        let addresses = addresses.map_err(|failure| fault(failure.reason))?;
+        let connected = connect(&addresses, self.deadline, &mut self.seen.log).await;
+        let (stream, address) = connected.map_err(|failure| fault(failure.reason))?;
+        self.seen.note(format!("connected to proxy {address}"));
+        let mut stream: Stream = Box::new(stream);
+        if proxy.tls {
+            let tls = TlsConfig { server_name: None, client_certificate: None, ..self.config.tls.clone() };
+            let prepared = tls.prepare(&proxy.host, &[ALPN_HTTP1], self.clock).await?;
+            let secured = prepared.connect(stream).await;
+            stream = Box::new(secured.map_err(|error| fault(error.to_string()))?);
+        }
+        if let Some(authority) = authority {
+            let headers = secrets::header_values(&self.config.proxy.connect_headers).await;
+            let headers = headers.map_err(|error| fault(error.to_string()))?;
+            let opened = tunnel::open(&mut stream, &authority, proxy.authorization.as_ref(), &headers).await;
+            opened.map_err(|error| fault(error.to_string()))?;
+            self.seen.note(format!("the proxy connected to {authority}"));
+        }
+        Ok(stream)
     }
 
     /// The TLS settings for a hop. Names are for the target's own host, and so is the client certificate.
@@ -108,39 +206,51 @@ impl Visit<'_> {
         tls
     }
 
-    /// The credentials as they are now; reading them from a file may take as long as the file system
-    /// likes.
-    async fn authorization(&self) -> Result<Option<Secret>, ProbeFailure> {
-        let Some(auth) = self.config.authorization.clone() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || auth.header()).await;
-        let header = read.map_err(std::io::Error::other).flatten();
-        header.map(Some).map_err(|error| {
+    /// What the request of a hop carries that is secret: nothing away from home.
+    async fn secrets(&mut self, hop: &Hop) -> Result<Secrets, ProbeFailure> {
+        if !hop.at_home {
+            return Ok(Secrets::default());
+        }
+        let unreadable = |error: io::Error| {
             ProbeFailure::unknown("http_config", format!("cannot read the credentials: {error}"))
-        })
+        };
+        let authorization = match &self.config.credentials {
+            None => None,
+            Some(Credentials::Static(auth)) => Some(secrets::authorization(auth).await.map_err(unreadable)?),
+            Some(Credentials::OAuth2(client)) => {
+                let token = self
+                    .tokens
+                    .token(client, self.config.addresses.anywhere(), self.clock, self.deadline)
+                    .await;
+                let token = token.map_err(oauth2::TokenError::into_failure)?;
+                self.seen.note(format!("token from {}", client.token_url.host_str().unwrap_or_default()));
+                Some(token)
+            }
+        };
+        let headers = secrets::header_values(&self.config.secret_headers).await.map_err(unreadable)?;
+        Ok(Secrets { authorization, headers })
     }
 
     /// Sends the request over an open connection and takes the response.
-    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn exchange(
         &mut self,
-        hop: &Hop,
+        outgoing: &Outgoing<'_>,
         cookies: &mut CookieJar,
-        stream: S,
-    ) -> Result<Option<Hop>, ProbeFailure> {
-        let authorization = self.authorization().await?;
-        let request = hop.request(self.config, cookies, authorization.as_ref()).map_err(|error| {
+        stream: Stream,
+    ) -> Result<Answer, ProbeFailure> {
+        let request = outgoing.request(self.config, cookies).map_err(|error| {
             ProbeFailure::unknown("http_config", format!("cannot make a request: {error}"))
         })?;
         let entered = self.seen.enter(Phase::Processing);
-        let (mut sender, connection) = http1::Builder::new()
-            // Some servers still expect it, and Go does it.
-            .title_case_headers(true)
-            .handshake(TokioIo::new(stream))
+        let (mut sender, connection) = Sender::new(stream, outgoing.form == Form::Http2)
             .await
             .map_err(|error| ProbeFailure::new("http", explain(&error)))?;
         let exchange = async {
-            let response = send(&mut sender, request).await?;
+            let response = sender.send(request).await.map_err(|error| {
+                ProbeFailure::new("http", format!("no valid response: {}", explain(&error)))
+            })?;
             self.seen.leave(entered);
-            self.receive(hop, cookies, response).await
+            self.receive(outgoing.hop, cookies, response).await
         };
         drive(connection, exchange).await
     }
@@ -150,7 +260,7 @@ impl Visit<'_> {
         hop: &Hop,
         cookies: &mut CookieJar,
         response: Response<Incoming>,
-    ) -> Result<Option<Hop>, ProbeFailure> {
+    ) -> Result<Answer, ProbeFailure> {
         let (head, body) = response.into_parts();
         self.seen.note(format!("{:?} {}", head.version, head.status));
         cookies.store(&hop.url, &head.headers);
@@ -160,7 +270,7 @@ impl Visit<'_> {
         }
         let followed = self.config.follow_redirects && self.seen.redirects <= MAX_REDIRECTS;
         if let (Ok(Some(next)), true) = (&redirect, followed) {
-            return Ok(Some(next.clone()));
+            return Ok(Answer::Redirect(next.clone()));
         }
         self.seen.response = Some(ResponseHead {
             status: head.status,
@@ -171,47 +281,44 @@ impl Visit<'_> {
         if let (Err(reason), true) = (redirect, followed) {
             return Err(ProbeFailure::new("redirect", reason));
         }
-        self.judge(hop, &head.headers, head.status, body).await.map(|()| None)
+        let kept = self.judge(hop, &head, body).await?;
+        Ok(Answer::Final(kept))
     }
 
-    /// Judges the final answer, which is read to its end whatever is wrong with its head.
+    /// Judges the final answer, which is read to its end whatever is wrong with its head. Gives the body
+    /// if that was kept.
     async fn judge(
         &mut self,
         hop: &Hop,
-        headers: &HeaderMap,
-        status: hyper::StatusCode,
+        head: &hyper::http::response::Parts,
         body: Incoming,
-    ) -> Result<(), ProbeFailure> {
+    ) -> Result<Vec<u8>, ProbeFailure> {
         let config = self.config;
-        let head = check_status(status, &config.valid_status_codes).and_then(|()| {
-            check_headers(headers, &config.fail_if_header_matches, &config.fail_if_header_not_matches)
+        let verdict = check_status(head.status, &config.valid_status_codes).and_then(|()| {
+            check_headers(&head.headers, &config.fail_if_header_matches, &config.fail_if_header_not_matches)
         });
-        let has_patterns =
-            !config.fail_if_body_matches.is_empty() || !config.fail_if_body_not_matches.is_empty();
-        let look_inside = has_patterns && head.is_ok();
-        let mut sink = BodySink::new(config.compression, config.body_size_limit_bytes, look_inside);
+        let look_inside = config.looks_inside() && verdict.is_ok();
+        let keep = look_inside || self.keep_body;
+        let mut sink = BodySink::new(config.compression, config.body_size_limit_bytes, keep);
         let read = self.read_body(body, &mut sink).await;
-        if let Err(fault) = head {
+        if let Err(fault) = verdict {
             return Err(self.broken(&fault));
         }
         read?;
+        let mut kept = sink.into_kept();
         if look_inside {
-            let (forbidden, required) =
-                (config.fail_if_body_matches.clone(), config.fail_if_body_not_matches.clone());
-            let matching = move || check_body(sink.kept(), &forbidden, &required);
-            match tokio::task::spawn_blocking(matching).await {
-                Ok(Ok(())) => {}
-                Ok(Err(fault)) => return Err(self.broken(&fault)),
-                Err(stopped) => return Err(ProbeFailure::unknown("internal", stopped.to_string())),
-            }
+            let judged;
+            (kept, judged) = judge_body(kept, config).await?;
+            judged.map_err(|fault| self.broken(&fault))?;
         }
+        check_version(head.version, &config.valid_http_versions).map_err(|fault| self.broken(&fault))?;
         if hop.is_https() && config.fail_if_ssl {
             return Err(ProbeFailure::new("ssl", "the answer came over TLS"));
         }
         if !hop.is_https() && config.fail_if_not_ssl {
             return Err(ProbeFailure::new("ssl", "the answer did not come over TLS"));
         }
-        Ok(())
+        Ok(kept)
     }
 
     async fn read_body(&mut self, mut body: Incoming, sink: &mut BodySink) -> Result<(), ProbeFailure> {
@@ -236,52 +343,66 @@ impl Visit<'_> {
     }
 
     fn broken(&mut self, fault: &Fault) -> ProbeFailure {
-        let kind = match fault {
-            Fault::Status(..) => "status",
-            Fault::HeaderMissing(_) | Fault::HeaderMatches(..) | Fault::HeaderNotMatches(..) => "header",
-            Fault::BodyMatches(_) | Fault::BodyNotMatches(_) => "body",
-        };
-        self.seen.failed_due_to_regex = kind != "status";
+        let kind = fault.kind();
+        self.seen.failed_due_to_regex = matches!(kind, "header" | "body");
+        self.seen.failed_due_to_cel = self.seen.failed_due_to_cel.map(|_| kind == "cel");
         ProbeFailure::new(kind, fault.to_string())
     }
 }
 
-async fn send(
-    sender: &mut http1::SendRequest<http_body_util::Full<bytes::Bytes>>,
-    request: Request<http_body_util::Full<bytes::Bytes>>,
-) -> Result<Response<Incoming>, ProbeFailure> {
-    sender
-        .send_request(request)
-        .await
-        .map_err(|error| ProbeFailure::new("http", format!("no valid response: {}", explain(&error))))
+/// What a request leads to.
+enum Answer {
+    Redirect(Hop),
+    /// The answer was good; its body, if it was kept.
+    Final(Vec<u8>),
 }
 
-/// Runs `exchange`, and `connection`, which moves its bytes, until `exchange` is done.
-async fn drive<T>(
-    connection: impl Future<Output = hyper::Result<()>>,
-    exchange: impl Future<Output = T>,
-) -> T {
-    let bytes_moving = async {
-        // Its error reaches the exchange too, and means more there.
-        let _ = connection.await;
-        std::future::pending::<Infallible>().await
+/// A request that is about to be sent.
+struct Outgoing<'a> {
+    hop: &'a Hop,
+    form: Form,
+    body: &'a Bytes,
+    secrets: &'a Secrets,
+    /// The value of `Proxy-Authorization`, where the proxy itself is asked.
+    proxy_header: Option<&'a Secret>,
+}
+
+impl Outgoing<'_> {
+    fn request(
+        &self,
+        config: &HttpConfig,
+        cookies: &CookieJar,
+    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        let mut request = self.hop.request(config, self.form, self.body, cookies, self.secrets)?;
+        if let Some(authorization) = self.proxy_header {
+            let mut value = HeaderValue::try_from(authorization.expose())?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
+        Ok(request)
+    }
+}
+
+/// Looks through a body, and gives it back.
+async fn judge_body(
+    body: Vec<u8>,
+    config: &HttpConfig,
+) -> Result<(Vec<u8>, Result<(), Fault>), ProbeFailure> {
+    if body.len() <= SMALL_BODY_BYTES && !config.has_cel() {
+        let judged = check_body(&body, &config.fail_if_body_matches, &config.fail_if_body_not_matches);
+        return Ok((body, judged));
+    }
+    let (forbidden, required) =
+        (config.fail_if_body_matches.clone(), config.fail_if_body_not_matches.clone());
+    let (cel_forbidden, cel_required) =
+        (config.fail_if_body_json_matches_cel.clone(), config.fail_if_body_json_not_matches_cel.clone());
+    let looking = move || {
+        let judged = check_body(&body, &forbidden, &required)
+            .and_then(|()| check_json(&body, cel_forbidden.as_ref(), cel_required.as_ref()));
+        (body, judged)
     };
-    match select(pin!(exchange), pin!(bytes_moving)).await {
-        Either::Left((result, _)) => result,
-        Either::Right((never, _)) => match never {},
-    }
-}
-
-/// An error with its causes: hyper's own text does not name them.
-fn explain(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
+    let looked = tokio::task::spawn_blocking(looking).await;
+    looked.map_err(|stopped| ProbeFailure::unknown("internal", stopped.to_string()))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -116,6 +116,11 @@ impl Dsn {
         }
     }
 
+    /// The same server and role, another database.
+    pub(super) fn in_database(&self, dbname: &str) -> Self {
+        Self { dbname: dbname.to_owned(), ..self.clone() }
+    }
+
     /// Whether the server is reached through a Unix socket.
     pub fn is_unix_socket(&self) -> bool {
         self.hostaddr.is_none() && self.host.starts_with('/')

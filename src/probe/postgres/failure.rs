@@ -50,6 +50,7 @@ pub const FAILURE_KINDS: &[&str] = &[
     "closed",
     "timeout",
     "role",
+    "pooler",
 ];
 
 /// Why there is no answer.
@@ -69,6 +70,13 @@ impl Failure {
     pub(super) fn timeout(layer: Layer, waited: Duration) -> Self {
         let reason = format!("no answer within {waited:.1?} at layer `{}`", layer.as_str());
         Self::new(layer, "timeout", reason)
+    }
+
+    /// What answers is not the server but a pooler.
+    pub(super) fn pooler(seen: &str) -> Self {
+        let advice =
+            "a pooler answers here: watch the server itself, and PgBouncer by its database `pgbouncer`";
+        Self::new(Layer::Authentication, "pooler", format!("{seen}; {advice}"))
     }
 
     /// Judges what the client library reports. `layer` is where the attempt was; an answer of the server
@@ -95,10 +103,15 @@ impl Failure {
             code if *code == SqlState::QUERY_CANCELED => "timeout",
             // Class 28: invalid authorization specification.
             code if code.code().starts_with("28") => "auth",
+            // PgBouncer's refusal bears no code of that class.
+            _ if answer.message().contains("authentication failed") => "auth",
             _ => "query",
         };
         let reason =
             format!("{}: {} (SQLSTATE {})", answer.severity(), answer.message(), answer.code().code());
+        if answer.message().starts_with("unsupported startup parameter") {
+            return Self::pooler(&reason);
+        }
         Self::new(layer.max(Layer::Authentication), kind, reason)
     }
 

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use super::collector::COLLECTORS;
+use super::collector::{COLLECTORS, describe_setting};
+use super::pooler;
 
 /// The metrics that do not come from a collector.
 const OWN: &[(&str, &str, &str)] = &[
@@ -16,6 +17,7 @@ const OWN: &[(&str, &str, &str)] = &[
         "gauge",
         "Whether the last probe met an error (1 for error, 0 for success).",
     ),
+    ("pg_exporter_scrapes_total", "counter", "Total number of times PostgreSQL was scraped for metrics."),
     ("pg_exporter_last_scrape_duration_seconds", "gauge", "Duration of the last probe in seconds."),
     ("pg_scrape_collector_success", "gauge", "Whether a collector's facts could be obtained."),
     ("pg_scrape_collector_duration_seconds", "gauge", "Duration of a collector's query in seconds."),
@@ -30,16 +32,33 @@ const OWN: &[(&str, &str, &str)] = &[
         "Whether the role has the privilege; facts that need it are absent without it.",
     ),
     (
+        "valmis_postgres_capability",
+        "gauge",
+        "Whether a collector has the right or the extension that it needs; without it its facts are absent.",
+    ),
+    (
         "valmis_postgres_collector_age_seconds",
         "gauge",
         "How old the facts of a collector are that is not asked at every probe.",
     ),
+    (
+        "valmis_postgres_collector_rows_dropped",
+        "gauge",
+        "Number of rows (tables, indexes, statements) of a collector that are over its limit and not shown.",
+    ),
+    (
+        "valmis_postgres_database_up",
+        "gauge",
+        "Whether the last visit to a database, for what is asked seldom, could be made and was answered.",
+    ),
+    ("valmis_postgres_databases", "gauge", "Number of databases that are watched."),
+    ("valmis_postgres_in_recovery", "gauge", "Whether the server is in recovery, as replicas are."),
 ];
 
 static METADATA: LazyLock<Vec<(&'static str, &'static str, &'static str)>> = LazyLock::new(|| {
-    let collected = COLLECTORS.iter().flat_map(|collector| collector.series).flat_map(|series| series.values);
+    let collected = COLLECTORS.iter().flat_map(|collector| collector.values());
     let collected = collected.map(|value| (value.name, value.metric_type, value.help));
-    let mut all: Vec<_> = OWN.iter().copied().chain(collected).collect();
+    let mut all: Vec<_> = OWN.iter().copied().chain(collected).chain(pooler::metadata()).collect();
     all.sort_unstable();
     all.dedup_by_key(|(name, ..)| *name);
     all
@@ -48,4 +67,9 @@ static METADATA: LazyLock<Vec<(&'static str, &'static str, &'static str)>> = Laz
 /// Name, type and help of every metric of this prober, ordered by name.
 pub fn metadata() -> &'static [(&'static str, &'static str, &'static str)] {
     &METADATA
+}
+
+/// Type and help text of a metric whose name is not known beforehand.
+pub fn describe(name: &str) -> Option<(&'static str, &'static str)> {
+    describe_setting(name).or_else(|| pooler::describe(name))
 }

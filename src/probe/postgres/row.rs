@@ -10,6 +10,11 @@ impl Row {
         Self(columns.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).collect())
     }
 
+    /// The columns in the order of the answer.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
+
     /// The value of a column, `None` if it is NULL or there is no such column.
     pub fn text(&self, column: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == column).and_then(|(_, value)| value.as_deref())

@@ -38,13 +38,24 @@ pub enum Password {
 pub(super) enum Purpose {
     /// Collecting facts: nothing can be written.
     Monitor,
+    /// Collecting what is asked seldom. The same, but for hardly any patience with locks.
+    Visit,
+    /// Asking a pooler about itself: it knows no settings of a session.
+    Pooler,
     /// Proving that one can log in. It leaves `default_transaction_read_only` alone, because the
     /// server's own value is what it looks at; its one statement is a `SELECT`.
     Canary,
 }
 
-/// How long a statement may wait for a lock: nothing here should ever need one.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
+impl Purpose {
+    /// How long a statement may wait for a lock: nothing here should ever need to.
+    fn lock_timeout(self) -> Duration {
+        match self {
+            Self::Monitor | Self::Pooler | Self::Canary => Duration::from_millis(100),
+            Self::Visit => Duration::from_millis(10),
+        }
+    }
+}
 
 /// An open connection.
 pub(super) struct Session {
@@ -89,9 +100,21 @@ impl Session {
                     // Its errors reach whoever asks through the client.
                     let _ = connection.await;
                 });
-                Ok(Self { client, encrypted, driver: AbortOnDropHandle::new(driver), returning })
+                let session = Self { client, encrypted, driver: AbortOnDropHandle::new(driver), returning };
+                session.prepare(purpose, deadline).await?;
+                Ok(session)
             }
         }
+    }
+
+    /// Makes a session that stays what it has to be. It is done with `SET` and not at login, so that the
+    /// server still tells its own settings beside those of the session (`reset_val`).
+    async fn prepare(&self, purpose: Purpose, deadline: Deadline) -> Result<(), Failure> {
+        if matches!(purpose, Purpose::Canary | Purpose::Pooler) {
+            return Ok(());
+        }
+        let statements = settings(purpose, deadline).map(|(name, value)| format!("SET {name} = {value}"));
+        self.query(&statements.collect::<Vec<_>>().join("; "), deadline).await.map(drop)
     }
 
     /// Asks; all values come as text.
@@ -101,6 +124,16 @@ impl Session {
             Err(_elapsed) => Err(Failure::timeout(Layer::Query, began.elapsed())),
             Ok(Err(error)) => Err(Failure::from_postgres(Layer::Query, &error)),
             Ok(Ok(messages)) => Ok(messages.iter().filter_map(row_of).collect()),
+        }
+    }
+
+    /// Runs what has to be a single statement and answers nothing.
+    pub(super) async fn prepare_and_execute(&self, sql: &str, deadline: Deadline) -> Result<(), Failure> {
+        let began = Instant::now();
+        match timeout_at(deadline.instant(), self.client.execute(sql, &[])).await {
+            Err(_elapsed) => Err(Failure::timeout(Layer::Query, began.elapsed())),
+            Ok(Err(error)) => Err(Failure::from_postgres(Layer::Query, &error)),
+            Ok(Ok(_)) => Ok(()),
         }
     }
 
@@ -142,21 +175,11 @@ pub(super) fn statement_timeout(deadline: Deadline) -> Duration {
 }
 
 fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {
-    let statement_timeout = statement_timeout(deadline).as_millis();
-    let lock_timeout = LOCK_TIMEOUT.as_millis();
-    let mut options = format!(
-        "-c search_path=pg_catalog -c statement_timeout={statement_timeout} -c lock_timeout={lock_timeout} \
-         -c idle_in_transaction_session_timeout={statement_timeout}"
-    );
-    if purpose == Purpose::Monitor {
-        options.push_str(" -c default_transaction_read_only=on");
-    }
     let mut config = Config::new();
     config
         .user(&dsn.user)
         .dbname(&dsn.dbname)
         .application_name("valmis")
-        .options(options)
         .ssl_mode(match dsn.sslmode {
             _ if !wants_tls(dsn) => PgSslMode::Disable,
             SslMode::Prefer => PgSslMode::Prefer,
@@ -168,7 +191,26 @@ fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {
             ChannelBinding::Prefer => PgChannelBinding::Prefer,
             ChannelBinding::Require => PgChannelBinding::Require,
         });
+    // As part of the login, so that the canary's one question is all it has to ask.
+    if purpose == Purpose::Canary {
+        let settings = settings(purpose, deadline).map(|(name, value)| format!("-c {name}={value}"));
+        config.options(settings.collect::<Vec<_>>().join(" "));
+    }
     config
+}
+
+/// What a session is to be like, in the server's terms.
+fn settings(purpose: Purpose, deadline: Deadline) -> impl Iterator<Item = (&'static str, String)> {
+    let statement_timeout = statement_timeout(deadline).as_millis().to_string();
+    [
+        ("search_path", Some("pg_catalog".to_owned())),
+        ("lock_timeout", Some(purpose.lock_timeout().as_millis().to_string())),
+        ("idle_in_transaction_session_timeout", Some(statement_timeout.clone())),
+        ("statement_timeout", Some(statement_timeout)),
+        ("default_transaction_read_only", (purpose != Purpose::Canary).then(|| "on".to_owned())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
 }
 
 async fn read_password(dsn: &Dsn, password: &Password) -> Result<Option<Secret>, Failure> {

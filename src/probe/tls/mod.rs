@@ -4,18 +4,21 @@
 //! the certificates and every fault, and leaves it to the caller to say nothing to a server that failed
 //! verification.
 
+mod config;
+mod der;
+mod judged;
+mod ocsp;
 mod path;
+mod served;
 mod trust;
 mod verdict;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, SignatureScheme,
@@ -25,16 +28,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::judged::Question;
+use self::ocsp::Staple;
 use self::trust::TrustStore;
-use self::verdict::judge;
 use super::MetricMetadata;
 use super::ProbeFailure;
 use super::samples::SampleSet;
-use super::small_file::{self, FileError};
+use super::small_file::FileError;
 use super::x509::Certificate;
-use crate::client::{self, ClientCertificate};
 use crate::clock::SharedClock;
 
+pub use self::config::{ClientIdentity, TlsConfig, TlsVersion, TlsVersionError, TlsVersions};
+pub(super) use self::served::METADATA as SERVED_METADATA;
 pub use self::trust::TrustError;
 pub use self::verdict::{Verdict, VerifyReason};
 
@@ -59,31 +64,10 @@ fn provider() -> &'static Arc<CryptoProvider> {
     &PROVIDER
 }
 
-/// How to talk TLS to a target, and whom to trust.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Carry on with a server whose certificate failed verification. What is wrong is reported all the
-    /// same.
-    pub insecure_skip_verify: bool,
-    /// Trust the certificates of this PEM file instead of the machine's. Read for each probe.
-    pub ca_file: Option<PathBuf>,
-    /// The name to ask the server for and to expect in its certificate, instead of the target's host.
-    pub server_name: Option<String>,
-    /// How to identify to the server; read for each probe. Never shown to one that failed verification.
-    pub client_certificate: Option<ClientCertificate>,
-}
-
-impl From<client::TlsConfig> for TlsConfig {
-    fn from(tls: client::TlsConfig) -> Self {
-        let client::TlsConfig { insecure_skip_verify, ca_file, server_name, client_certificate } = tls;
-        Self { insecure_skip_verify, ca_file, server_name, client_certificate }
-    }
-}
-
 /// Why there is no TLS connection that may be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    #[error("`ca_file`: {0}")]
+    #[error("trusted authorities: {0}")]
     Trust(#[from] TrustError),
     #[error("client certificate: {0}")]
     ClientFile(#[from] FileError),
@@ -119,9 +103,15 @@ pub(super) struct Handshake(Arc<Mutex<HandshakeFacts>>);
 #[derive(Debug, Clone, Default)]
 pub(super) struct HandshakeFacts {
     /// The certificates as sent, leaf first; empty if the handshake did not get that far.
-    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) chain: Arc<[CertificateDer<'static>]>,
+    /// Those of them that can be read, leaf first.
+    pub(super) certificates: Arc<[Certificate]>,
     /// What is wrong with them.
     pub(super) verdict: Verdict,
+    /// Whether an OCSP response came with them.
+    pub(super) is_stapled: bool,
+    /// What that says, if it can be read and is about the server's certificate.
+    revocation: Option<Staple>,
     /// Version and cipher suite, if the handshake completed.
     session: Option<(ProtocolVersion, SupportedCipherSuite)>,
 }
@@ -184,8 +174,8 @@ impl TlsConfig {
         let asked = self.server_name.as_deref().unwrap_or(host);
         let name =
             ServerName::try_from(asked.to_owned()).map_err(|_| TlsError::ServerName(asked.to_owned()))?;
-        let trust = match &self.ca_file {
-            Some(file) => TrustStore::from_file(file).await?,
+        let trust = match &self.ca {
+            Some(source) => TrustStore::from_pem(source).await?,
             None => TrustStore::native().await,
         };
         let handshake = Handshake::default();
@@ -197,7 +187,7 @@ impl TlsConfig {
         };
         let time = Arc::new(ProbeTime(clock.clone()));
         let builder = ClientConfig::builder_with_details(provider().clone(), time)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(self.versions.supported())
             .expect("the provider supports TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
@@ -218,27 +208,7 @@ impl TlsConfig {
     }
 }
 
-impl ClientCertificate {
-    async fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-        let malformed = |file: &Path, error: rustls::pki_types::pem::Error| {
-            TlsError::ClientCertificate(format!("`{}`: {error}", file.display()))
-        };
-        let chain = small_file::read(&self.cert_file).await?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
-        let key = PrivateKeyDer::from_pem_slice(&small_file::read(&self.key_file).await?);
-        Ok((
-            chain.map_err(|error| malformed(&self.cert_file, error))?,
-            key.map_err(|error| malformed(&self.key_file, error))?,
-        ))
-    }
-}
-
 impl HandshakeFacts {
-    /// The certificates that can be read, leaf first.
-    pub(super) fn certificates(&self) -> Vec<Certificate> {
-        self.chain.iter().filter_map(|der| Certificate::parse(der).ok()).collect()
-    }
-
     /// Adds the samples. None of a certificate that was not seen.
     pub(super) fn emit(&self, samples: &mut SampleSet) {
         if let Some((version, suite)) = self.session {
@@ -248,7 +218,7 @@ impl HandshakeFacts {
         if self.chain.is_empty() {
             return;
         }
-        let certificates = self.certificates();
+        let certificates = &self.certificates;
         if let Some(earliest) = certificates.iter().map(|certificate| certificate.not_after).min() {
             samples.gauge("probe_ssl_earliest_cert_expiry", earliest as f64);
         }
@@ -319,15 +289,19 @@ impl ServerCertVerifier for RecordingVerifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        staple: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Vec<_> = [end_entity].into_iter().chain(intermediates).cloned().collect();
-        let verdict = judge(&chain, server_name, &self.trust, now);
-        let abort = self.abort_on_fault && !verdict.is_ok();
+        let question = Question { chain: &chain, name: server_name, staple, trust: &self.trust, now };
+        let judged = question.answer();
+        let abort = self.abort_on_fault && !judged.verdict.is_ok();
         let mut facts = self.handshake.lock();
-        facts.chain = chain.into_iter().map(CertificateDer::into_owned).collect();
-        facts.verdict = verdict;
+        facts.chain = judged.chain;
+        facts.certificates = judged.certificates;
+        facts.verdict = judged.verdict;
+        facts.is_stapled = !judged.staple.is_empty();
+        facts.revocation = judged.revocation;
         if abort {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }

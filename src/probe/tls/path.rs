@@ -26,10 +26,10 @@ pub(super) struct Path<'a> {
 }
 
 impl Path<'_> {
-    /// The earliest end of validity among the leaf and all others, in seconds since the Unix epoch.
-    pub(super) fn earliest_end(&self, leaf: &Certificate) -> i64 {
-        let between = self.intermediates.iter().map(|presented| presented.certificate.not_after);
-        between.fold(leaf.not_after.min(self.anchor.certificate.not_after), i64::min)
+    /// All certificates, the leaf first.
+    pub(super) fn certificates(&self, leaf: &Certificate) -> Vec<Certificate> {
+        let between = self.intermediates.iter().map(|presented| &presented.certificate);
+        [leaf].into_iter().chain(between).chain([&self.anchor.certificate]).cloned().collect()
     }
 }
 

@@ -1,16 +1,27 @@
 //! Whom a probe trusts: certificate authorities, and certificates that are trusted by themselves.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
-use crate::client::system_certificates;
-use crate::probe::small_file::{self, FileError};
+use super::config::{origin, pem};
+use crate::client::{SecretSource, system_certificates};
+use crate::probe::small_file::{self, FileError, FileIdentity};
 use crate::probe::x509::Certificate;
+
+/// How many trust stores are kept. Configurations name few.
+const MAX_STORES: usize = 32;
+
+/// A trust store and what it was made of.
+struct Cached {
+    source: SecretSource,
+    /// Which file it was, if it was one.
+    identity: Option<FileIdentity>,
+    store: Arc<TrustStore>,
+}
 
 /// One trusted certificate.
 #[derive(Debug)]
@@ -41,19 +52,36 @@ impl TrustStore {
         NATIVE.get_or_init(load).await.clone()
     }
 
-    /// The certificates of a PEM file; read anew for each probe, so that a renewed file counts at once.
-    pub(super) async fn from_file(path: &Path) -> Result<Arc<Self>, TrustError> {
-        let bytes = small_file::read(path).await?;
+    /// The certificates of a PEM text. A file is read once and then anew when it changed, so that a
+    /// renewed one counts at once.
+    pub(super) async fn from_pem(source: &SecretSource) -> Result<Arc<Self>, TrustError> {
+        static STORES: Mutex<Vec<Cached>> = Mutex::new(Vec::new());
+        let stores = || STORES.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = match source {
+            SecretSource::Value(_) => None,
+            SecretSource::File(path) => Some(small_file::identify(path).await?),
+        };
+        let fits = |cached: &&Cached| cached.source == *source && cached.identity == identity;
+        if let Some(cached) = stores().iter().find(fits) {
+            return Ok(cached.store.clone());
+        }
+        let bytes = pem(source).await?;
         let mut certificates = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(&bytes) {
             certificates
-                .push(certificate.map_err(|error| TrustError::Pem(path.to_owned(), error.to_string()))?);
+                .push(certificate.map_err(|error| TrustError::Pem(origin(source), error.to_string()))?);
         }
-        let store = Self::of(certificates);
+        let store = Arc::new(Self::of(certificates));
         if store.anchors.is_empty() {
-            return Err(TrustError::Empty(path.to_owned()));
+            return Err(TrustError::Empty(origin(source)));
         }
-        Ok(Arc::new(store))
+        let mut stores = stores();
+        stores.retain(|cached| cached.source != *source);
+        if stores.len() == MAX_STORES {
+            stores.remove(0);
+        }
+        stores.push(Cached { source: source.clone(), identity, store: store.clone() });
+        Ok(store)
     }
 
     /// Of these, the ones that can be read; a machine's store may hold some that nobody can.
@@ -91,10 +119,10 @@ pub enum TrustError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not PEM.
-    #[error("`{}` is not PEM: {}", .0.display(), .1)]
-    Pem(PathBuf, String),
-    /// The file holds no certificate.
-    #[error("`{}` holds no certificate", .0.display())]
-    Empty(PathBuf),
+    /// The text is not PEM.
+    #[error("`{0}` is not PEM: {1}")]
+    Pem(String, String),
+    /// There is no certificate in it.
+    #[error("`{0}` holds no certificate")]
+    Empty(String),
 }

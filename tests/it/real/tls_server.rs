@@ -56,6 +56,16 @@ impl TlsServer {
         self.serve(certificate(&new_authority(), VALID_UNTIL));
     }
 
+    /// Serves a certificate that is valid, and older than those of [`TlsServer::write_certificate`].
+    pub(crate) fn fall_behind(&self) {
+        self.serve(certificate(&self.authority, (VALID_UNTIL.0 - 1, 1, 1)));
+    }
+
+    /// Writes a certificate that ends when those of [`TlsServer::renew`] do to a file.
+    pub(crate) fn write_certificate(&self, file: &Path) {
+        std::fs::write(file, identity(&self.authority, VALID_UNTIL).pem).unwrap();
+    }
+
     /// Hangs up on everybody.
     pub(crate) fn hang_up(&self) {
         *self.current.write().unwrap() = None;
@@ -87,11 +97,14 @@ fn new_authority() -> CertifiedIssuer<'static, KeyPair> {
 }
 
 fn certificate(authority: &CertifiedIssuer<'static, KeyPair>, until: (i32, u8, u8)) -> Arc<ServerConfig> {
+    Arc::new(identity(authority, until).server_config())
+}
+
+fn identity(authority: &CertifiedIssuer<'static, KeyPair>, until: (i32, u8, u8)) -> Identity {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(until.0, until.1, until.2);
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
-    let identity = Identity { chain: vec![certificate.der().clone()], pem: certificate.pem(), key };
-    Arc::new(identity.server_config())
+    Identity { chain: vec![certificate.der().clone()], pem: certificate.pem(), key }
 }

@@ -52,6 +52,7 @@ fn quick(text: &str) -> String {
         _ => {
             line.replace("[5m]", "[15s]")
                 .replace("[3m]", "[15s]")
+                .replace("[6m]", "[15s]")
                 .replace("[15m]", "[15s]")
                 .replace("* 300", "* 15")
                 + "\n"

@@ -1,14 +1,10 @@
 //! Archiving of the write-ahead log.
 
-use super::{Collector, Privilege, Series, counter, gauge};
+use super::{ALWAYS, Collector, Series, Yields, counter, gauge};
 
 /// What has been archived and what not.
 pub(super) static STAT_ARCHIVER: Collector = Collector {
     name: "stat_archiver",
-    since: 13,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 SELECT archived_count, failed_count,
        extract(epoch FROM clock_timestamp() - last_archived_time) AS last_archive_age,
@@ -16,7 +12,7 @@ SELECT archived_count, failed_count,
             THEN coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
        END AS failing
 FROM pg_stat_archiver",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &[],
         values: &[
             counter(
@@ -40,5 +36,6 @@ FROM pg_stat_archiver",
                 "Whether the last attempt to archive a WAL file failed; absent where nothing is archived.",
             ),
         ],
-    }],
+    }]),
+    ..ALWAYS
 };

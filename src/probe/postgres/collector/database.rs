@@ -2,24 +2,21 @@
 
 use std::time::Duration;
 
-use super::{Collector, Privilege, Series, counter, gauge};
+use super::{ALWAYS, Collector, Series, Yields, counter, gauge};
 
 const LABELS: &[&str] = &["datid", "datname"];
 
 /// Counters of each database since its statistics were reset.
 pub(super) static STAT_DATABASE: Collector = Collector {
     name: "stat_database",
-    since: 13,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 SELECT datid, datname, numbackends, xact_commit, xact_rollback, blks_read, blks_hit, tup_returned,
        tup_fetched, tup_inserted, tup_updated, tup_deleted, conflicts, temp_files, temp_bytes, deadlocks,
-       blk_read_time, blk_write_time, extract(epoch FROM stats_reset) AS stats_reset, checksum_failures
+       blk_read_time, blk_write_time, extract(epoch FROM stats_reset) AS stats_reset, checksum_failures,
+       extract(epoch FROM checksum_last_failure) AS checksum_last_failure
 FROM pg_stat_database
 WHERE datname IS NOT NULL",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: LABELS,
         values: &[
             gauge(
@@ -109,44 +106,138 @@ WHERE datname IS NOT NULL",
             ),
             counter(
                 "checksum_failures",
+                "pg_stat_database_checksum_failures",
+                "Number of data page checksum failures in this database, under the name until postgres_exporter 0.11.",
+            ),
+            gauge(
+                "checksum_last_failure",
+                "pg_stat_database_checksum_last_failure",
+                "Time of the last data page checksum failure in this database, in seconds since the epoch.",
+            ),
+            counter(
+                "checksum_failures",
                 "valmis_postgres_checksum_failures_total",
                 "Number of data page checksum failures in this database; absent where checksums are off.",
             ),
         ],
-    }],
+    }]),
+    ..ALWAYS
 };
 
 /// The time statements took, which 14 began to count.
 pub(super) static STAT_DATABASE_ACTIVE_TIME: Collector = Collector {
     name: "stat_database_active_time",
     since: 14,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
-    sql: "SELECT datid, datname, active_time / 1000 AS active_time FROM pg_stat_database WHERE datname IS NOT NULL",
-    series: &[Series {
+    sql: "SELECT datid, datname, active_time / 1000 AS active_time, active_time AS active_time_ms FROM pg_stat_database WHERE datname IS NOT NULL",
+    yields: Yields::Series(&[Series {
         labels: LABELS,
-        values: &[counter(
-            "active_time",
-            "pg_stat_database_active_time_seconds_total",
-            "Time spent executing SQL statements in this database, in seconds.",
-        )],
-    }],
+        values: &[
+            counter(
+                "active_time",
+                "pg_stat_database_active_time_seconds_total",
+                "Time spent executing SQL statements in this database, in seconds.",
+            ),
+            counter(
+                "active_time_ms",
+                "pg_stat_database_active_time",
+                "Time spent executing SQL statements in this database, in milliseconds; the name until postgres_exporter 0.11.",
+            ),
+        ],
+    }]),
+    ..ALWAYS
+};
+
+/// How sessions ended, which 14 began to count.
+pub(super) static STAT_DATABASE_SESSIONS: Collector = Collector {
+    name: "stat_database_sessions",
+    since: 14,
+    sql: "\
+SELECT datid, datname, session_time, idle_in_transaction_time, sessions, sessions_abandoned,
+       sessions_fatal, sessions_killed
+FROM pg_stat_database
+WHERE datname IS NOT NULL",
+    yields: Yields::Series(&[Series {
+        labels: LABELS,
+        values: &[
+            counter(
+                "session_time",
+                "pg_stat_database_session_time",
+                "Time spent by sessions in this database, in milliseconds.",
+            ),
+            counter(
+                "idle_in_transaction_time",
+                "pg_stat_database_idle_in_transaction_time",
+                "Time spent idling while in a transaction in this database, in milliseconds.",
+            ),
+            counter("sessions", "pg_stat_database_sessions", "Number of sessions established."),
+            counter(
+                "sessions_abandoned",
+                "pg_stat_database_sessions_abandoned",
+                "Number of sessions that ended because the connection to the client was lost.",
+            ),
+            counter(
+                "sessions_fatal",
+                "pg_stat_database_sessions_fatal",
+                "Number of sessions that ended with a fatal error.",
+            ),
+            counter(
+                "sessions_killed",
+                "pg_stat_database_sessions_killed",
+                "Number of sessions that an administrator ended.",
+            ),
+        ],
+    }]),
+    ..ALWAYS
+};
+
+/// Queries that recovery cancelled on a replica, by reason.
+pub(super) static STAT_DATABASE_CONFLICTS: Collector = Collector {
+    name: "stat_database_conflicts",
+    sql: "\
+SELECT datid, datname, confl_tablespace, confl_lock, confl_snapshot, confl_bufferpin, confl_deadlock
+FROM pg_stat_database_conflicts",
+    yields: Yields::Series(&[Series {
+        labels: LABELS,
+        values: &[
+            counter(
+                "confl_tablespace",
+                "pg_stat_database_conflicts_confl_tablespace",
+                "Number of queries in this database that have been canceled due to dropped tablespaces",
+            ),
+            counter(
+                "confl_lock",
+                "pg_stat_database_conflicts_confl_lock",
+                "Number of queries in this database that have been canceled due to lock timeouts",
+            ),
+            counter(
+                "confl_snapshot",
+                "pg_stat_database_conflicts_confl_snapshot",
+                "Number of queries in this database that have been canceled due to old snapshots",
+            ),
+            counter(
+                "confl_bufferpin",
+                "pg_stat_database_conflicts_confl_bufferpin",
+                "Number of queries in this database that have been canceled due to pinned buffers",
+            ),
+            counter(
+                "confl_deadlock",
+                "pg_stat_database_conflicts_confl_deadlock",
+                "Number of queries in this database that have been canceled due to deadlocks",
+            ),
+        ],
+    }]),
+    ..ALWAYS
 };
 
 /// How far the oldest transaction is from the point where identifiers run out (about 2.1 thousand
 /// million). The names say seconds and mean transactions; they are `postgres_exporter`'s.
 pub(super) static DATABASE_WRAPAROUND: Collector = Collector {
     name: "database_wraparound",
-    since: 13,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 SELECT datname, age(datfrozenxid) AS datfrozenxid, mxid_age(datminmxid) AS datminmxid
 FROM pg_database
 WHERE datallowconn",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &["datname"],
         values: &[
             gauge(
@@ -160,34 +251,29 @@ WHERE datallowconn",
                 "Age of the oldest multi-transaction ID that has been replaced with a transaction ID, in transactions.",
             ),
         ],
-    }],
+    }]),
+    ..ALWAYS
 };
 
 /// What is configured for each database.
 pub(super) static DATABASE: Collector = Collector {
     name: "database",
-    since: 13,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "SELECT datname, datconnlimit FROM pg_database",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &["datname"],
         values: &[gauge(
             "datconnlimit",
             "pg_database_connection_limit",
             "Connection limit set for the database; -1 without limit.",
         )],
-    }],
+    }]),
+    ..ALWAYS
 };
 
 /// Sizes. The server walks through the files of a database to tell its size, so this is asked seldom.
 /// A database that the role may not connect to has no size here rather than failing the others.
 pub(super) static DATABASE_SIZE: Collector = Collector {
     name: "database_size",
-    since: 13,
-    until: None,
-    privilege: Privilege::None,
     every: Some(Duration::from_mins(5)),
     sql: "\
 SELECT datname, CASE
@@ -195,8 +281,9 @@ SELECT datname, CASE
     THEN pg_database_size(oid)
 END AS size
 FROM pg_database",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &["datname"],
         values: &[gauge("size", "pg_database_size_bytes", "Disk space used by the database.")],
-    }],
+    }]),
+    ..ALWAYS
 };

@@ -1,6 +1,6 @@
 //! Who writes pages back to disk: checkpoints and the background writer.
 
-use super::{Collector, Privilege, Series, Value, counter};
+use super::{ALWAYS, Collector, Series, Value, Yields, counter};
 
 const CHECKPOINTS_TIMED: Value = counter(
     "checkpoints_timed",
@@ -48,16 +48,13 @@ const STATS_RESET: Value = counter(
 /// Until 16 one view holds it all.
 pub(super) static STAT_BGWRITER_BEFORE_17: Collector = Collector {
     name: "stat_bgwriter",
-    since: 13,
     until: Some(17),
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 SELECT checkpoints_timed, checkpoints_req, checkpoint_write_time, checkpoint_sync_time,
        buffers_checkpoint, buffers_clean, maxwritten_clean, buffers_backend, buffers_backend_fsync,
        buffers_alloc, extract(epoch FROM stats_reset) AS stats_reset
 FROM pg_stat_bgwriter",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &[],
         values: &[
             CHECKPOINTS_TIMED,
@@ -80,7 +77,8 @@ FROM pg_stat_bgwriter",
             BUFFERS_ALLOC,
             STATS_RESET,
         ],
-    }],
+    }]),
+    ..ALWAYS
 };
 
 /// Since 17 checkpoints have a view of their own. Rules and dashboards that know the old names go on
@@ -88,16 +86,13 @@ FROM pg_stat_bgwriter",
 pub(super) static STAT_BGWRITER: Collector = Collector {
     name: "stat_bgwriter",
     since: 17,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 SELECT num_timed AS checkpoints_timed, num_requested AS checkpoints_req,
        write_time AS checkpoint_write_time, sync_time AS checkpoint_sync_time,
        buffers_written AS buffers_checkpoint, buffers_clean, maxwritten_clean, buffers_alloc,
        extract(epoch FROM writer.stats_reset) AS stats_reset
 FROM pg_stat_bgwriter AS writer CROSS JOIN pg_stat_checkpointer",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &[],
         values: &[
             CHECKPOINTS_TIMED,
@@ -110,21 +105,19 @@ FROM pg_stat_bgwriter AS writer CROSS JOIN pg_stat_checkpointer",
             BUFFERS_ALLOC,
             STATS_RESET,
         ],
-    }],
+    }]),
+    ..ALWAYS
 };
 
 /// Checkpoints under their new names.
 pub(super) static STAT_CHECKPOINTER: Collector = Collector {
     name: "stat_checkpointer",
     since: 17,
-    until: None,
-    privilege: Privilege::None,
-    every: None,
     sql: "\
 SELECT num_timed, num_requested, restartpoints_timed, restartpoints_req, restartpoints_done, write_time,
        sync_time, buffers_written, extract(epoch FROM stats_reset) AS stats_reset
 FROM pg_stat_checkpointer",
-    series: &[Series {
+    yields: Yields::Series(&[Series {
         labels: &[],
         values: &[
             counter(
@@ -173,5 +166,6 @@ FROM pg_stat_checkpointer",
                 "Time at which these statistics were last reset, in seconds since the epoch.",
             ),
         ],
-    }],
+    }]),
+    ..ALWAYS
 };

@@ -1,0 +1,229 @@
+//! Tokens for a client's secret: OAuth 2.0, client credentials grant.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hyper::Method;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use serde::Deserialize;
+use url::form_urlencoded;
+
+use super::config::{Credentials, HttpConfig, OAuth2Config};
+use super::observation::Observation;
+use super::secrets;
+use super::visit::Visit;
+use crate::client::{HttpAuth, SecretSource};
+use crate::clock::SharedClock;
+use crate::model::Secret;
+use crate::probe::{AddressPolicy, Deadline, ProbeFailure};
+
+/// The largest answer to a request for a token. Source: Go `golang.org/x/oauth2`.
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
+
+/// How long before its end a token is not used any more. Source: Go `golang.org/x/oauth2`,
+/// `defaultExpiryDelta`.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TokenError {
+    #[error("cannot read the client's secret: {0}")]
+    Secret(std::io::Error),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the answer is not one about tokens: {0}")]
+    Malformed(serde_json::Error),
+    #[error("the answer holds no `access_token`")]
+    Missing,
+}
+
+impl TokenError {
+    /// Nothing is known of the target, since it was not asked.
+    pub(super) fn into_failure(self) -> ProbeFailure {
+        ProbeFailure::unknown("oauth2", format!("no token: {self}"))
+    }
+}
+
+/// The token that was given last, as long as it may be used.
+#[derive(Debug, Default)]
+pub(super) struct TokenCache(Mutex<Option<Token>>);
+
+#[derive(Debug, Clone)]
+struct Token {
+    /// The client's secret for which it was given.
+    given_for: Secret,
+    /// The value of `Authorization`.
+    authorization: Secret,
+    /// When it ends; `None` if it was not said.
+    end: Option<Instant>,
+}
+
+/// A successful answer. Source: RFC 6749, section 5.1.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    access_token: String,
+    #[serde(default)]
+    token_type: String,
+    expires_in: Option<serde_json::Value>,
+}
+
+impl TokenCache {
+    /// The value of `Authorization` with a token for `client`: an earlier one as long as it is good.
+    pub(super) async fn token(
+        &self,
+        client: &OAuth2Config,
+        addresses: AddressPolicy,
+        clock: &SharedClock,
+        deadline: Deadline,
+    ) -> Result<Secret, TokenError> {
+        let secret = secrets::value(&client.client_secret).await.map_err(TokenError::Secret)?;
+        if let Some(token) = self.usable(&secret) {
+            return Ok(token);
+        }
+        let asked = Instant::now();
+        let ask = Ask { client, secret: &secret, addresses, clock, deadline };
+        // How a client proves itself is not agreed on beforehand. Source: Go `golang.org/x/oauth2`, which
+        // tries the header and then the form.
+        let answer = match ask.send(Proof::Header).await {
+            Err(failure) if failure.kind == "status" => ask.send(Proof::Form).await,
+            result => result,
+        };
+        let answer = answer.map_err(|failure| TokenError::Refused(failure.reason))?;
+        let answer: Answer = serde_json::from_slice(&answer).map_err(TokenError::Malformed)?;
+        if answer.access_token.is_empty() {
+            return Err(TokenError::Missing);
+        }
+        let scheme = match answer.token_type.to_ascii_lowercase().as_str() {
+            "" | "bearer" => "Bearer".to_owned(),
+            _ => answer.token_type,
+        };
+        let authorization = Secret::new(format!("{scheme} {}", answer.access_token));
+        let end = answer.expires_in.as_ref().and_then(seconds).map(|seconds| asked + seconds);
+        let token = Token { given_for: secret, authorization: authorization.clone(), end };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        Ok(authorization)
+    }
+
+    fn usable(&self, secret: &Secret) -> Option<Secret> {
+        let token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = token.as_ref().filter(|token| token.given_for == *secret)?;
+        let is_good = token.end.is_none_or(|end| Instant::now() + MARGIN < end);
+        is_good.then(|| token.authorization.clone())
+    }
+}
+
+/// `expires_in`, which some servers write as a string. A year is long enough for anybody.
+fn seconds(value: &serde_json::Value) -> Option<Duration> {
+    const MOST_SECONDS: u64 = 366 * 24 * 3600;
+    let seconds = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    (seconds > 0).then(|| Duration::from_secs(seconds.min(MOST_SECONDS)))
+}
+
+/// How a client proves who it is. Source: RFC 6749, section 2.3.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    Header,
+    Form,
+}
+
+/// A request for a token.
+struct Ask<'a> {
+    client: &'a OAuth2Config,
+    secret: &'a Secret,
+    addresses: AddressPolicy,
+    clock: &'a SharedClock,
+    deadline: Deadline,
+}
+
+impl Ask<'_> {
+    fn config(&self, proof: Proof) -> HttpConfig {
+        let client = self.client;
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if !client.scopes.is_empty() {
+            form.append_pair("scope", &client.scopes.join(" "));
+        }
+        for (name, value) in &client.endpoint_params {
+            form.append_pair(name, value.expose());
+        }
+        let mut config = HttpConfig::new(client.token_url.clone());
+        match proof {
+            Proof::Header => {
+                let encoded =
+                    |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+                let pair = format!("{}:{}", encoded(&client.client_id), encoded(self.secret.expose()));
+                let credentials = SecretSource::Value(Secret::new(BASE64_STANDARD.encode(pair)));
+                let auth = HttpAuth::Other { scheme: "Basic".to_owned(), credentials };
+                config.credentials = Some(Credentials::Static(auth));
+            }
+            Proof::Form => {
+                form.append_pair("client_id", &client.client_id);
+                form.append_pair("client_secret", self.secret.expose());
+            }
+        }
+        config.method = Method::POST;
+        config.body = form.finish().into();
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        config.headers.insert(CONTENT_TYPE, form_type);
+        config.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        config.follow_redirects = false;
+        config.body_size_limit_bytes = MAX_ANSWER_BYTES;
+        config.addresses = self.addresses;
+        config.tls = client.tls.clone();
+        config.proxy = client.proxy.clone();
+        config
+    }
+
+    /// Sends it; gives the body of the answer. Boxed, since a probe asks for a token by a probe.
+    fn send(&self, proof: Proof) -> BoxFuture<'_, Result<Vec<u8>, ProbeFailure>> {
+        async move {
+            let config = self.config(proof);
+            let (mut seen, tokens) = (Observation::new(false), TokenCache::default());
+            let Self { clock, deadline, .. } = *self;
+            let seen = &mut seen;
+            Visit { config: &config, clock, deadline, seen, tokens: &tokens, keep_body: true }.run().await
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_token_is_a_number_however_it_is_written() {
+        let check = |text: &str, expected: Option<u64>| {
+            let value = serde_json::from_str(text).unwrap();
+            assert_eq!(seconds(&value), expected.map(Duration::from_secs), "{text}");
+        };
+        check("3600", Some(3600));
+        check("\"3600\"", Some(3600));
+        check("0", None);
+        check("-1", None);
+        check("\"soon\"", None);
+        check("99999999999", Some(366 * 24 * 3600));
+    }
+
+    #[test]
+    fn a_token_is_used_until_shortly_before_its_end_and_for_one_secret() {
+        let check = |given_for: &str, remaining: Option<u64>, expected: bool| {
+            let token = Token {
+                given_for: Secret::new(given_for),
+                authorization: Secret::new("Bearer t"),
+                end: remaining.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
+            };
+            let cache = TokenCache(Mutex::new(Some(token)));
+            assert_eq!(cache.usable(&Secret::new("one")).is_some(), expected, "{given_for} {remaining:?}");
+        };
+        check("one", None, true);
+        check("one", Some(60), true);
+        check("one", Some(5), false);
+        check("two", Some(60), false);
+    }
+}

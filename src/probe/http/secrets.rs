@@ -1,0 +1,100 @@
+//! What a request carries that is secret, as it is now.
+
+use std::io;
+
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::client::{Header, HttpAuth, SecretSource};
+use crate::model::Secret;
+
+/// The secret parts of a request.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    /// The value of `Authorization`.
+    pub(super) authorization: Option<Secret>,
+    /// Configured headers.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The values of `headers` as they are now. Only if some stand in files is another thread asked: reading
+/// may take as long as the file system likes.
+pub(super) async fn header_values(headers: &[Header]) -> io::Result<Vec<(HeaderName, HeaderValue)>> {
+    if headers.iter().all(|header| is_at_hand(&header.value)) {
+        return read_headers(headers);
+    }
+    let headers = headers.to_vec();
+    on_another_thread(move || read_headers(&headers)).await
+}
+
+/// The value of `Authorization` as it is now.
+pub(super) async fn authorization(auth: &HttpAuth) -> io::Result<Secret> {
+    let at_hand = match auth {
+        HttpAuth::Basic { username, password } => is_at_hand(username) && is_at_hand(password),
+        HttpAuth::Bearer(credentials) | HttpAuth::Other { credentials, .. } => is_at_hand(credentials),
+    };
+    if at_hand {
+        return auth.header();
+    }
+    let auth = auth.clone();
+    on_another_thread(move || auth.header()).await
+}
+
+/// A secret as it is now.
+pub(super) async fn value(source: &SecretSource) -> io::Result<Secret> {
+    if is_at_hand(source) {
+        return source.resolve();
+    }
+    let source = source.clone();
+    on_another_thread(move || source.resolve()).await
+}
+
+fn is_at_hand(source: &SecretSource) -> bool {
+    matches!(source, SecretSource::Value(_))
+}
+
+async fn on_another_thread<T: Send + 'static>(
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten()
+}
+
+fn read_headers(headers: &[Header]) -> io::Result<Vec<(HeaderName, HeaderValue)>> {
+    let read = |header: &Header| {
+        let mut value = HeaderValue::try_from(header.value.resolve()?.expose()).map_err(|_| {
+            let message = format!("header `{}` holds a character that cannot be sent", header.name);
+            io::Error::new(io::ErrorKind::InvalidData, message)
+        })?;
+        value.set_sensitive(true);
+        Ok((header.name.clone(), value))
+    };
+    headers.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn values_are_read_anew_and_do_not_print() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let header = |name, value: SecretSource| Header { name: HeaderName::from_static(name), value };
+        let headers = [
+            header("x-a", SecretSource::Value(Secret::new("hunter2"))),
+            header("x-b", SecretSource::File(file.clone())),
+        ];
+        for text in ["one", "two"] {
+            std::fs::write(&file, format!("{text}\n")).unwrap();
+            let found = header_values(&headers).await.unwrap();
+            assert_eq!(found[1].1, text);
+            assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+            let auth = HttpAuth::Bearer(SecretSource::File(file.clone()));
+            assert_eq!(authorization(&auth).await.unwrap().expose(), format!("Bearer {text}"));
+        }
+        std::fs::write(&file, "hunter2\nhunter3").unwrap();
+        let error = header_values(&headers).await.unwrap_err().to_string();
+        assert_eq!(error, "header `x-b` holds a character that cannot be sent");
+        std::fs::remove_file(&file).unwrap();
+        assert!(header_values(&headers).await.unwrap_err().to_string().contains("key: "));
+    }
+}

@@ -1,0 +1,117 @@
+//! HTTP over one connection, in the version that was agreed on.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+
+/// The name of HTTP/2 in the TLS handshake. Source: RFC 9113, section 3.1.
+pub(super) const ALPN_HTTP2: &str = "h2";
+/// The name of HTTP/1.1 in the TLS handshake. Source: RFC 7301, section 6.
+pub(super) const ALPN_HTTP1: &str = "http/1.1";
+
+/// The largest head of a response. Servers that people run stay far below.
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
+
+/// How much of a body a server may send over HTTP/2 before it was read. Enough for a health check at
+/// once, and little against many probes of servers that send without end.
+const HTTP2_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// A connection's bytes: of TCP, of TLS, or through a proxy.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
+
+/// A connection, whatever it goes through.
+pub(super) type Stream = Box<dyn Transport>;
+
+/// What sends the request.
+pub(super) enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// What moves the bytes: to be polled as long as the [`Sender`] and the response's body are used.
+pub(super) type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+impl Sender {
+    /// Gets ready to send a request over `stream`.
+    pub(super) async fn new(stream: Stream, is_http2: bool) -> hyper::Result<(Self, Driver)> {
+        let io = TokioIo::new(stream);
+        if is_http2 {
+            let (sender, connection) = http2::Builder::new(Tasks::default())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+                .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+                .max_header_list_size(MAX_HEAD_BYTES)
+                .handshake(io)
+                .await?;
+            return Ok((Self::Http2(sender), Box::pin(connection)));
+        }
+        let (sender, connection) = http1::Builder::new()
+            // Some servers still expect it, and Go does it.
+            .title_case_headers(true)
+            .max_buf_size(MAX_HEAD_BYTES as usize)
+            .handshake(io)
+            .await?;
+        Ok((Self::Http1(sender), Box::pin(connection)))
+    }
+
+    /// Sends the request; gives the response once its head is there.
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
+        }
+    }
+}
+
+/// Where HTTP/2 leaves its tasks: they end with the connection, however far the server lets them get.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+}
+
+/// Runs `exchange`, and `connection`, which moves its bytes, until `exchange` is done.
+pub(super) async fn drive<T>(
+    connection: impl Future<Output = hyper::Result<()>>,
+    exchange: impl Future<Output = T>,
+) -> T {
+    let bytes_moving = async {
+        // Its error reaches the exchange too, and means more there.
+        let _ = connection.await;
+        std::future::pending::<Infallible>().await
+    };
+    match select(pin!(exchange), pin!(bytes_moving)).await {
+        Either::Left((result, _)) => result,
+        Either::Right((never, _)) => match never {},
+    }
+}
+
+/// An error with its causes: hyper's own text does not name them.
+pub(super) fn explain(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,102 @@
+//! Patterns over what a peer sends, which may be any bytes.
+
+use std::fmt;
+
+use crate::model::{GoRegex, GoRegexError};
+
+/// Go's regular expression over bytes, with its text. It may match anywhere.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    regex: GoRegex,
+}
+
+impl Pattern {
+    /// Reads a pattern in Go's syntax.
+    pub fn new(text: &str) -> Result<Self, GoRegexError> {
+        Ok(Self { text: text.to_owned(), regex: GoRegex::new(text)? })
+    }
+
+    /// Whether it matches the text.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// The template with the groups of the first match, if there is one; as Go's `Regexp.Expand`. Bytes
+    /// that are no UTF-8 are a character each and come out as they went in.
+    pub fn expand(&self, bytes: &[u8], template: &[u8]) -> Option<Vec<u8>> {
+        match (std::str::from_utf8(bytes), std::str::from_utf8(template)) {
+            (Ok(text), Ok(template)) => self.regex.expand(text, template).map(String::into_bytes),
+            _ => self.regex.expand(&to_text(bytes), &to_text(template)).map(|text| to_bytes(&text)),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Two configurations are the same if they were written the same.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+/// Where the characters begin that stand for bytes which are no UTF-8: the end of the last private use
+/// area, where nothing else is to be expected.
+const BYTE_CHARACTERS: u32 = 0x10_FF00;
+
+fn to_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| {
+            char::from_u32(BYTE_CHARACTERS + u32::from(*byte)).expect("the last 256 characters exist")
+        }));
+    }
+    text
+}
+
+fn to_bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for character in text.chars() {
+        match u32::from(character).checked_sub(BYTE_CHARACTERS) {
+            // Only bytes that are not ASCII can fail to be UTF-8.
+            Some(byte @ 0x80..=0xFF) => bytes.push(byte as u8),
+            _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn groups_are_expanded_byte_for_byte() {
+        let check = |pattern: &str, bytes: &[u8], template: &[u8], expected: Option<&[u8]>| {
+            let found = Pattern::new(pattern).unwrap().expand(bytes, template);
+            assert_eq!(found.as_deref(), expected, "{pattern}");
+        };
+        check("^SSH-2.0-([^ -]+)", b"SSH-2.0-OpenSSH_9 x", b"got ${1}", Some(b"got OpenSSH_9"));
+        check("^SSH", b"HTTP/1.1", b"", None);
+        check("^(.)(..)$", b"\xff\xfe\x00", b"$2", Some(b"\xfe\x00"));
+        check("b(.)", b"ab\x80", b"\xc0${1}", Some(b"\xc0\x80"));
+        check("é(.)", b"\xff\xc3\xa9x", b"$1", Some(b"x"));
+    }
+
+    proptest! {
+        #[test]
+        fn all_bytes_survive(bytes: Vec<u8>) {
+            prop_assert_eq!(to_bytes(&to_text(&bytes)), bytes);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Queries of the user, in `postgres_exporter`'s terms: a name, a question, and what its columns are.
+//!
+//! Such a query runs in a read-only transaction over a cursor, which takes one `SELECT` and nothing else,
+//! with a limit to its time and its rows. One over a limit has failed: a part of an answer would look like
+//! all of it.
+
+mod run;
+mod versions;
+
+use std::time::Duration;
+
+pub(super) use run::run;
+pub use versions::VersionRange;
+
+use super::selection::Databases;
+
+/// A query of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CustomQuery {
+    /// What the names of its metrics begin with, and its name as a collector.
+    pub name: String,
+    /// One `SELECT` (or `WITH`, `VALUES`).
+    pub sql: String,
+    /// What its columns are. A column that is not among them becomes a metric if it is a number.
+    pub columns: Vec<Column>,
+    /// How often it is asked.
+    pub interval: Duration,
+    /// How long it may take; without this as long as a third of a probe may.
+    pub timeout: Option<Duration>,
+    /// How many rows its answer may have.
+    pub max_rows: usize,
+    /// Where it is asked, within what is watched. [`Databases::Own`] is the exporter's `master: true`.
+    pub databases: Databases,
+    /// Which servers are asked; none without it: all.
+    pub versions: Option<VersionRange>,
+    /// Whether it is asked of replicas alone (true) or of primaries alone (false).
+    pub on_replica: Option<bool>,
+}
+
+impl CustomQuery {
+    /// Type and help text of a metric that this query makes of a column that it names.
+    pub(super) fn describe(&self, metric: &str) -> Option<(&'static str, String)> {
+        let end = metric.strip_prefix(self.name.as_str())?.strip_prefix('_')?;
+        self.columns.iter().find_map(|column| {
+            let kind = match column.usage {
+                Usage::Counter if end == column.name => "counter",
+                Usage::Gauge if end == column.name => "gauge",
+                Usage::Duration if end.strip_suffix("_milliseconds") == Some(&column.name) => "gauge",
+                _ => return None,
+            };
+            Some((kind, column.help.clone()))
+        })
+    }
+}
+
+/// A column of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What becomes of it.
+    pub usage: Usage,
+    /// What it means.
+    pub help: String,
+}
+
+/// What becomes of a column. Source: `postgres_exporter`, `usage` in its queries file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Usage {
+    /// A label.
+    Label,
+    /// A counter `<query>_<column>`.
+    Counter,
+    /// A gauge `<query>_<column>`.
+    Gauge,
+    /// A gauge `<query>_<column>_milliseconds` from a text such as `1h30m`.
+    Duration,
+    /// A histogram from the arrays `<column>` and `<column>_bucket`, and `<column>_sum` and `_count`.
+    Histogram,
+    /// Nothing.
+    Discard,
+}
+
+/// How many rows an answer may have unless the configuration says so.
+pub const DEFAULT_MAX_ROWS: usize = 1000;
+
+/// How often a query is asked unless the configuration says so.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);

@@ -1,0 +1,245 @@
+//! `PgBouncer`, asked over its own database `pgbouncer` with its `SHOW` commands.
+//!
+//! Names and labels are those of `pgbouncer_exporter` 0.11, and the shorter ones of its totals that its
+//! documentation and most dashboards have. Each probe logs in, asks and leaves: the login is the proof that
+//! the pooler takes connections, and it needs none of those to the server.
+
+use tokio::time::Instant;
+
+use super::super::{Deadline, MetricMetadata, ProbeOutcome};
+use super::facts::Facts;
+use super::failure::{Failure, Layer};
+use super::prober::{Target, layers};
+use super::row::Row;
+use super::session::{Purpose, Session};
+
+/// The database that stands for the pooler itself.
+pub(super) const DATABASE: &str = "pgbouncer";
+
+/// A command whose columns become labels and values.
+struct Table {
+    command: &'static str,
+    /// What the names of its metrics begin with.
+    prefixes: &'static [&'static str],
+    labels: &'static [&'static str],
+    columns: &'static [Column],
+}
+
+/// A column: its name, the end of the metric's name, its type, what to multiply it by, what it means.
+struct Column(&'static str, &'static str, &'static str, f64, &'static str);
+
+/// Microseconds in seconds.
+const MICROS: f64 = 1e-6;
+
+#[rustfmt::skip]
+const TABLES: &[Table] = &[
+    Table {
+        command: "SHOW DATABASES",
+        prefixes: &["pgbouncer_databases_"],
+        labels: &["name", "host", "port", "database", "force_user", "pool_mode"],
+        columns: &[
+            Column("pool_size", "pool_size", "gauge", 1.0, "Maximum number of server connections"),
+            Column("reserve_pool", "reserve_pool", "gauge", 1.0, "Maximum number of additional connections for this database"),
+            Column("reserve_pool_size", "reserve_pool", "gauge", 1.0, "Maximum number of additional connections for this database"),
+            Column("max_connections", "max_connections", "gauge", 1.0, "Maximum number of allowed connections for this database"),
+            Column("current_connections", "current_connections", "gauge", 1.0, "Current number of connections for this database"),
+            Column("paused", "paused", "gauge", 1.0, "1 if this database is currently paused, else 0"),
+            Column("disabled", "disabled", "gauge", 1.0, "1 if this database is currently disabled, else 0"),
+        ],
+    },
+    Table {
+        command: "SHOW STATS_TOTALS",
+        prefixes: &["pgbouncer_stats_", "pgbouncer_stats_totals_"],
+        labels: &["database"],
+        columns: &[
+            Column("query_count", "queries_pooled_total", "counter", 1.0, "Total number of SQL queries pooled"),
+            Column("query_time", "queries_duration_seconds_total", "counter", MICROS, "Total number of seconds spent by pgbouncer when actively connected to PostgreSQL, executing queries"),
+            Column("bytes_received", "received_bytes_total", "counter", 1.0, "Total volume in bytes of network traffic received by pgbouncer, shown as bytes"),
+            Column("bytes_sent", "sent_bytes_total", "counter", 1.0, "Total volume in bytes of network traffic sent by pgbouncer, shown as bytes"),
+            Column("wait_time", "client_wait_seconds_total", "counter", MICROS, "Time spent by clients waiting for a server in seconds"),
+            Column("xact_count", "sql_transactions_pooled_total", "counter", 1.0, "Total number of SQL transactions pooled"),
+            Column("xact_time", "server_in_transaction_seconds_total", "counter", MICROS, "Total number of seconds spent by pgbouncer when connected to PostgreSQL in a transaction, either idle in transaction or executing queries"),
+            Column("client_parse_count", "client_parses_total", "counter", 1.0, "Total number of prepared statement Parse messages received from clients"),
+            Column("server_parse_count", "server_parses_total", "counter", 1.0, "Total number of prepared statement Parse messages sent by pgbouncer to PostgreSQL"),
+            Column("bind_count", "binds_total", "counter", 1.0, "Total number of prepared statements readied for execution with a Bind message"),
+            Column("server_assignment_count", "server_assignments_total", "counter", 1.0, "Total number of client connections which have been served since process start"),
+        ],
+    },
+    Table {
+        command: "SHOW POOLS",
+        prefixes: &["pgbouncer_pools_"],
+        labels: &["database", "user"],
+        columns: &[
+            Column("cl_active", "client_active_connections", "gauge", 1.0, "Client connections linked to server connection and able to process queries, shown as connection"),
+            Column("cl_active_cancel_req", "client_active_cancel_connections", "gauge", 1.0, "Client connections that have forwarded query cancellations to the server and are waiting for the server response"),
+            Column("cl_waiting", "client_waiting_connections", "gauge", 1.0, "Client connections waiting on a server connection, shown as connection"),
+            Column("cl_waiting_cancel_req", "client_waiting_cancel_connections", "gauge", 1.0, "Client connections that have not forwarded query cancellations to the server yet"),
+            Column("sv_active", "server_active_connections", "gauge", 1.0, "Server connections linked to a client connection, shown as connection"),
+            Column("sv_active_cancel", "server_active_cancel_connections", "gauge", 1.0, "Server connections that are currently forwarding a cancel request."),
+            Column("sv_being_canceled", "server_being_canceled_connections", "gauge", 1.0, "Server connections that wait for cancel requests to end before they become idle."),
+            Column("sv_idle", "server_idle_connections", "gauge", 1.0, "Server connections idle and ready for a client query, shown as connection"),
+            Column("sv_used", "server_used_connections", "gauge", 1.0, "Server connections idle more than server_check_delay, needing server_check_query, shown as connection"),
+            Column("sv_tested", "server_testing_connections", "gauge", 1.0, "Server connections currently running either server_reset_query or server_check_query, shown as connection"),
+            Column("sv_login", "server_login_connections", "gauge", 1.0, "Server connections currently in the process of logging in, shown as connection"),
+            Column("maxwait", "client_maxwait_seconds", "gauge", 1.0, "Age of oldest unserved client connection, shown as second"),
+        ],
+    },
+];
+
+/// A command whose rows are names and numbers: the columns with both, and for each name its metric.
+struct Rows {
+    command: &'static str,
+    columns: [&'static str; 2],
+    metrics: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const LISTS: &[Rows] = &[
+    Rows {
+        command: "SHOW LISTS",
+        columns: ["list", "items"],
+        metrics: &[
+            ("databases", "pgbouncer_databases", "Count of databases"),
+            ("users", "pgbouncer_users", "Count of users"),
+            ("pools", "pgbouncer_pools", "Count of pools"),
+            ("free_clients", "pgbouncer_free_clients", "Count of free clients"),
+            ("used_clients", "pgbouncer_used_clients", "Count of used clients"),
+            ("login_clients", "pgbouncer_login_clients", "Count of clients in login state"),
+            ("free_servers", "pgbouncer_free_servers", "Count of free servers"),
+            ("used_servers", "pgbouncer_used_servers", "Count of used servers"),
+            ("dns_names", "pgbouncer_cached_dns_names", "Count of DNS names in the cache"),
+            ("dns_zones", "pgbouncer_cached_dns_zones", "Count of DNS zones in the cache"),
+            ("dns_queries", "pgbouncer_in_flight_dns_queries", "Count of in-flight DNS queries"),
+        ],
+    },
+    Rows {
+        command: "SHOW CONFIG",
+        columns: ["key", "value"],
+        metrics: &[
+            (
+                "max_client_conn",
+                "pgbouncer_config_max_client_connections",
+                "Config maximum number of client connections",
+            ),
+            (
+                "max_user_connections",
+                "pgbouncer_config_max_user_connections",
+                "Config maximum number of server connections per user",
+            ),
+        ],
+    },
+];
+
+/// Name, type and help of every metric about the pooler.
+pub(super) fn metadata() -> impl Iterator<Item = MetricMetadata> {
+    let own = [
+        ("pgbouncer_up", "gauge", "The pgbouncer scrape succeeded"),
+        ("pgbouncer_version_info", "gauge", "The pgbouncer version info"),
+    ];
+    let rows = LISTS.iter().flat_map(|rows| rows.metrics).map(|(_, name, help)| (*name, "gauge", *help));
+    own.into_iter().chain(rows)
+}
+
+/// Type and help text of a metric that a table makes.
+pub(super) fn describe(name: &str) -> Option<(&'static str, &'static str)> {
+    let of_table = |table: &'static Table| {
+        let ends = table.prefixes.iter().filter_map(|prefix| name.strip_prefix(prefix));
+        let mut columns = ends.filter_map(|end| table.columns.iter().find(|column| column.1 == end));
+        columns.next().map(|column| (column.2, column.4))
+    };
+    TABLES.iter().find_map(of_table)
+}
+
+/// One look at the pooler.
+pub(super) async fn look(target: &Target, deadline: Deadline) -> ProbeOutcome {
+    let began = Instant::now();
+    let mut facts = Facts::default();
+    let result = ask(target, &mut facts, deadline).await;
+    match &result {
+        Ok(encrypted) => facts.log.push(format!("new connection: answered (encrypted: {encrypted})")),
+        Err(failure) => facts.log.push(format!("new connection: {}", failure.reason)),
+    }
+    facts.push("pgbouncer_up", &[], f64::from(result.is_ok()));
+    facts.push("pg_exporter_last_scrape_error", &[], f64::from(result.is_err()));
+    facts.push("pg_exporter_last_scrape_duration_seconds", &[], began.elapsed().as_secs_f64());
+    for (layer, up) in layers(&target.dsn, result.as_ref().copied(), false) {
+        facts.push("valmis_postgres_up", &[("layer", layer)], f64::from(up));
+    }
+    let result = result.map(|_| ()).map_err(Failure::into_probe_failure);
+    ProbeOutcome { result, samples: facts.samples, log: facts.log }
+}
+
+/// Asks everything; yields whether the connection was encrypted.
+async fn ask(target: &Target, facts: &mut Facts, deadline: Deadline) -> Result<bool, Failure> {
+    let session = Session::open(&target.dsn, &target.password, Purpose::Pooler, deadline).await?;
+    let encrypted = session.encrypted;
+    let asked = ask_all(&session, facts, deadline).await;
+    session.close(deadline).await;
+    asked.map(|()| encrypted)
+}
+
+async fn ask_all(session: &Session, facts: &mut Facts, deadline: Deadline) -> Result<(), Failure> {
+    let rows = session.query("SHOW VERSION", deadline).await?;
+    facts.answered = true;
+    let version = rows.first().and_then(|row| row.columns().next()).and_then(|(_, value)| value);
+    let version =
+        version.ok_or_else(|| Failure::new(Layer::Query, "query", "it does not tell its version"))?;
+    facts.push("pgbouncer_version_info", &[("version", version)], 1.0);
+    for table in TABLES {
+        table.read(&session.query(table.command, deadline).await?, facts);
+    }
+    for rows in LISTS {
+        rows.read(&session.query(rows.command, deadline).await?, facts);
+    }
+    Ok(())
+}
+
+impl Table {
+    fn read(&self, rows: &[Row], facts: &mut Facts) {
+        for row in rows {
+            let labels: Vec<(&str, &str)> =
+                self.labels.iter().map(|label| (*label, row.text(label).unwrap_or_default())).collect();
+            for Column(column, end, _, factor, _) in self.columns {
+                if let Some(value) = row.number(column) {
+                    for prefix in self.prefixes {
+                        facts.push(&format!("{prefix}{end}"), &labels, value * factor);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Rows {
+    fn read(&self, rows: &[Row], facts: &mut Facts) {
+        for row in rows {
+            let [name, value] = self.columns.map(|column| row.text(column));
+            let metric = self.metrics.iter().find(|(known, ..)| Some(*known) == name);
+            let value = value.and_then(|value| value.parse().ok());
+            if let (Some((_, metric, _)), Some(value)) = (metric, value) {
+                facts.push(metric, &[], value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_have_both_names_and_seconds() {
+        let table = &TABLES[1];
+        let rows = [Row::new([("database", Some("d")), ("query_time", Some("2500000"))].into_iter())];
+        let mut facts = Facts::default();
+        table.read(&rows, &mut facts);
+        let texts: Vec<String> = facts.samples.iter().map(|s| format!("{} {}", s.labels, s.value)).collect();
+        let expected = [
+            r#"{__name__="pgbouncer_stats_queries_duration_seconds_total", database="d"} 2.5"#,
+            r#"{__name__="pgbouncer_stats_totals_queries_duration_seconds_total", database="d"} 2.5"#,
+        ];
+        assert_eq!(texts, expected);
+        for sample in &facts.samples {
+            assert!(describe(sample.labels.metric_name()).is_some());
+        }
+    }
+}

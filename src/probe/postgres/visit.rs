@@ -1,0 +1,328 @@
+//! Visits: what is asked seldom, in one database after the other, beside the probes.
+//!
+//! A visit uses the second connection and gives it up as soon as the canary wants it. Each statement may
+//! take as long as [`Visits::start`] allows, so that is the longest a canary waits. The last answers stay
+//! and are shown with their age.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::Deadline;
+use super::answer::Answer;
+use super::bound::Members;
+use super::capability::{Capabilities, Verdict};
+use super::collector::Scope;
+use super::facts::Facts;
+use super::failure::Failure;
+use super::prober::Target;
+use super::question::Question;
+use super::selection::Databases;
+use super::session::{Purpose, Session};
+use super::slot::Slot;
+
+/// How many of its intervals an answer is shown when no newer one is to be had.
+const KEEP_INTERVALS: u32 = 3;
+
+/// The databases that can be visited.
+const DATABASES: &str = "\
+SELECT datname FROM pg_database
+WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT')
+ORDER BY datname";
+
+/// Rounds of visits, one at a time, and what they brought.
+pub(super) struct Visits {
+    tour: Arc<Tour>,
+    round: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+/// What a round works on.
+struct Tour {
+    target: Arc<Target>,
+    slot: Arc<Slot>,
+    found: Mutex<Found>,
+    /// How many rounds have ended.
+    rounds: watch::Sender<u64>,
+}
+
+/// A question in a database; in none if it is about the server.
+type Place = (Cow<'static, str>, String);
+
+#[derive(Default)]
+struct Found {
+    databases: Vec<String>,
+    /// Why the last visit to a database was cut short, if it was.
+    visited: BTreeMap<String, Option<Failure>>,
+    notes: HashMap<Place, Note>,
+}
+
+/// What is known of a question in a database.
+struct Note {
+    asked: Instant,
+    took: Duration,
+    verdict: Verdict,
+    failure: Option<Failure>,
+    answer: Option<(Instant, Answer)>,
+    members: Members,
+}
+
+impl Visits {
+    /// No visits so far.
+    pub(super) fn new(target: Arc<Target>, slot: Arc<Slot>) -> Self {
+        let (rounds, _) = watch::channel(0);
+        Self {
+            tour: Arc::new(Tour { target, slot, found: Mutex::default(), rounds }),
+            round: Mutex::default(),
+        }
+    }
+
+    /// Starts a round if anything is due and none is under way. A statement may take `patience`.
+    pub(super) fn start(&self, patience: Duration) {
+        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        if round.as_ref().is_some_and(|round| !round.is_finished()) || !self.tour.anything_due() {
+            return;
+        }
+        let tour = Arc::clone(&self.tour);
+        *round = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            tour.round(patience).await;
+            tour.rounds.send_modify(|rounds| *rounds += 1);
+        })));
+    }
+
+    /// Waits until the first round has ended, but not past the deadline: so the first look at a server
+    /// shows everything, and no later one waits.
+    pub(super) async fn first_round(&self, deadline: Deadline) {
+        let mut rounds = self.tour.rounds.subscribe();
+        // Past the deadline what there is will do.
+        let _ = timeout_at(deadline.instant(), rounds.wait_for(|rounds| *rounds > 0)).await;
+    }
+
+    /// Adds what the visits brought.
+    pub(super) fn show(&self, facts: &mut Facts) {
+        let found = self.tour.found();
+        for question in self.tour.questions() {
+            found.show(&question, question.every(&self.tour.target.selection), facts);
+        }
+        for (database, failure) in &found.visited {
+            facts.push("valmis_postgres_database_up", &[("datname", database)], f64::from(failure.is_none()));
+            if let Some(failure) = failure {
+                facts.incomplete = true;
+                facts.log.push(format!("database `{database}`: {}", failure.reason));
+            }
+        }
+        if self.tour.target.selection.databases != Databases::Own {
+            facts.push("valmis_postgres_databases", &[], found.databases.len() as f64);
+        }
+    }
+}
+
+impl Tour {
+    fn questions(&self) -> impl Iterator<Item = Question> {
+        Question::all(&self.target.selection)
+    }
+
+    fn anything_due(&self) -> bool {
+        let databases = self.found().databases.clone();
+        databases.is_empty() || databases.iter().any(|database| !self.due(database).is_empty())
+    }
+
+    /// What is due in a database.
+    fn due(&self, database: &str) -> Vec<Question> {
+        let (selection, own) = (&self.target.selection, &self.target.dsn.dbname);
+        let found = self.found();
+        let due = |question: &Question| {
+            let elsewhere = question.scope() == Scope::OneDatabase && found.has_elsewhere(question, database);
+            let note = found.notes.get(&place(question, database));
+            question.concerns(database, own)
+                && !elsewhere
+                && note.is_none_or(|note| note.asked.elapsed() >= question.every(selection))
+        };
+        self.questions().filter(due).collect()
+    }
+
+    /// Visits every database in which something is due.
+    async fn round(&self, patience: Duration) {
+        let own = self.target.dsn.dbname.clone();
+        self.visit(&own, patience).await;
+        let others: Vec<String> =
+            self.found().databases.iter().filter(|name| **name != own).cloned().collect();
+        for database in others {
+            self.visit(&database, patience).await;
+        }
+    }
+
+    /// Visits a database, and notes whether that went well. One that cannot be entered keeps no other from
+    /// being visited; it is tried again in the next round.
+    async fn visit(&self, database: &str, patience: Duration) {
+        let failure = self.ask_due(database, patience).await.err();
+        self.found().visited.insert(database.to_owned(), failure);
+    }
+
+    /// Asks what is due in a database.
+    async fn ask_due(&self, database: &str, patience: Duration) -> Result<(), Failure> {
+        loop {
+            let due = self.due(database);
+            if due.is_empty() && !self.found().databases.is_empty() {
+                return Ok(());
+            }
+            let turn = self.slot.patient().await;
+            let dsn = self.target.dsn.in_database(database);
+            let deadline = Deadline::after(patience);
+            let session = Session::open(&dsn, &self.target.password, Purpose::Visit, deadline).await?;
+            let result = self.ask_all(&session, database, &due, patience).await;
+            session.close(Deadline::after(patience)).await;
+            drop(turn);
+            if result? == Interrupted::No {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn ask_all(
+        &self,
+        session: &Session,
+        database: &str,
+        due: &[Question],
+        patience: Duration,
+    ) -> Result<Interrupted, Failure> {
+        let capabilities = Capabilities::ask_with_extensions(session, Deadline::after(patience)).await?;
+        if database == self.target.dsn.dbname {
+            self.find_databases(session, Deadline::after(patience)).await?;
+        }
+        for question in due {
+            if self.slot.is_wanted() {
+                return Ok(Interrupted::Yes);
+            }
+            self.ask_one(question, &capabilities, session, database, patience).await?;
+        }
+        Ok(Interrupted::No)
+    }
+
+    async fn find_databases(&self, session: &Session, deadline: Deadline) -> Result<(), Failure> {
+        let own = &self.target.dsn.dbname;
+        let found = match self.target.selection.databases {
+            Databases::Own => Vec::new(),
+            _ => session.query(DATABASES, deadline).await?,
+        };
+        let names = found.iter().filter_map(|row| row.text("datname").map(str::to_owned)).collect();
+        let databases = self.target.selection.databases.choose(own, names);
+        let known: HashSet<String> = databases.iter().cloned().chain([String::new()]).collect();
+        let mut found = self.found();
+        found.notes.retain(|(_, database), _| known.contains(database));
+        found.visited.retain(|database, _| known.contains(database));
+        found.databases = databases;
+        Ok(())
+    }
+
+    /// Asks one question and notes what came of it. An error means that the connection is of no use any
+    /// more.
+    async fn ask_one(
+        &self,
+        question: &Question,
+        capabilities: &Capabilities,
+        session: &Session,
+        database: &str,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let place = place(question, database);
+        let verdict = question.judge(capabilities);
+        let (mut answer, mut members) = {
+            let found = self.found();
+            let before = found.notes.get(&place);
+            before.map(|note| (note.answer.clone(), note.members.clone())).unwrap_or_default()
+        };
+        let asked = Instant::now();
+        let (mut took, mut failure) = (Duration::ZERO, None);
+        if verdict == Verdict::Able {
+            let selection = &self.target.selection;
+            let said = question.ask(selection, capabilities, &mut members, session, patience).await;
+            took = said.took;
+            match said.result {
+                Ok(found) => answer = Some((Instant::now(), found)),
+                Err(refusal) => failure = Some(refusal),
+            }
+        } else {
+            answer = None;
+        }
+        let lost = failure.clone().filter(|_| session.is_closed() || took >= patience);
+        self.found().notes.insert(place, Note { asked, took, verdict, failure, answer, members });
+        lost.map_or(Ok(()), Err)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a visit ended early because the canary waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interrupted {
+    Yes,
+    No,
+}
+
+fn place(question: &Question, database: &str) -> Place {
+    let database = if question.scope() == Scope::Server { "" } else { database };
+    (question.key(), database.to_owned())
+}
+
+impl Found {
+    /// Whether a question that needs one database only has found one that is not this.
+    fn has_elsewhere(&self, question: &Question, database: &str) -> bool {
+        self.databases.iter().filter(|other| *other != database).any(|other| {
+            self.notes.get(&place(question, other)).is_some_and(|note| note.verdict == Verdict::Able)
+        })
+    }
+
+    fn show(&self, question: &Question, every: Duration, facts: &mut Facts) {
+        let key = question.key();
+        let notes: BTreeMap<&str, &Note> = self
+            .notes
+            .iter()
+            .filter(|((other, _), _)| *other == key)
+            .map(|((_, database), note)| (database.as_str(), note))
+            .collect();
+        // Where one database will do, those without the extension do not count.
+        let able = notes.values().any(|note| note.verdict == Verdict::Able);
+        let Some(verdict) = notes.values().map(|note| note.verdict).find(|v| !able || *v == Verdict::Able)
+        else {
+            return;
+        };
+        if !question.note(verdict, facts) {
+            return;
+        }
+        let label = [("collector", question.name())];
+        let able = notes.iter().filter(|(_, note)| note.verdict == Verdict::Able);
+        let (mut took, mut fine, mut dropped, mut oldest) = (Duration::ZERO, true, None, None);
+        for (database, note) in able {
+            took += note.took;
+            if let Some(failure) = &note.failure {
+                fine = false;
+                facts.incomplete = true;
+                let place = if database.is_empty() { String::new() } else { format!(" in `{database}`") };
+                facts.log.push(format!("collector `{}`{place}: {}", question.name(), failure.reason));
+            }
+            let Some((taken, answer)) = &note.answer else { continue };
+            let age = taken.elapsed();
+            // One that is asked at every probe otherwise has intervals that are as short as its age.
+            if age < (every * KEEP_INTERVALS).max(Duration::from_mins(1)) {
+                facts.samples.extend(answer.samples.iter().cloned());
+                oldest = oldest.max(Some(age));
+                dropped = dropped.map_or(answer.dropped, |sum| answer.dropped.map(|more| sum + more));
+            }
+        }
+        facts.push("pg_scrape_collector_duration_seconds", &label, took.as_secs_f64());
+        facts.push("pg_scrape_collector_success", &label, f64::from(fine));
+        if let Some(age) = oldest {
+            facts.push("valmis_postgres_collector_age_seconds", &label, age.as_secs_f64());
+        }
+        if let Some(dropped) = dropped {
+            facts.push("valmis_postgres_collector_rows_dropped", &label, dropped as f64);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What an HTTP probe does beyond asking one server in HTTP/1.1: HTTP/2, proxies, tokens, secrets in
+//! files, versions of TLS.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use http_body_util::Full;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use regex::bytes::Regex;
+use tokio_rustls::TlsAcceptor;
+use url::Url;
+use valmis::client::{Header, SecretSource};
+use valmis::model::Secret;
+use valmis::probe::ProbeOutcome;
+use valmis::probe::http::{
+    Credentials, HttpConfig, HttpProber, METADATA, OAuth2Config, Protocol, ProxyConfig, ProxyServer, Version,
+};
+use valmis::probe::tls::{TlsConfig, TlsVersions};
+
+use crate::real::serve;
+use crate::servers::{
+    Authority, answer, assert_well_formed, clock, listen, params, probe, read_head, value, write,
+};
+
+fn secret(text: &str) -> SecretSource {
+    SecretSource::Value(Secret::new(text))
+}
+
+fn config(url: &str, change: impl FnOnce(&mut HttpConfig)) -> HttpConfig {
+    let mut config = HttpConfig::new(Url::parse(url).unwrap());
+    change(&mut config);
+    config
+}
+
+async fn run(url: &str, change: impl FnOnce(&mut HttpConfig)) -> ProbeOutcome {
+    let outcome = probe(&HttpProber::new(config(url, change), clock()).unwrap()).await;
+    assert_well_formed(&outcome, METADATA);
+    outcome
+}
+
+/// A server of TLS for `localhost` that speaks HTTP/2 and HTTP/1.1 and tells what it was asked.
+struct TlsServer {
+    address: SocketAddr,
+    ca: String,
+}
+
+impl TlsServer {
+    async fn start(alpn: &[&str]) -> Self {
+        let authority = Authority::root("root", 2030);
+        let mut config = authority.sign(&params("localhost", &["localhost"])).server_config();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let address = listen(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let tell = service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+                    let host = request.headers().get("host").map(|host| host.to_str().unwrap().to_owned());
+                    let host = host.or_else(|| request.uri().authority().map(ToString::to_string));
+                    let told = format!("{} {}", request.uri().path(), host.unwrap_or_default());
+                    Ok::<_, Infallible>(hyper::Response::new(Full::new(Bytes::from(told))))
+                });
+                // A client that goes away without a word is how a probe ends.
+                let _ = if is_http2 {
+                    http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), tell)
+                        .await
+                } else {
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), tell).await
+                };
+            }
+        })
+        .await;
+        Self { address, ca: authority.pem }
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}/path", self.address.port())
+    }
+
+    fn trust(&self, config: &mut HttpConfig) {
+        config.tls.ca = Some(secret(&self.ca));
+    }
+}
+
+fn expect_body(config: &mut HttpConfig, pattern: &str) {
+    config.fail_if_body_not_matches = vec![Regex::new(pattern).unwrap()];
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_both_sides_agree_to_it() {
+    for (server, protocol, version) in [
+        (&["h2", "http/1.1"][..], Protocol::Http2, 2.0),
+        (&["h2", "http/1.1"], Protocol::Http1, 1.1),
+        (&["http/1.1"], Protocol::Http2, 1.1),
+        (&[], Protocol::Http2, 1.1),
+    ] {
+        let server = TlsServer::start(server).await;
+        let outcome = run(&server.url(), |config| {
+            server.trust(config);
+            config.protocol = protocol;
+            expect_body(config, &format!("^/path localhost:{}$", server.address.port()));
+        })
+        .await;
+        assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+        assert_eq!(value(&outcome, "probe_http_version", &[]), Some(version));
+        assert_eq!(value(&outcome, "probe_http_ssl", &[]), Some(1.0));
+        let valid = run(&server.url(), |config| {
+            server.trust(config);
+            config.protocol = protocol;
+            config.valid_http_versions = vec![Version::HTTP_2];
+        })
+        .await;
+        assert_eq!(
+            valid.result.map_err(|failure| failure.kind),
+            if version == 2.0 { Ok(()) } else { Err("version") }
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_configured_host_is_the_authority_of_http2() {
+    let server = TlsServer::start(&["h2"]).await;
+    let outcome = run(&server.url(), |config| {
+        server.trust(config);
+        config.headers.insert("host", HeaderValue::from_static("app.example"));
+        config.tls.server_name = Some("localhost".to_owned());
+        expect_body(config, "^/path app.example$");
+    })
+    .await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+}
+
+#[tokio::test]
+async fn http3_is_refused_as_unknown() {
+    let outcome = run("https://127.0.0.1:1/", |config| config.protocol = Protocol::Http3).await;
+    let failure = outcome.result.unwrap_err();
+    assert_eq!((failure.unknown, failure.reason.as_str()), (true, "HTTP/3 is not implemented"));
+}
+
+#[tokio::test]
+async fn versions_of_tls_are_kept_to() {
+    let server = TlsServer::start(&[]).await;
+    for (min, max, version) in
+        [(None, None, "TLS 1.3"), (None, Some("TLS12"), "TLS 1.2"), (Some("TLS13"), None, "TLS 1.3")]
+    {
+        let outcome = run(&server.url(), |config| {
+            server.trust(config);
+            config.tls.versions = TlsVersions::parse(min, max).unwrap();
+        })
+        .await;
+        assert_eq!(value(&outcome, "probe_tls_version_info", &[("version", version)]), Some(1.0));
+    }
+}
+
+/// A proxy that notes what it is asked and, if asked for a tunnel, connects to `target` wherever it is
+/// asked to.
+async fn start_proxy(target: SocketAddr, log: Arc<std::sync::Mutex<Vec<String>>>) -> SocketAddr {
+    listen(move |mut stream| {
+        let log = log.clone();
+        async move {
+            let head = read_head(&mut stream).await;
+            log.lock().unwrap().push(head.clone());
+            if !head.contains("Basic dTpw") {
+                return answer(&mut stream, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+            }
+            if !head.starts_with("CONNECT ") {
+                return answer(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nby proxy!").await;
+            }
+            let mut behind = tokio::net::TcpStream::connect(target).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            // Either side may go first.
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_plain_answers_and_for_tunnels() {
+    let server = TlsServer::start(&["h2", "http/1.1"]).await;
+    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let proxy = start_proxy(server.address, log.clone()).await;
+    let through =
+        |user: &str| ProxyConfig::through(ProxyServer::parse(&format!("http://{user}{proxy}")).unwrap(), "");
+    let last = || log.lock().unwrap().last().unwrap().clone();
+
+    let outcome = run("http://name.invalid/x?y=1", |config| {
+        config.proxy = ProxyConfig { skip_resolve_phase: true, ..through("u:p@") };
+        expect_body(config, "by proxy!");
+    })
+    .await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+    assert!(last().starts_with("GET http://name.invalid/x?y=1 HTTP/1.1\r\n"), "{}", last());
+    assert!(last().contains("Host: name.invalid\r\n"), "{}", last());
+
+    for (skip, asked) in [(true, "localhost"), (false, "127.0.0.1")] {
+        let header = HeaderName::from_static("x-secret");
+        let outcome = run(&server.url(), |config| {
+            server.trust(config);
+            config.proxy = ProxyConfig { skip_resolve_phase: skip, ..through("u:p@") };
+            config.proxy.connect_headers = vec![Header { name: header, value: secret("hunter2") }];
+            config.addresses.preferred = valmis::probe::IpProtocol::Ip4;
+        })
+        .await;
+        assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+        assert_eq!(value(&outcome, "probe_http_version", &[]), Some(2.0));
+        let port = server.address.port();
+        assert!(last().starts_with(&format!("CONNECT {asked}:{port} HTTP/1.1\r\n")), "{}", last());
+        assert!(last().contains("x-secret: hunter2"), "{}", last());
+        assert!(!format!("{outcome:?}").contains("hunter2"));
+    }
+
+    let outcome = run(&server.url(), |config| config.proxy = through("")).await;
+    let failure = outcome.result.unwrap_err();
+    assert!(failure.unknown && failure.reason.contains("status 407"), "{failure:?}");
+    let asked = log.lock().unwrap().len();
+    let outcome = run(&server.url(), |config| {
+        server.trust(config);
+        config.proxy =
+            ProxyConfig::through(ProxyServer::parse(&format!("http://{proxy}")).unwrap(), "localhost");
+    })
+    .await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+    assert_eq!(log.lock().unwrap().len(), asked, "it was asked directly");
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_used_and_kept_until_its_secret_changes() {
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let counter = fetched.clone();
+    let tokens = serve(Router::new().fallback(move |request: Request| {
+        let counter = counter.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1000).await.unwrap();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            let respond = |status: u16, text: String| {
+                Response::builder().status(status).body(Body::from(text)).unwrap()
+            };
+            // This one wants the secret in the form, as some do.
+            if head.headers.contains_key("authorization") {
+                return respond(401, r#"{"error":"invalid_client"}"#.to_owned());
+            }
+            let expected =
+                "grant_type=client_credentials&scope=read+write&audience=x&client_id=me&client_secret=";
+            assert!(body.starts_with(expected), "{body}");
+            if body.ends_with("wrong") {
+                return respond(400, r#"{"error":"invalid_client"}"#.to_owned());
+            }
+            let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+            respond(200, format!(r#"{{"access_token":"t{number}","token_type":"bearer","expires_in":3600}}"#))
+        }
+    }))
+    .await;
+    let target = serve(Router::new().fallback(async |request: Request| {
+        request
+            .headers()
+            .get("authorization")
+            .map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+    }))
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "secret", "one\n");
+    let prober = |expected: &str| {
+        let client = OAuth2Config {
+            client_id: "me".to_owned(),
+            client_secret: SecretSource::File(file.clone()),
+            token_url: Url::parse(&format!("http://{tokens}/token")).unwrap(),
+            scopes: vec!["read".to_owned(), "write".to_owned()],
+            endpoint_params: vec![("audience".to_owned(), Secret::new("x"))],
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+        };
+        let config = config(&format!("http://{target}/"), |config| {
+            config.credentials = Some(Credentials::OAuth2(Box::new(client)));
+            expect_body(config, expected);
+        });
+        HttpProber::new(config, clock()).unwrap()
+    };
+    let one = prober("^Bearer t1$");
+    for _ in 0..2 {
+        let outcome = probe(&one).await;
+        assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+    }
+    assert_eq!(fetched.load(Ordering::SeqCst), 1, "a token is kept");
+    std::fs::write(&file, "two").unwrap();
+    assert_eq!(probe(&one).await.result.unwrap_err().kind, "body", "another secret, another token");
+    assert_eq!(fetched.load(Ordering::SeqCst), 2);
+    std::fs::write(&file, "wrong").unwrap();
+    let failure = probe(&one).await.result.unwrap_err();
+    assert!(
+        failure.unknown && failure.kind == "oauth2" && failure.reason.contains("status 400"),
+        "{failure:?}"
+    );
+}
+
+#[tokio::test]
+async fn headers_come_from_files_that_are_read_anew() {
+    let target = serve(Router::new().fallback(async |request: Request| {
+        let values = request.headers().get_all("x-key");
+        values.iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>().join(",")
+    }))
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "key", "hunter2\n");
+    let name = HeaderName::from_static("x-key");
+    for text in ["hunter2", "hunter3"] {
+        std::fs::write(&file, text).unwrap();
+        let outcome = run(&format!("http://{target}/"), |config| {
+            config.secret_headers = vec![
+                Header { name: name.clone(), value: secret("inline") },
+                Header { name: name.clone(), value: SecretSource::File(file.clone()) },
+            ];
+            expect_body(config, &format!("^inline,{text}$"));
+        })
+        .await;
+        assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+        assert!(!format!("{outcome:?}").contains("hunter"), "{outcome:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let outcome = run(&format!("http://{target}/"), |config| {
+        config.secret_headers = vec![Header { name: name.clone(), value: SecretSource::File(file.clone()) }];
+    })
+    .await;
+    assert!(outcome.result.unwrap_err().unknown);
+}

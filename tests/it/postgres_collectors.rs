@@ -1,0 +1,419 @@
+//! What the PostgreSQL probe collects, from real servers of the oldest and the newest version at hand.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use valmis::probe::postgres::custom::{Column, CustomQuery, DEFAULT_INTERVAL, Usage, VersionRange};
+use valmis::probe::postgres::{Choice, Databases, PostgresProber, Selection, Target, collector};
+use valmis::probe::{ProbeOutcome, Prober, describe};
+
+use crate::conformance::folder;
+use crate::postgres::{ROLES, connections, kind, monitor_dsn, probe, prober, sum, target};
+use crate::real::postgres::Cluster;
+
+const SETTINGS: &str = "shared_preload_libraries = 'pg_stat_statements'\nmax_prepared_transactions = 5\n\
+                        wal_level = logical\ntrack_io_timing = on";
+
+/// One thing for every collector to find.
+const THINGS: &str = "\
+    GRANT pg_read_all_data TO monitor;\
+    CREATE EXTENSION pg_stat_statements; CREATE EXTENSION pg_buffercache;\
+    CREATE TABLE things (id int PRIMARY KEY, word text, unused int);\
+    CREATE INDEX things_unused ON things (unused);\
+    INSERT INTO things SELECT i, repeat('x', 100), i FROM generate_series(1, 30000) i;\
+    DELETE FROM things WHERE id % 2 = 0;\
+    CREATE SEQUENCE small AS smallint; SELECT setval('small', 30000);\
+    CREATE SEQUENCE fresh;\
+    SELECT pg_create_physical_replication_slot('spare', true);";
+
+fn everything() -> Selection {
+    let enabled = Choice { enabled: Some(true), ..Choice::default() };
+    let collectors = collector::names().map(|name| (name.to_owned(), enabled)).collect();
+    Selection { collectors, ..Selection::default() }
+}
+
+fn with(cluster: &Cluster, selection: Selection) -> PostgresProber {
+    PostgresProber::new(Target { selection, ..target(&monitor_dsn(cluster)) })
+}
+
+async fn both(settings: &str) -> Vec<(u32, Cluster)> {
+    let old = Cluster::start(settings).await.map(|cluster| (15, cluster));
+    let new = Cluster::start_newest(settings).await.map(|cluster| (18, cluster));
+    old.into_iter().chain(new).collect()
+}
+
+/// The names of the metrics.
+fn families(outcome: &ProbeOutcome) -> BTreeSet<&str> {
+    outcome.samples.iter().map(|sample| sample.labels.metric_name()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_collector_is_answered_by_old_and_new_servers() {
+    for (version, cluster) in both(SETTINGS).await {
+        cluster.execute(ROLES).await;
+        cluster.execute(THINGS).await;
+        cluster.execute("VACUUM ANALYZE").await;
+        let idle = cluster.superuser().await;
+        idle.batch_execute("SELECT 1").await.unwrap();
+        let superuser = cluster.superuser().await;
+        superuser
+            .batch_execute("BEGIN; INSERT INTO things VALUES (0); PREPARE TRANSACTION 'p'")
+            .await
+            .unwrap();
+        for _ in 0..60 {
+            superuser.batch_execute("SELECT sum(length(word)) FROM things").await.unwrap();
+        }
+        // Statistics of a session are sent when it has been idle for a second, or when it ends.
+        drop(superuser);
+        let outcome = wait_for_scans(&cluster).await;
+        drop(idle);
+        assert_eq!(kind(&outcome), "ok", "{version}: {:?}", outcome.log);
+        assert_eq!(outcome.log, ["new connection: answered (encrypted: false)"], "{version}");
+        assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{version}");
+        let names = families(&outcome);
+        let silent: Vec<&str> = collector::COLLECTORS
+            .iter()
+            .filter(|collector| collector.fits(version) && collector.values().count() > 0)
+            .filter(|collector| !collector.values().any(|value| names.contains(value.name)))
+            .map(|collector| collector.name)
+            .collect();
+        let quiet =
+            ["stat_replication", "stat_wal_receiver", "stat_activity_autovacuum", "stat_progress_vacuum"];
+        assert_eq!(silent, quiet, "{version}");
+        let thing = [("datname", "postgres"), ("schemaname", "public"), ("relname", "things")];
+        let check = |name: &str, labels: &[(&str, &str)], expected: &dyn Fn(f64) -> bool| {
+            let found = sum(&outcome, name, labels);
+            assert!(found.is_some_and(expected), "{version}: {name} {labels:?}: {found:?}");
+        };
+        check("pg_stat_user_tables_n_live_tup", &thing, &|rows| rows == 15_000.0);
+        check("pg_stat_user_tables_last_analyze", &thing, &|at| at > 1e9);
+        check("pg_stat_user_tables_last_autovacuum", &thing, &|at| at == 0.0);
+        check("pg_stat_user_tables_table_size_bytes", &thing, &|bytes| bytes > 2e6);
+        check("pg_stat_user_tables_index_size_bytes", &thing, &|bytes| bytes > 4e5);
+        check("pg_statio_user_tables_heap_blocks_hit", &thing, &|blocks| blocks > 0.0);
+        check("valmis_postgres_index_unused_bytes", &[("indexrelname", "things_unused")], &|bytes| {
+            bytes > 1e5
+        });
+        assert_eq!(
+            sum(&outcome, "valmis_postgres_index_unused_bytes", &[("indexrelname", "things_pkey")]),
+            None
+        );
+        check("pg_bloat_table_bloat_pct", &[("relname", "things")], &|percent| {
+            (40.0..60.0).contains(&percent)
+        });
+        check("pg_bloat_btree_real_size", &[("idxname", "things_unused")], &|bytes| bytes > 1e5);
+        check("pg_general_index_info_pg_relation_size", &[("tablename", "things")], &|bytes| bytes > 1e5);
+        check("pg_sequence_used_ratio", &[("sequencename", "small")], &|ratio| (0.91..0.92).contains(&ratio));
+        assert_eq!(sum(&outcome, "pg_sequence_used_ratio", &[("sequencename", "fresh")]), None);
+        check("pg_prepared_xacts_count", &[], &|count| count == 1.0);
+        check("pg_xmin_horizon_age_xids", &[("holder", "prepared_transaction")], &|age| age >= 1.0);
+        check("pg_replication_slots_active", &[("slot_name", "spare")], &|active| active == 0.0);
+        check("pg_replication_slot_slot_is_active", &[("slot_name", "spare")], &|active| active == 0.0);
+        check("pg_stat_statements_calls_total", &[("user", "postgres"), ("datname", "postgres")], &|n| {
+            n >= 60.0
+        });
+        check("pg_wal_size_bytes", &[], &|bytes| bytes >= 16.0 * 1024.0 * 1024.0);
+        check("pg_roles_connection_limit", &[("rolname", "monitor")], &|limit| limit == -1.0);
+        check("pg_txid_current", &[], &|txid| txid > 100.0);
+        check("pg_stat_ssl_compression", &[], &|count| count == 0.0);
+        check("pg_settings_log_min_duration_statement_seconds", &[], &|seconds| seconds == -1.0);
+        check("pg_settings_wal_segment_size_bytes", &[], &|bytes| bytes == 16.0 * 1024.0 * 1024.0);
+        check("pg_stat_bgwriter_checkpoints_timed_total", &[], &|_| true);
+        check("pg_settings_pg_stat_statements_max", &[], &|_| true);
+        assert!(names.iter().filter(|name| name.starts_with("pg_settings_")).count() > 200, "{version}");
+        assert_eq!(names.contains("pg_stat_checkpointer_num_timed_total"), version >= 17);
+    }
+}
+
+/// Probes until the reads of the table `things` have been counted.
+async fn wait_for_scans(cluster: &Cluster) -> ProbeOutcome {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let outcome = probe(&with(cluster, everything())).await;
+        if sum(&outcome, "valmis_postgres_table_seq_scan_ratio", &[]).is_some() {
+            return outcome;
+        }
+        assert!(Instant::now() < deadline, "scans are not counted: {outcome:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_are_found_and_asked_within_two_connections() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    cluster.execute("ALTER ROLE monitor CONNECTION LIMIT 2").await;
+    for name in ["shop", "closed", "left_out"] {
+        cluster.execute(&format!("CREATE DATABASE {name}")).await;
+    }
+    cluster.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC").await;
+    let shop = cluster.superuser_in("shop").await;
+    shop.batch_execute("CREATE TABLE goods AS SELECT 1 AS a; ANALYZE").await.unwrap();
+    let databases = Databases::AllBut(vec!["left_out".to_owned()]);
+    let quick = Choice { interval: Some(Duration::from_millis(1)), ..Choice::default() };
+    let collectors = [("stat_user_tables".to_owned(), quick)].into();
+    let monitor = with(&cluster, Selection { databases, collectors, ..Selection::default() });
+    let watcher = cluster.superuser().await;
+    let probing = async {
+        for round in 0..20 {
+            let outcome = probe(&monitor).await;
+            assert_eq!(kind(&outcome), "ok", "round {round}: {:?}", outcome.log);
+            assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
+            assert_eq!(sum(&outcome, "valmis_postgres_databases", &[]), Some(2.0));
+            assert_eq!(sum(&outcome, "valmis_postgres_database_up", &[("datname", "shop")]), Some(1.0));
+            let goods = [("datname", "shop"), ("schemaname", "public"), ("relname", "goods")];
+            assert!(sum(&outcome, "pg_stat_user_tables_n_live_tup", &goods).is_some(), "round {round}");
+        }
+    };
+    let most = async {
+        loop {
+            let most = connections(&watcher, "monitor").await;
+            assert!(most <= 2, "{most} connections");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = probing => {}
+        () = most => unreachable!("it watches without end"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_lets_nobody_in_costs_the_others_nothing() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    for name in ["busy", "shop"] {
+        cluster.execute(&format!("CREATE DATABASE {name}")).await;
+    }
+    cluster.execute("ALTER DATABASE busy CONNECTION LIMIT 0").await;
+    let databases = Databases::AllBut(Vec::new());
+    let monitor = with(&cluster, Selection { databases, ..Selection::default() });
+    let outcome = probe(&monitor).await;
+    assert_eq!(kind(&outcome), "ok");
+    let up = |outcome: &ProbeOutcome, name| sum(outcome, "valmis_postgres_database_up", &[("datname", name)]);
+    assert_eq!((up(&outcome, "busy"), up(&outcome, "shop")), (Some(0.0), Some(1.0)), "{:?}", outcome.log);
+    assert!(outcome.log.iter().any(|line| line.starts_with("database `busy`: ")), "{:?}", outcome.log);
+    assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(1.0));
+    cluster.execute("ALTER DATABASE busy CONNECTION LIMIT -1").await;
+    // The visit is made beside a probe, so the one after it shows it.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while up(&probe(&monitor).await, "busy") != Some(1.0) {
+        assert!(Instant::now() < deadline, "it is not visited again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_table_delays_nothing_and_costs_nothing() {
+    for (version, cluster) in both("").await {
+        cluster.execute(ROLES).await;
+        cluster.execute("CREATE TABLE t AS SELECT 1 AS a; CREATE SEQUENCE s AS smallint; SELECT setval('s', 30000); GRANT USAGE, SELECT ON s TO monitor; ANALYZE t").await;
+        let locker = cluster.superuser().await;
+        locker
+            .batch_execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; ALTER SEQUENCE s INCREMENT 2")
+            .await
+            .unwrap();
+        let began = Instant::now();
+        let outcome = probe(&prober(&cluster)).await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{version}: took {:?}", began.elapsed());
+        assert_eq!(
+            sum(&outcome, "pg_exporter_last_scrape_error", &[]),
+            Some(0.0),
+            "{version}: {:?}",
+            outcome.log
+        );
+        assert!(
+            sum(&outcome, "pg_stat_user_tables_table_size_bytes", &[("relname", "t")]).is_some(),
+            "{version}"
+        );
+        assert_eq!(sum(&outcome, "pg_sequence_used_ratio", &[]), None, "{version}: it is locked");
+        let waiter = cluster.superuser().await;
+        let waiting = tokio::spawn(async move { waiter.batch_execute("SELECT * FROM t").await });
+        let monitor = prober(&cluster);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            let outcome = probe(&monitor).await;
+            if sum(&outcome, "pg_blocked_sessions", &[]) == Some(1.0) {
+                assert_eq!(sum(&outcome, "pg_blocking_sessions", &[]), Some(1.0));
+                break;
+            }
+            assert!(Instant::now() < deadline, "nobody waits: {outcome:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        locker.batch_execute("ROLLBACK").await.unwrap();
+        waiting.await.unwrap().unwrap();
+        let outcome = probe(&prober(&cluster)).await;
+        assert!(sum(&outcome, "pg_sequence_used_ratio", &[("sequencename", "s")]).is_some(), "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_role_may_not_see_is_absent_with_a_reason() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    let plain = format!("postgres://plain:right@127.0.0.1:{}/postgres?sslmode=disable", cluster.port);
+    let outcome = probe(&PostgresProber::new(target(&plain))).await;
+    let check = |collector: &str, needs: &str| {
+        let labels = [("collector", collector), ("needs", needs)];
+        assert_eq!(sum(&outcome, "valmis_postgres_capability", &labels), Some(0.0), "{collector}");
+        let told = format!("collector `{collector}`: ");
+        assert!(
+            outcome.log.iter().any(|line| line.starts_with(&told) && line.contains(needs)),
+            "{outcome:?}"
+        );
+    };
+    check("wal", "pg_ls_waldir");
+    check("stat_activity", "pg_read_all_stats");
+    check("blocking", "pg_read_all_stats");
+    check("bloat_table", "pg_read_all_data");
+    check("stat_statements", "pg_stat_statements");
+    let absent =
+        ["pg_wal_segments", "pg_stat_activity_count", "pg_blocked_sessions", "pg_bloat_table_bloat_pct"];
+    let names = families(&outcome);
+    assert!(absent.iter().all(|name| !names.contains(name)), "{names:?}");
+    assert!(!names.contains("pg_settings_ssl_renegotiation_limit_bytes"));
+    assert_eq!(
+        sum(&outcome, "valmis_postgres_privilege", &[("privilege", "pg_read_all_settings")]),
+        Some(0.0)
+    );
+    let monitor = probe(&prober(&cluster)).await;
+    let labels = [("collector", "wal"), ("needs", "pg_ls_waldir")];
+    assert_eq!(sum(&monitor, "valmis_postgres_capability", &labels), Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tables_are_bounded_and_the_dropped_ones_counted() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    cluster
+        .execute(
+            "DO $$ BEGIN FOR i IN 1..30 LOOP EXECUTE format('CREATE TABLE t%s (a int)', i); END LOOP; END $$",
+        )
+        .await;
+    let few = Choice { limit: Some(5), ..Choice::default() };
+    let collectors = [("stat_user_tables".to_owned(), few)].into();
+    let outcome = probe(&with(&cluster, Selection { collectors, ..Selection::default() })).await;
+    let shown = outcome.samples.iter().filter(|s| s.labels.metric_name() == "pg_stat_user_tables_seq_scan");
+    assert_eq!(shown.count(), 5);
+    let labels = [("collector", "stat_user_tables")];
+    assert_eq!(sum(&outcome, "valmis_postgres_collector_rows_dropped", &labels), Some(25.0));
+}
+
+fn query(name: &str, sql: &str, columns: &[(&str, Usage)]) -> CustomQuery {
+    let column = |(name, usage): &(&str, Usage)| Column {
+        name: (*name).to_owned(),
+        usage: *usage,
+        help: "What it means.".to_owned(),
+    };
+    CustomQuery {
+        name: name.to_owned(),
+        sql: sql.to_owned(),
+        columns: columns.iter().map(column).collect(),
+        interval: DEFAULT_INTERVAL,
+        timeout: None,
+        max_rows: 3,
+        databases: Databases::AllBut(Vec::new()),
+        versions: None,
+        on_replica: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_of_the_user_read_within_their_limits_and_write_nothing() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    cluster
+        .execute("CREATE TABLE orders (state text); INSERT INTO orders VALUES ('open'), ('open'), ('done'); GRANT SELECT, INSERT ON orders TO monitor")
+        .await;
+    let state = [("state", Usage::Label), ("count", Usage::Gauge)];
+    let good = query("orders", "SELECT state, count(*) AS count FROM orders GROUP BY 1;\n", &state);
+    let slow = CustomQuery {
+        timeout: Some(Duration::from_millis(100)),
+        ..query("slow", "SELECT 1 AS a FROM pg_sleep(60)", &[])
+    };
+    let other = CustomQuery {
+        versions: Some(VersionRange::parse(">=99").unwrap()),
+        ..query("other", "SELECT 1 AS other", &[])
+    };
+    let replica = CustomQuery { on_replica: Some(true), ..query("replica", "SELECT 1 AS a", &[]) };
+    let queries = vec![
+        good,
+        slow,
+        other,
+        replica,
+        query("many", "SELECT generate_series(1, 4) AS a", &[]),
+        query("twice", "SELECT 1 AS a UNION ALL SELECT 1", &[]),
+        query("two", "SELECT 1 AS a; DROP TABLE orders", &[]),
+        query("write", "INSERT INTO orders VALUES ('new') RETURNING 1 AS a", &[]),
+        query(
+            "hidden",
+            "WITH w AS (INSERT INTO orders VALUES ('new') RETURNING 1) SELECT 1 AS a FROM w",
+            &[],
+        ),
+        query("plain", "SELECT 4 AS four, 'x' AS text", &[]),
+    ];
+    let queries = queries.into_iter().map(Arc::new).collect();
+    let prober = with(&cluster, Selection { queries, ..Selection::default() });
+    let outcome = probe(&prober).await;
+    assert_eq!(kind(&outcome), "ok");
+    assert_eq!(prober.describe("orders_count"), Some(("gauge", "What it means.".to_owned())));
+    let success = |name: &str| sum(&outcome, "pg_scrape_collector_success", &[("collector", name)]);
+    assert_eq!(sum(&outcome, "orders_count", &[("state", "open")]), Some(2.0), "{:?}", outcome.log);
+    assert_eq!(sum(&outcome, "plain_four", &[]), Some(4.0));
+    assert_eq!((success("orders"), success("plain")), (Some(1.0), Some(1.0)));
+    for name in ["slow", "many", "twice", "two", "write", "hidden"] {
+        assert_eq!(success(name), Some(0.0), "{name}: {:?}", outcome.log);
+        assert_eq!(sum(&outcome, &format!("{name}_a"), &[]), None, "{name}");
+        assert!(outcome.log.iter().any(|line| line.contains(&format!("`{name}` in `postgres`"))), "{name}");
+    }
+    assert_eq!((success("other"), success("replica")), (None, None));
+    let count = cluster.superuser().await.query_one("SELECT count(*) FROM orders", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 3);
+}
+
+#[test]
+fn the_communitys_rules_find_every_metric_they_look_at() {
+    let Some(folder) = folder() else { return };
+    let file = folder.join("rules-corpus/awesome-prometheus-alerts/postgresql/postgres-exporter.yml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let mut names = BTreeSet::new();
+    for line in text.lines() {
+        let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        names.extend(words.filter(|word| word.starts_with("pg_")));
+    }
+    assert!(names.len() > 25, "{names:?}");
+    let unknown: Vec<&&str> = names.iter().filter(|name| describe(name).is_none()).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vacuum_under_way_is_shown() {
+    for (version, cluster) in both("autovacuum = off").await {
+        cluster.execute(ROLES).await;
+        cluster.execute("CREATE TABLE \"A b\" AS SELECT i FROM generate_series(1, 100000) i").await;
+        let worker = cluster.superuser().await;
+        worker.batch_execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1").await.unwrap();
+        let vacuum = tokio::spawn(async move { worker.batch_execute("VACUUM \"A b\"").await });
+        let table = [("datname", "postgres"), ("relname", "public.\"A b\"")];
+        let monitor = prober(&cluster);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let outcome = loop {
+            let outcome = probe(&monitor).await;
+            if sum(&outcome, "pg_stat_progress_vacuum_heap_blks", &table).is_some_and(|blocks| blocks > 0.0) {
+                break outcome;
+            }
+            assert!(Instant::now() < deadline, "{version}: no vacuum to be seen: {outcome:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(sum(&outcome, "pg_stat_progress_vacuum_phase", &table), Some(1.0), "{version}");
+        let scanning = [table[0], table[1], ("phase", "scanning heap")];
+        assert_eq!(sum(&outcome, "pg_stat_progress_vacuum_phase", &scanning), Some(1.0), "{version}");
+        assert_eq!(sum(&outcome, "pg_stat_progress_vacuum_max_dead_tuples", &[]).is_some(), version < 17);
+        assert_eq!(
+            sum(&outcome, "valmis_postgres_vacuum_max_dead_tuple_bytes", &[]).is_some(),
+            version >= 17
+        );
+        vacuum.abort();
+    }
+}

@@ -1,0 +1,225 @@
+//! What can happen to a PostgreSQL server, as one table: each fault gets the right answer in time, and is
+//! over with the first probe after it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres::{Client, NoTls};
+use valmis::probe::postgres::{Password, PostgresProber, Target};
+
+use crate::postgres::{ROLES, kind, layers, monitor_dsn, probe, probe_within, sum, target};
+use crate::real::postgres::Cluster;
+
+/// How long a probe may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A fault, and what a probe has to say meanwhile.
+struct Fault {
+    what: What,
+    kind: &'static str,
+    layers: &'static str,
+    /// `pg_exporter_last_scrape_error`.
+    error: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// All connections are taken.
+    Full,
+    /// A catalogue is locked that every login reads.
+    LockedCatalogue,
+    /// A table is locked.
+    LockedTable,
+    /// The process that serves the held connection is stopped.
+    StoppedBackend,
+    /// All processes of the server are stopped.
+    StoppedServer,
+    /// The role has another password.
+    OtherPassword,
+    /// The role is no longer a member of `pg_monitor`.
+    LostRights,
+    /// The database is locked for everybody but superusers.
+    NoConnections,
+    /// All sessions are ended.
+    Terminated,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        what: What::Full,
+        kind: "too_many_connections",
+        layers: "tcp=1 query=1 new_connection=0",
+        error: true,
+    },
+    Fault {
+        what: What::LockedCatalogue,
+        kind: "timeout",
+        layers: "tcp=1 authentication=0 query=1 new_connection=0",
+        error: true,
+    },
+    Fault { what: What::LockedTable, kind: "ok", layers: ALL, error: false },
+    Fault { what: What::StoppedBackend, kind: "timeout", layers: ALL, error: true },
+    Fault {
+        what: What::StoppedServer,
+        kind: "timeout",
+        layers: "tcp=1 authentication=0 new_connection=0",
+        error: true,
+    },
+    Fault {
+        what: What::OtherPassword,
+        kind: "auth",
+        layers: "tcp=1 authentication=0 query=1 new_connection=0",
+        error: true,
+    },
+    Fault { what: What::LostRights, kind: "ok", layers: ALL, error: true },
+    Fault {
+        what: What::NoConnections,
+        kind: "too_many_connections",
+        layers: "tcp=1 query=1 new_connection=0",
+        error: true,
+    },
+    Fault { what: What::Terminated, kind: "ok", layers: ALL, error: false },
+];
+
+const ALL: &str = "tcp=1 authentication=1 query=1 new_connection=1 writable=1";
+
+/// What ends a fault, beside a statement.
+#[derive(Default)]
+struct Broken {
+    sessions: Vec<Client>,
+    stopped: Option<Pid>,
+    undo: &'static str,
+}
+
+impl What {
+    async fn happen(self, cluster: &Cluster, superuser: &Client) -> Broken {
+        let run = async |sql: &str| superuser.batch_execute(sql).await.unwrap();
+        let mut broken = Broken::default();
+        match self {
+            Self::Full => {
+                let dsn =
+                    format!("host=127.0.0.1 port={} user=plain password=right dbname=postgres", cluster.port);
+                while let Ok((client, connection)) = tokio_postgres::connect(&dsn, NoTls).await {
+                    tokio::spawn(connection);
+                    broken.sessions.push(client);
+                }
+            }
+            Self::LockedCatalogue | Self::LockedTable => {
+                let table = if matches!(self, Self::LockedTable) { "t" } else { "pg_catalog.pg_database" };
+                run(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await;
+                broken.undo = "ROLLBACK";
+            }
+            Self::StoppedBackend => {
+                let sql = "SELECT pid FROM pg_stat_activity WHERE usename = 'monitor'";
+                let pid = superuser.query_one(sql, &[]).await.unwrap().get(0);
+                let pid = Pid::from_raw(pid).expect("a process");
+                kill_process(pid, Signal::STOP).unwrap();
+                broken.stopped = Some(pid);
+            }
+            Self::StoppedServer => cluster.hang(),
+            Self::OtherPassword => {
+                run("ALTER ROLE monitor PASSWORD 'another'").await;
+                broken.undo = "ALTER ROLE monitor PASSWORD 'right'";
+            }
+            Self::LostRights => {
+                run("REVOKE pg_monitor FROM monitor").await;
+                broken.undo = "GRANT pg_monitor TO monitor";
+            }
+            Self::NoConnections => {
+                run("ALTER ROLE monitor CONNECTION LIMIT 1").await;
+                broken.undo = "ALTER ROLE monitor CONNECTION LIMIT -1";
+            }
+            Self::Terminated => {
+                run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'monitor'").await;
+            }
+        }
+        broken
+    }
+
+    async fn end(self, cluster: &Cluster, superuser: &Client, broken: Broken) {
+        if matches!(self, Self::StoppedServer) {
+            cluster.resume();
+        }
+        if let Some(pid) = broken.stopped {
+            kill_process(pid, Signal::CONT).unwrap();
+        }
+        superuser.batch_execute(broken.undo).await.unwrap();
+        drop(broken.sessions);
+        // A closed session counts until its process has ended.
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename IN ('plain', 'monitor')";
+        while superuser.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 1 {
+            assert!(Instant::now() < deadline, "{self:?}: sessions are left over");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_gets_its_answer_in_time_and_leaves_nothing_behind() {
+    let settings = "max_connections = 10\nmax_wal_senders = 0\nwal_level = minimal\nautovacuum = off";
+    let Some(cluster) = Cluster::start(settings).await else { return };
+    cluster.execute(ROLES).await;
+    cluster.execute("CREATE TABLE t (a int)").await;
+    let superuser = cluster.superuser().await;
+    let monitor = PostgresProber::new(target(&monitor_dsn(&cluster)));
+    for fault in FAULTS {
+        let what = fault.what;
+        assert_eq!(kind(&probe(&monitor).await), "ok", "before {what:?}");
+        let broken = what.happen(&cluster, &superuser).await;
+        let began = Instant::now();
+        let outcome = probe_within(&monitor, TIMEOUT).await;
+        assert!(began.elapsed() < TIMEOUT * 2, "{what:?} took {:?}", began.elapsed());
+        let seen = (kind(&outcome), layers(&outcome));
+        assert_eq!(seen, (fault.kind, fault.layers.to_owned()), "{what:?}: {:?}", outcome.log);
+        let error = sum(&outcome, "pg_exporter_last_scrape_error", &[]);
+        assert_eq!(error, Some(f64::from(fault.error)), "{what:?}: {:?}", outcome.log);
+        let up = sum(&outcome, "pg_up", &[]);
+        assert_eq!(up, Some(f64::from(fault.layers.contains("new_connection=1"))), "{what:?}");
+        what.end(&cluster, &superuser, broken).await;
+        let outcome = probe(&monitor).await;
+        assert_eq!(
+            (kind(&outcome), layers(&outcome).as_str()),
+            ("ok", ALL),
+            "after {what:?}: {:?}",
+            outcome.log
+        );
+        assert_eq!(
+            sum(&outcome, "pg_exporter_last_scrape_error", &[]),
+            Some(0.0),
+            "after {what:?}: {:?}",
+            outcome.log
+        );
+        for name in
+            ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"]
+        {
+            assert!(sum(&outcome, name, &[]).is_some(), "after {what:?}: no {name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_printed_role_can_be_made_twice_and_sees_all_that_is_needed() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_valmis"))
+        .args(["postgres", "role", "--name", "it's \"me\"", "--database", "postgres"])
+        .output()
+        .unwrap();
+    assert!(printed.status.success());
+    let sql = String::from_utf8(printed.stdout).unwrap();
+    for round in 0..2 {
+        let Some(answer) = cluster.psql(&sql) else { return };
+        let verdicts: Vec<&str> =
+            answer.lines().filter_map(|line| line.split_once('|')).map(|(_, v)| v).collect();
+        assert_eq!(verdicts, ["t"; 8], "round {round}: {answer}");
+    }
+    cluster.execute("ALTER ROLE \"it's \"\"me\"\"\" PASSWORD 'right'").await;
+    let password = cluster.file("password");
+    fs::write(&password, "right\n").unwrap();
+    let dsn = monitor_dsn(&cluster).replace("monitor:right", "it's%20%22me%22");
+    let monitor = PostgresProber::new(Target { password: Password::File(password), ..target(&dsn) });
+    let outcome = probe(&monitor).await;
+    assert_eq!(kind(&outcome), "ok");
+    assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
+}
