@@ -19,7 +19,7 @@ use crate::probe::certificate::{
     CertificateFilesConfig, CertificateFilesProber, ComparedProber, Glob, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, Discovery, DiskProber};
-use crate::probe::http::{HttpConfig, HttpProber, RequestBody};
+use crate::probe::http::{HttpConfig, HttpProber};
 use crate::probe::node::{self, NodeProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::redis::{self, RedisProber};
@@ -100,13 +100,13 @@ fn http_config(app: &AppConfig, url: &url::Url) -> Result<HttpConfig> {
     for (name, value) in &app.headers {
         let name = hyper::header::HeaderName::try_from(name)
             .with_context(|| format!("app `{}`: `{name}` is not a header name", app.name))?;
-        let mut value = hyper::header::HeaderValue::try_from(value).with_context(|| {
+        let mut value = hyper::header::HeaderValue::try_from(value.expose()).with_context(|| {
             format!("app `{}`: header `{name}` has a value that cannot be sent", app.name)
         })?;
         value.set_sensitive(true);
         config.headers.insert(name, value);
     }
-    config.body = app.body.clone().map(RequestBody::from).unwrap_or_default();
+    config.body = app.body.as_ref().map(|body| body.expose().to_owned().into()).unwrap_or_default();
     config.credentials = app.auth.clone().map(Into::into);
     config.valid_status_codes = status.iter().map(|code| *code..=*code).collect();
     config.follow_redirects = *follow_redirects;

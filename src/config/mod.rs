@@ -156,10 +156,10 @@ pub struct AppConfig {
     pub expect: HttpExpectations,
     /// Request method.
     pub method: Method,
-    /// Request headers.
-    pub headers: BTreeMap<String, String>,
-    /// Request body.
-    pub body: Option<String>,
+    /// Request headers, of which any may be a secret.
+    pub headers: BTreeMap<String, Secret>,
+    /// Request body, which may be one too.
+    pub body: Option<Secret>,
     /// Credentials.
     pub auth: Option<HttpAuth>,
     /// TLS.

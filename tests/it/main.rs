@@ -5,6 +5,7 @@ mod api;
 mod artifacts;
 mod backtest;
 mod blackbox;
+mod canaries;
 mod certificate_files;
 mod cli;
 mod conformance;

@@ -7,6 +7,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::Context;
 use crate::config::{AppConfig, HttpExpectations, ScrapeConfig};
 use crate::discovery::TargetGroup;
+use crate::model::Secret;
 use crate::probe::http::Method;
 use crate::scrape;
 use crate::yaml::{Fields, Node};
@@ -29,7 +30,8 @@ impl Context<'_> {
         let expect = self.expectations(&mut fields);
         let method = fields.take("method").and_then(|node| self.method(node)).unwrap_or(Method::GET);
         let headers = fields.take("headers").map(|node| self.headers(node)).unwrap_or_default();
-        let body = fields.take("body").and_then(|node| self.reader.text("body", node)).map(ToOwned::to_owned);
+        let headers = headers.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+        let body = fields.take("body").and_then(|node| self.reader.text("body", node)).map(Secret::new);
         let auth = self.auth(&mut fields);
         let tls = self.tls(&mut fields);
         let honor_labels = self.flag(&mut fields, "honor_labels", false);

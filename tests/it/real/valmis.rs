@@ -76,6 +76,8 @@ pub(crate) struct Valmis {
     pub(crate) address: SocketAddr,
     /// `http` or `https`.
     scheme: &'static str,
+    /// Variables of its environment.
+    environment: &'static [(&'static str, &'static str)],
     /// Whom it lets in.
     user: Option<(&'static str, &'static str)>,
 }
@@ -89,12 +91,21 @@ impl Valmis {
 
     /// As [`Self::start`], with a configuration that lets this user in over TLS.
     pub(crate) async fn start_behind(configuration: &str, user: (&'static str, &'static str)) -> Self {
-        Self::start_as(configuration, &quick_rules(), "https", Some(user)).await
+        Self::start_as(configuration, &quick_rules(), "https", Some(user), &[]).await
     }
 
     /// As [`Self::start`], with rule files of the test.
     pub(crate) async fn start_with(configuration: &str, rules: &[(String, String)]) -> Self {
-        Self::start_as(configuration, rules, "http", None).await
+        Self::start_as(configuration, rules, "http", None, &[]).await
+    }
+
+    /// As [`Self::start_behind`], with variables of the environment.
+    pub(crate) async fn start_in(
+        configuration: &str,
+        user: (&'static str, &'static str),
+        environment: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self::start_as(configuration, &quick_rules(), "https", Some(user), environment).await
     }
 
     async fn start_as(
@@ -102,6 +113,7 @@ impl Valmis {
         rules: &[(String, String)],
         scheme: &'static str,
         user: Option<(&'static str, &'static str)>,
+        environment: &'static [(&'static str, &'static str)],
     ) -> Self {
         let folder = TempDir::with_prefix("valmis-").unwrap();
         fs::create_dir(folder.path().join("rules")).unwrap();
@@ -109,8 +121,8 @@ impl Valmis {
             fs::write(folder.path().join("rules").join(name), text).unwrap();
         }
         fs::write(folder.path().join("valmis.yaml"), configuration).unwrap();
-        let (process, address) = run(folder.path()).await;
-        let valmis = Self { folder, process, address, scheme, user };
+        let (process, address) = run(folder.path(), environment).await;
+        let valmis = Self { folder, process, address, scheme, environment, user };
         valmis.wait_ready().await;
         valmis
     }
@@ -135,7 +147,7 @@ impl Valmis {
 
     /// Starts it again with the same data. The port is another one.
     pub(crate) async fn restart(&mut self) {
-        (self.process, self.address) = run(self.folder.path()).await;
+        (self.process, self.address) = run(self.folder.path(), self.environment).await;
         self.wait_ready().await;
     }
 
@@ -288,8 +300,9 @@ pub(crate) fn command(folder: &Path) -> Command {
     command
 }
 
-async fn run(folder: &Path) -> (Process, SocketAddr) {
+async fn run(folder: &Path, environment: &[(&str, &str)]) -> (Process, SocketAddr) {
     let mut command = command(folder);
+    command.envs(environment.iter().copied());
     command.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
     let mut process = Process::start(&mut command, folder);
     let address = process.in_log("address of valmis", address).await;
