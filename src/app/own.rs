@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -36,9 +38,9 @@ impl OwnPages {
             .await
             .context("cannot listen on this machine for its own scrapes")?;
         let address = listener.local_addr().context("cannot tell the address that is listened on")?;
-        let mut random = [0; 32];
+        let mut random = [0_u8; 32];
         aws_lc_rs::rand::fill(&mut random).context("the system has no random numbers")?;
-        let token = Secret::new(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let token = Secret::new(BASE64_URL_SAFE_NO_PAD.encode(random));
         let door = Door::Own(std::sync::Arc::new(token.clone()));
         let pages = Self { guarded: Some((token, public)), ..Self::public(address)? };
         Ok((pages, listener, door))

@@ -14,6 +14,7 @@ use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
 use super::config::{ClientAuth, Pem, PemSource, RateLimit, TlsSettings, WebConfig};
+use super::suites::Known;
 use super::{curves, suites};
 use crate::diag::Diagnostic;
 use crate::model::{LineColumn, Secret};
@@ -233,8 +234,8 @@ impl WebReader<'_> {
         for node in self.reader.items("cipher_suites", node) {
             let Some(name) = self.reader.text("cipher_suites", node) else { continue };
             match suites::named(name) {
-                Some(Some(suite)) => found.push(suite),
-                Some(None) => {
+                Some(Known::Spoken(suite)) => found.push(suite),
+                Some(Known::NotSpoken) => {
                     let message = format!("`{name}` is not spoken: valmis has no suites with CBC");
                     self.reader.warning("old-cipher", node.place, message);
                 }

@@ -3,28 +3,43 @@
 use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::cipher_suite as suite;
 
-/// A name that Go knows: the suite, or none where rustls lacks it.
-///
-/// Source: Go `crypto/tls`, `CipherSuites`. rustls has no suites with CBC.
-pub(super) fn named(name: &str) -> Option<Option<SupportedCipherSuite>> {
+/// What a name that Go knows stands for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known {
+    /// A suite of rustls.
+    Spoken(SupportedCipherSuite),
+    /// One that rustls does not have: those with CBC.
+    NotSpoken,
+}
+
+/// The suite of this name. Source: Go `crypto/tls`, `CipherSuites`.
+pub(super) fn named(name: &str) -> Option<Known> {
     Some(match name {
-        "TLS_AES_128_GCM_SHA256" => Some(suite::TLS13_AES_128_GCM_SHA256),
-        "TLS_AES_256_GCM_SHA384" => Some(suite::TLS13_AES_256_GCM_SHA384),
-        "TLS_CHACHA20_POLY1305_SHA256" => Some(suite::TLS13_CHACHA20_POLY1305_SHA256),
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" => Some(suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => Some(suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" => Some(suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" => Some(suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
+        "TLS_AES_128_GCM_SHA256" => Known::Spoken(suite::TLS13_AES_128_GCM_SHA256),
+        "TLS_AES_256_GCM_SHA384" => Known::Spoken(suite::TLS13_AES_256_GCM_SHA384),
+        "TLS_CHACHA20_POLY1305_SHA256" => Known::Spoken(suite::TLS13_CHACHA20_POLY1305_SHA256),
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" => {
+            Known::Spoken(suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
+        }
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => {
+            Known::Spoken(suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384)
+        }
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" => {
+            Known::Spoken(suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)
+        }
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" => {
+            Known::Spoken(suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)
+        }
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" => {
-            Some(suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256)
+            Known::Spoken(suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256)
         }
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" => {
-            Some(suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256)
+            Known::Spoken(suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256)
         }
         "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA"
         | "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA"
         | "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"
-        | "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA" => None,
+        | "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA" => Known::NotSpoken,
         _ => return None,
     })
 }

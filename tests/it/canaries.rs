@@ -2,17 +2,21 @@
 //! something.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use ::valmis::config::{self, Surroundings};
 use ::valmis::listener;
+use axum::Router;
+use axum::http::HeaderMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
 use crate::real::valmis::{COMMON, NO_DISK, Valmis, command};
-use crate::real::{eventually, http};
+use crate::real::{eventually, http, serve};
 use crate::servers::{Authority, params};
 
 /// A port on which nobody listens: whatever is asked of it fails at once.
@@ -211,8 +215,9 @@ async fn no_secret_is_seen_on_any_page_or_in_the_log() {
         planted.look(path, &text);
     }
     let history = valmis.json("/api/v1/probes").await;
-    let ids = history["data"].as_array().cloned().unwrap_or_default();
-    for id in ids.iter().filter_map(|one| one["id"].as_u64()) {
+    let results = history["data"].as_array().expect("a list of results");
+    assert!(results.iter().any(|one| one["module"] == "oauth"), "{history:#}");
+    for id in results.iter().map(|one| one["id"].as_u64().expect("a number")) {
         let path = format!("/api/v1/probes/{id}");
         planted.look(&path, &valmis.get(&path).await.1);
     }
@@ -294,4 +299,41 @@ fn check(folder: &Path, configuration: &str) -> (bool, String) {
     let output = output.unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+/// A page for who knows the token of this moment.
+async fn guarded(token: Arc<Mutex<&'static str>>) -> SocketAddr {
+    let page = async move |headers: HeaderMap| {
+        let wanted = format!("Bearer {}", token.lock().unwrap());
+        let right = headers.get("authorization").is_some_and(|given| *given == *wanted);
+        if right { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+    };
+    serve(Router::new().fallback(page)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_rotated_in_its_file_is_used_without_a_restart() {
+    let _turn = crate::real::turn().await;
+    let token = Arc::new(Mutex::new("first"));
+    let address = guarded(token.clone()).await;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, "first\n").unwrap();
+    let app = format!(
+        "{{name: guarded, url: 'http://{address}/', interval: 1s, bearer_token_file: '{}'}}",
+        file.display()
+    );
+    let valmis = Valmis::start(&format!("{COMMON}{NO_DISK}apps: [{app}]\n")).await;
+    let wait = async |state: &str| {
+        eventually(state, async || {
+            let component = valmis.component("app", "guarded").await;
+            if component["state"] == state { Ok(()) } else { Err(format!("{component:#}")) }
+        })
+        .await;
+    };
+    wait("ready").await;
+    *token.lock().unwrap() = "second";
+    wait("not_ready").await;
+    fs::write(&file, "second\n").unwrap();
+    wait("ready").await;
 }

@@ -8,6 +8,7 @@ mod blackbox;
 mod canaries;
 mod certificate_files;
 mod cli;
+mod compression;
 mod conformance;
 mod corpora;
 mod crashes;

@@ -36,7 +36,7 @@ fn hash() -> String {
 
 /// A folder with the certificates that the files of exporter-toolkit name.
 struct Folder {
-    folder: TempDir,
+    at: TempDir,
     authority: Authority,
     /// Who signed itself and is trusted: `client_selfsigned.pem`.
     selfsigned: Identity,
@@ -49,7 +49,7 @@ impl Folder {
         itself.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         itself.not_after = rcgen::date_time_ymd(2035, 1, 1);
         let made =
-            Self { folder: TempDir::new().unwrap(), authority, selfsigned: Identity::self_signed(&itself) };
+            Self { at: TempDir::new().unwrap(), authority, selfsigned: Identity::self_signed(&itself) };
         made.renew();
         made.write("client_selfsigned.pem", &made.selfsigned.pem);
         made.write("authority.pem", &made.authority.pem);
@@ -75,7 +75,7 @@ impl Folder {
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
+        self.at.path().join(name)
     }
 }
 
