@@ -70,8 +70,11 @@ impl Context<'_> {
                 Databases::AllBut(excluded)
             }
             other => {
-                let message =
-                    format!("`databases` must be `all`, a list or `exclude`, not {}", other.describe());
+                let found = match other {
+                    NodeKind::Scalar(text) => format!("`{text}`"),
+                    other => other.describe().to_owned(),
+                };
+                let message = format!("`databases` must be `all`, a list or `exclude`, not {found}");
                 self.reader.error("bad-value", node.place, message);
                 Databases::Own
             }
