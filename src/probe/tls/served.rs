@@ -62,7 +62,7 @@ pub(in crate::probe) const METADATA: &[MetricMetadata] = &[
     (
         "valmis_tls_certificate_key_length",
         "gauge",
-        "The size of the public key of each certificate that the server sends",
+        "The size in bits of the public key of each certificate that the server sends",
     ),
 ];
 
