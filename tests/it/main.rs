@@ -7,6 +7,7 @@ mod backtest;
 mod blackbox;
 mod certificate_files;
 mod cli;
+mod community_rules;
 mod conformance;
 mod corpora;
 mod crashes;
