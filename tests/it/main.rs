@@ -17,6 +17,7 @@ mod differential;
 mod drill;
 mod every_alert;
 mod exposition;
+mod faults;
 mod first_steps;
 mod heartbeats;
 mod helm;

@@ -18,6 +18,7 @@ const DAY: f64 = 86_400.0;
 const MINUTES_OF_A_DAY: u32 = 24 * 60;
 
 /// A broken state. Series that it does not name have the value that valmis exported, all the time.
+#[derive(Clone, Copy)]
 pub(super) struct State {
     pub(super) alert: &'static str,
     /// Which series are otherwise, as selectors, and how.
