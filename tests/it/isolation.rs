@@ -1,11 +1,14 @@
-//! What hangs delays nothing else.
+//! What hangs delays nothing else, and what floods fills no memory.
 
 use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
 
 use crate::real::app::{App, Mood};
 use crate::real::postgres::Cluster;
 use crate::real::valmis::{COMMON, NO_DISK, Valmis};
 use crate::real::{eventually, say, turn};
+use crate::servers::{listen, read_head};
 
 /// How long `/metrics` may take at worst on a machine that has much else to do.
 const ANSWER: Duration = Duration::from_millis(100);
@@ -73,4 +76,39 @@ async fn a_hung_database_and_a_hung_app_delay_neither_metrics_nor_each_other() {
     cluster.resume();
     hanging.set(Mood::Healthy);
     valmis.wait_all_ready().await;
+}
+
+/// How much memory valmis may have at most while everything that it probes sends without end.
+const MEMORY_BYTES: u64 = 128 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_without_end_from_all_sides_are_read_in_little_memory() {
+    const SERVERS: usize = 20;
+    let _turn = turn().await;
+    let flooding = listen(|mut stream| async move {
+        if read_head(&mut stream).await.is_empty() {
+            return;
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        let piece = vec![b'x'; 1 << 16];
+        while stream.write_all(&piece).await.is_ok() {}
+    })
+    .await;
+    let server = |number: usize| {
+        format!("- {{name: a{number}, url: 'http://{flooding}/', interval: 1s, timeout: 800ms}}\n")
+    };
+    let servers: String = (0..SERVERS).map(server).collect();
+    let valmis = Valmis::start(&format!("{COMMON}{NO_DISK}apps:\n{servers}")).await;
+    for number in 0..SERVERS {
+        eventually("a verdict on a flood", async || {
+            let component = valmis.component("app", &format!("a{number}")).await;
+            if component["state"] == "not_ready" { Ok(()) } else { Err(format!("{component:#}")) }
+        })
+        .await;
+    }
+    let (_, page) = valmis.get("/metrics").await;
+    assert!(page.contains("probe_success"), "{page}");
+    let memory = valmis.peak_memory();
+    say(&format!("{SERVERS} bodies without end: at most {} MiB", memory >> 20));
+    assert!(memory <= MEMORY_BYTES, "{memory} bytes");
 }

@@ -234,6 +234,8 @@ async fn a_machine_found_through_other_paths_is_told_of() {
     write("sys/class/net/down0/operstate", "down\n");
     write("sys/class/net/down0/speed", "-1\n");
     write("sys/class/net/bonding_masters", "bond0\n");
+    write("proc/spl/kstat/zfs/tank/state", "DEGRADED\n");
+    write("proc/spl/kstat/zfs/arcstats", "not a pool\n");
     let ours = read_machine(Paths { procfs: root.path().join("proc"), sysfs: root.path().join("sys") }).await;
     let check = |name: &str, labels: &[(&str, &str)], expected: Option<f64>| {
         let found = ours.iter().find(|(found, _)| {
@@ -249,4 +251,7 @@ async fn a_machine_found_through_other_paths_is_told_of() {
     check("node_network_speed_bytes", &[("device", "bond0")], Some(125e6));
     check("node_network_up", &[("device", "down0")], Some(0.0));
     check("node_network_speed_bytes", &[("device", "down0")], None);
+    check("node_zfs_zpool_state", &[("zpool", "tank"), ("state", "degraded")], Some(1.0));
+    check("node_zfs_zpool_state", &[("zpool", "tank"), ("state", "online")], Some(0.0));
+    check("node_zfs_zpool_state", &[("zpool", "arcstats")], None);
 }

@@ -27,7 +27,7 @@ const THINGS: &str = "\
     CREATE SEQUENCE fresh;\
     SELECT pg_create_physical_replication_slot('spare', true);";
 
-fn everything() -> Selection {
+pub(crate) fn everything() -> Selection {
     let enabled = Choice { enabled: Some(true), ..Choice::default() };
     let collectors = collector::names().map(|name| (name.to_owned(), enabled)).collect();
     Selection { collectors, ..Selection::default() }

@@ -553,7 +553,7 @@ fn der(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
 }
 
 /// An OCSP response about the certificate with serial number 0x00abcdef, signed with ECDSA and SHA-256.
-fn ocsp_response(status: &[u8], signer: &rcgen::KeyPair, delegate: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn ocsp_response(status: &[u8], signer: &rcgen::KeyPair, delegate: Option<&[u8]>) -> Vec<u8> {
     use rcgen::SigningKey as _;
     let time = |text: &str| der(0x18, &[text.as_bytes()]);
     let sha1 = der(0x30, &[&der(0x06, &[&[0x2b, 0x0e, 0x03, 0x02, 0x1a]])]);

@@ -93,13 +93,21 @@ impl Paths {
 
     /// The names in a folder below `sysfs`, sorted.
     pub(super) fn list(&self, name: &str) -> Result<Vec<String>, CollectError> {
-        let path = self.sysfs.join(name);
-        let entries = std::fs::read_dir(&path).map_err(|error| failed(&path, error))?;
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.sort_unstable();
-        Ok(names)
+        list(&self.sysfs.join(name))
     }
+
+    /// The names in a folder below `proc`, sorted.
+    pub(super) fn list_proc(&self, name: &str) -> Result<Vec<String>, CollectError> {
+        list(&self.procfs.join(name))
+    }
+}
+
+fn list(path: &Path) -> Result<Vec<String>, CollectError> {
+    let entries = std::fs::read_dir(path).map_err(|error| failed(path, error))?;
+    let mut names: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn read(path: &Path) -> Result<String, CollectError> {

@@ -211,5 +211,6 @@ const NAMED: &[MetricMetadata] = &[
     ("node_time_clocksource_current_info", "gauge", "Current clocksource read from '/sys/devices/system/clocksource'."),
     ("node_time_seconds", "gauge", "System time in seconds since epoch (1970)."),
     ("node_uname_info", "gauge", "Labeled system information as provided by the uname system call."),
+    ("node_zfs_zpool_state", "gauge", "kstat.zfs.misc.state"),
     ("valmis_node_devices_dropped", "gauge", "Devices of which nothing is told because there are more than are looked at."),
 ];

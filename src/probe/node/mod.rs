@@ -122,6 +122,7 @@ const COLLECTORS: &[(&str, Collect)] = &[
     ("time", system::time),
     ("uname", system::uname),
     ("vmstat", memory::vmstat),
+    ("zfs", raid::zfs),
 ];
 
 /// Those without which nothing is known of a machine: every kernel has them.

@@ -1,4 +1,4 @@
-//! Software RAID: `/proc/mdstat`.
+//! Disks that stand in for one another: software RAID in `/proc/mdstat`, pools of ZFS.
 
 use super::files::{CollectError, ParseError};
 use super::{Round, bounded};
@@ -117,6 +117,26 @@ pub(super) fn mdadm(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<()
             // An array without redundancy has no such attribute: it cannot be degraded.
             let degraded = attribute("degraded").unwrap_or_default();
             samples.labelled("node_md_degraded", &[("device", device)], degraded);
+        }
+    }
+    Ok(())
+}
+
+/// The states of a pool of ZFS, as `node_exporter` has them.
+const POOL_STATES: [&str; 7] =
+    ["online", "degraded", "faulted", "offline", "removed", "unavail", "suspended"];
+
+/// `node_zfs_zpool_state`.
+pub(super) fn zfs(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
+    const FOLDER: &str = "spl/kstat/zfs";
+    let paths = round.paths;
+    let pools = paths.list_proc(FOLDER)?;
+    let states =
+        pools.iter().filter_map(|pool| Some((pool, paths.proc(&format!("{FOLDER}/{pool}/state")).ok()?)));
+    for (pool, found) in bounded("zfs", states, samples) {
+        for state in POOL_STATES {
+            let is = found.trim().eq_ignore_ascii_case(state);
+            samples.labelled("node_zfs_zpool_state", &[("zpool", pool), ("state", state)], f64::from(is));
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ mod dns;
 mod grpc;
 mod icmp;
 mod starttls;
-mod tcp;
+pub(crate) mod tcp;
 mod unix;
 
 use std::path::PathBuf;

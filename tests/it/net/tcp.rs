@@ -13,12 +13,12 @@ use valmis::probe::{AddressPolicy, IpProtocol, Pattern, ProbeOutcome};
 use super::{END_OF_2026, LITTLE, PLENTY, Trusted, assert_values, hear, kind, run_within};
 use crate::servers::{clock, listen, value};
 
-pub(super) fn line(pattern: &str) -> QueryResponse {
+pub(crate) fn line(pattern: &str) -> QueryResponse {
     let expect = Expect::Line { pattern: Pattern::new(pattern).unwrap(), labels: Vec::new() };
     QueryResponse { expect: Some(expect), ..QueryResponse::default() }
 }
 
-pub(super) fn send(text: &str) -> QueryResponse {
+pub(crate) fn send(text: &str) -> QueryResponse {
     QueryResponse { send: text.into(), ..QueryResponse::default() }
 }
 
