@@ -4,7 +4,6 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use regex::bytes::Regex;
 use xxhash_rust::xxh64::Xxh64;
 
 use crate::blackbox::{ModuleTarget, ScheduledTarget};
@@ -23,7 +22,7 @@ use crate::probe::http::{HttpConfig, HttpProber};
 use crate::probe::node::{self, NodeProber};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::redis::{self, RedisProber};
-use crate::probe::{AddressPolicy, Prober, Reach};
+use crate::probe::{AddressPolicy, Pattern, Prober, Reach};
 use crate::readiness::{Component, Key, Kind, ModuleInfo, Thresholds};
 use crate::textfile::TextfileProber;
 
@@ -113,7 +112,7 @@ fn http_config(app: &AppConfig, url: &url::Url) -> Result<HttpConfig> {
     let compile = |patterns: &[String]| {
         patterns
             .iter()
-            .map(|pattern| Regex::new(pattern))
+            .map(|pattern| Pattern::new(pattern))
             .collect::<Result<Vec<_>, _>>()
             .with_context(|| format!("app `{}`", app.name))
     };

@@ -22,12 +22,24 @@ impl Pattern {
         self.regex.is_match(text)
     }
 
+    /// Whether it matches the bytes. Each byte that is no part of UTF-8 is the character U+FFFD to it, as
+    /// to Go's `Regexp.Match`.
+    pub fn is_match_bytes(&self, bytes: &[u8]) -> bool {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.regex.is_match(text),
+            Err(_) => self.regex.is_match(&to_text(bytes, |_| char::REPLACEMENT_CHARACTER)),
+        }
+    }
+
     /// The template with the groups of the first match, if there is one; as Go's `Regexp.Expand`. Bytes
     /// that are no UTF-8 are a character each and come out as they went in.
     pub fn expand(&self, bytes: &[u8], template: &[u8]) -> Option<Vec<u8>> {
         match (std::str::from_utf8(bytes), std::str::from_utf8(template)) {
             (Ok(text), Ok(template)) => self.regex.expand(text, template).map(String::into_bytes),
-            _ => self.regex.expand(&to_text(bytes), &to_text(template)).map(|text| to_bytes(&text)),
+            _ => {
+                let (text, template) = (to_text(bytes, byte_character), to_text(template, byte_character));
+                self.regex.expand(&text, &template).map(|text| to_bytes(&text))
+            }
         }
     }
 }
@@ -51,13 +63,16 @@ impl Eq for Pattern {}
 /// area, where nothing else is to be expected.
 const BYTE_CHARACTERS: u32 = 0x10_FF00;
 
-fn to_text(bytes: &[u8]) -> String {
+fn byte_character(byte: u8) -> char {
+    char::from_u32(BYTE_CHARACTERS + u32::from(byte)).expect("the last 256 characters exist")
+}
+
+/// The bytes as a text in which `stand_in` takes the place of every byte that is no UTF-8.
+fn to_text(bytes: &[u8], stand_in: fn(u8) -> char) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|byte| {
-            char::from_u32(BYTE_CHARACTERS + u32::from(*byte)).expect("the last 256 characters exist")
-        }));
+        text.extend(chunk.invalid().iter().map(|byte| stand_in(*byte)));
     }
     text
 }
@@ -93,10 +108,37 @@ mod tests {
         check("é(.)", b"\xff\xc3\xa9x", b"$1", Some(b"x"));
     }
 
+    // What Go's `regexp.Match` says of the same.
+    #[test]
+    fn bytes_match_as_in_go() {
+        let check = |pattern: &str, bytes: &[u8], expected: bool| {
+            let found = Pattern::new(pattern).unwrap().is_match_bytes(bytes);
+            assert_eq!(found, expected, "{pattern} on {bytes:?}");
+        };
+        check(r"\Qa.b\E", b"xa.bx", true);
+        check(r"\Qa.b\E", b"xaxbx", false);
+        check("^[[:alpha:]]+$", b"abc", true);
+        check("^[[:alpha:]]+$", "é".as_bytes(), false);
+        check(r"^\d$", "\u{663}".as_bytes(), false);
+        check("a.b", b"a\nb", false);
+        check("(?s)a.b", b"a\nb", true);
+        check("^b", b"a\nb", false);
+        check("(?m)^b", b"a\nb", true);
+        check("(?i)up", b"UP", true);
+        check("{", b"{\"status\"", true);
+        check("up", b"\xff\xfeup\xff", true);
+        check("^a.b$", b"a\xffb", true);
+        check("^a.b$", b"a\xe2\x82b", false);
+        check("^a..b$", b"a\xe2\x82b", true);
+        check(r"\x{fffd}", b"\x80", true);
+        check(r"\xff", b"\xff", false);
+        check(r"\xff", "ÿ".as_bytes(), true);
+    }
+
     proptest! {
         #[test]
         fn all_bytes_survive(bytes: Vec<u8>) {
-            prop_assert_eq!(to_bytes(&to_text(&bytes)), bytes);
+            prop_assert_eq!(to_bytes(&to_text(&bytes, byte_character)), bytes);
         }
     }
 }

@@ -11,10 +11,10 @@ use axum::response::Response;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
-use regex::bytes::Regex;
 use url::Url;
 use valmis::client::{HttpAuth, SecretSource};
 use valmis::model::Secret;
+use valmis::probe::Pattern;
 use valmis::probe::http::{
     CelProgram, Compression, HeaderMatch, HttpConfig, HttpProber, METADATA, Method, ProxyConfig, ProxyServer,
     RequestBody, parse_http_version,
@@ -413,7 +413,7 @@ async fn blackbox_cases_of_bodies_hold() {
     ] {
         let name = format!("{patterns:?} of `{body}`, forbidden: {forbidden}");
         let module = move |config: &mut HttpConfig| {
-            let patterns = patterns.iter().map(|pattern| Regex::new(pattern).unwrap()).collect();
+            let patterns = patterns.iter().map(|pattern| Pattern::new(pattern).unwrap()).collect();
             if forbidden {
                 config.fail_if_body_matches = patterns;
             } else {
@@ -459,7 +459,7 @@ async fn blackbox_cases_of_headers_hold() {
         };
         let module = move |config: &mut HttpConfig| {
             let name = HeaderName::try_from(header).unwrap();
-            let rule = HeaderMatch { name, pattern: Regex::new(pattern).unwrap(), allow_missing };
+            let rule = HeaderMatch { name, pattern: Pattern::new(pattern).unwrap(), allow_missing };
             if forbidden {
                 config.fail_if_header_matches = vec![rule];
             } else {

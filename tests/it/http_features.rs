@@ -15,16 +15,15 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use regex::bytes::Regex;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 use valmis::client::{Header, SecretSource};
 use valmis::model::Secret;
-use valmis::probe::ProbeOutcome;
 use valmis::probe::http::{
     Credentials, HttpConfig, HttpProber, METADATA, OAuth2Config, Protocol, ProxyConfig, ProxyServer, Version,
 };
 use valmis::probe::tls::{TlsConfig, TlsVersions};
+use valmis::probe::{Pattern, ProbeOutcome};
 
 use crate::real::serve;
 use crate::servers::{
@@ -94,7 +93,7 @@ impl TlsServer {
 }
 
 fn expect_body(config: &mut HttpConfig, pattern: &str) {
-    config.fail_if_body_not_matches = vec![Regex::new(pattern).unwrap()];
+    config.fail_if_body_not_matches = vec![Pattern::new(pattern).unwrap()];
 }
 
 #[tokio::test]

@@ -155,7 +155,7 @@ async fn check(row: Row) {
     config.tls.ca = Some(SecretSource::Value(Secret::new(authority.pem)));
     config.compression = row.compression;
     config.body_size_limit_bytes = LIMIT_BYTES;
-    config.fail_if_body_not_matches = vec![regex::bytes::Regex::new("ok").unwrap()];
+    config.fail_if_body_not_matches = vec![valmis::probe::Pattern::new("ok").unwrap()];
     let started = Instant::now();
     let outcome = probe_within(&HttpProber::new(config, clock()).unwrap(), ALLOWED).await;
     let (name, took) = (row.name, started.elapsed());

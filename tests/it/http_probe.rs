@@ -11,12 +11,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use regex::bytes::Regex;
 use url::Url;
 use valmis::client::{HttpAuth, SecretSource};
 use valmis::model::Secret;
 use valmis::probe::http::{Compression, HttpConfig, HttpProber, METADATA, Method};
-use valmis::probe::{AddressPolicy, ProbeOutcome};
+use valmis::probe::{AddressPolicy, Pattern, ProbeOutcome};
 
 use crate::real::serve;
 use crate::servers::{answer, assert_well_formed, clock, listen, probe_within, read_head, value};
@@ -173,7 +172,7 @@ async fn patterns_for_the_body_decide_and_lengths_stay_right() {
     for (forbidden, required, ok) in
         [("database", "", false), ("nothing", "", true), ("", "database", true), ("", "nothing", false)]
     {
-        let patterns = |text: &str| if text.is_empty() { vec![] } else { vec![Regex::new(text).unwrap()] };
+        let patterns = |text: &str| if text.is_empty() { vec![] } else { vec![Pattern::new(text).unwrap()] };
         let outcome = run(&format!("http://{address}/"), |config| {
             config.fail_if_body_matches = patterns(forbidden);
             config.fail_if_body_not_matches = patterns(required);
@@ -278,7 +277,7 @@ async fn method_headers_body_and_credentials_reach_the_target() {
     let check = async |change: fn(&mut HttpConfig), expected: &str| {
         let outcome = run(&format!("http://{address}/"), |config| {
             change(config);
-            config.fail_if_body_not_matches = vec![Regex::new(&format!("^{expected}$")).unwrap()];
+            config.fail_if_body_not_matches = vec![Pattern::new(&format!("^{expected}$")).unwrap()];
         })
         .await;
         assert_eq!(outcome.result, Ok(()));

@@ -23,8 +23,8 @@ impl ModuleReader<'_> {
         config.fail_if_ssl = self.flag(&mut fields, "fail_if_ssl", false);
         config.fail_if_not_ssl = self.flag(&mut fields, "fail_if_not_ssl", false);
         config.method = self.method(&mut fields);
-        config.fail_if_body_matches = self.regexes(&mut fields, "fail_if_body_matches_regexp");
-        config.fail_if_body_not_matches = self.regexes(&mut fields, "fail_if_body_not_matches_regexp");
+        config.fail_if_body_matches = self.patterns(&mut fields, "fail_if_body_matches_regexp");
+        config.fail_if_body_not_matches = self.patterns(&mut fields, "fail_if_body_not_matches_regexp");
         config.fail_if_body_json_matches_cel = self.condition(&mut fields, "fail_if_body_json_matches_cel");
         config.fail_if_body_json_not_matches_cel =
             self.condition(&mut fields, "fail_if_body_json_not_matches_cel");
@@ -115,7 +115,7 @@ impl ModuleReader<'_> {
         let name = self.text(&mut fields, "header");
         let regexp = fields.take("regexp");
         let empty = regexp.is_none_or(|node| self.reader.text("regexp", node) == Some(""));
-        let pattern = regexp.and_then(|node| self.regex("regexp", node));
+        let pattern = regexp.and_then(|node| self.pattern("regexp", node));
         let allow_missing = self.flag(&mut fields, "allow_missing", false);
         fields.finish(self.reader);
         if name.is_none() {

@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use regex::bytes::Regex;
-
 use super::ModuleReader;
 use crate::client::SecretSource;
 use crate::model::Secret;
@@ -105,37 +103,17 @@ impl ModuleReader<'_> {
         address
     }
 
-    /// A regular expression over bytes; blackbox exporter's words for one that is none.
-    pub(super) fn regex(&mut self, what: &str, node: &Node) -> Option<Regex> {
-        self.compiled(what, node, |text| Regex::new(text).map_err(|error| error.to_string()))
-    }
-
+    /// A regular expression; blackbox exporter's words for one that is none.
     pub(super) fn pattern(&mut self, what: &str, node: &Node) -> Option<Pattern> {
-        self.compiled(what, node, |text| Pattern::new(text).map_err(|error| error.to_string()))
-    }
-
-    fn compiled<T>(
-        &mut self,
-        what: &str,
-        node: &Node,
-        compile: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
         let text = self.reader.text(what, node)?;
-        match compile(text) {
-            Ok(compiled) => Some(compiled),
+        match Pattern::new(text) {
+            Ok(pattern) => Some(pattern),
             Err(fault) => {
                 let message = format!("\"Could not compile regular expression\" regexp=\"{text}\"");
-                let hint = fault.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                self.reader.error_with_hint("bad-regex", node.place, message, hint);
+                self.reader.error_with_hint("bad-regex", node.place, message, fault.to_string());
                 None
             }
         }
-    }
-
-    pub(super) fn regexes(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Vec<Regex> {
-        let Some(node) = fields.take(key) else { return Vec::new() };
-        let items = self.reader.items(key, node);
-        items.iter().filter_map(|item| self.regex(key, item)).collect()
     }
 
     pub(super) fn patterns(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Vec<Pattern> {

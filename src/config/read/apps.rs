@@ -7,7 +7,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::Context;
 use crate::config::{AppConfig, HttpExpectations, ScrapeConfig};
 use crate::discovery::TargetGroup;
-use crate::model::Secret;
+use crate::model::{GoRegex, Secret};
 use crate::probe::http::Method;
 use crate::scrape;
 use crate::yaml::{Fields, Node};
@@ -60,9 +60,8 @@ impl Context<'_> {
         let mut patterns = |key: &'static str| {
             let found = self.list(fields.take(key), key, |this, node| {
                 let text = this.reader.text(key, node)?;
-                if let Err(error) = regex::bytes::Regex::new(text) {
-                    let line = error.to_string().lines().last().unwrap_or_default().to_owned();
-                    let message = format!("`{key}` is not a regular expression: {line}");
+                if let Err(error) = GoRegex::new(text) {
+                    let message = format!("`{key}` is not a regular expression: {error}");
                     this.reader.error("bad-regex", node.place, message);
                 }
                 Some(text.to_owned())

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use hyper::header::{HOST, HeaderMap};
 use hyper::{Method, Version};
-use regex::bytes::Regex;
 use url::Url;
 
 use super::body::Compression;
@@ -15,8 +14,8 @@ use super::expectations::HeaderMatch;
 use super::proxy::ProxyConfig;
 use crate::client::{Header, HttpAuth, SecretSource};
 use crate::model::Secret;
-use crate::probe::AddressPolicy;
 use crate::probe::tls::TlsConfig;
+use crate::probe::{AddressPolicy, Pattern};
 
 /// What to ask and what to expect.
 #[derive(Debug, Clone)]
@@ -49,9 +48,9 @@ pub struct HttpConfig {
     /// The largest body, after decompression, that is not a failure.
     pub body_size_limit_bytes: u64,
     /// The probe fails if the body matches one of these.
-    pub fail_if_body_matches: Vec<Regex>,
+    pub fail_if_body_matches: Vec<Pattern>,
     /// The probe fails if the body does not match one of these.
-    pub fail_if_body_not_matches: Vec<Regex>,
+    pub fail_if_body_not_matches: Vec<Pattern>,
     /// The probe fails if the body is no JSON, or if this is true of it.
     pub fail_if_body_json_matches_cel: Option<CelProgram>,
     /// The probe fails if the body is no JSON, or if this is not true of it.

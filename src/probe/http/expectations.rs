@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use hyper::header::{HeaderMap, HeaderName};
 use hyper::{StatusCode, Version};
-use regex::bytes::Regex;
 
 use super::cel::{CelProgram, JsonBody};
+use crate::probe::Pattern;
 
 /// A rule about one header.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub struct HeaderMatch {
     /// The header.
     pub name: HeaderName,
     /// What its values are matched against; not anchored.
-    pub pattern: Regex,
+    pub pattern: Pattern,
     /// Whether the rule is satisfied where the header is missing.
     pub allow_missing: bool,
 }
@@ -96,8 +96,10 @@ pub(super) fn check_headers(
             }
             return Err(Fault::HeaderMissing(name()));
         }
-        let matched =
-            headers.get_all(&rule.name).into_iter().any(|value| rule.pattern.is_match(value.as_bytes()));
+        let matched = headers
+            .get_all(&rule.name)
+            .into_iter()
+            .any(|value| rule.pattern.is_match_bytes(value.as_bytes()));
         match (must_match, matched) {
             (true, false) => return Err(Fault::HeaderNotMatches(name(), rule.pattern.to_string())),
             (false, true) => return Err(Fault::HeaderMatches(name(), rule.pattern.to_string())),
@@ -108,11 +110,11 @@ pub(super) fn check_headers(
 }
 
 /// Whether the body matches none of `forbidden` and all of `required`.
-pub(super) fn check_body(body: &[u8], forbidden: &[Regex], required: &[Regex]) -> Result<(), Fault> {
-    if let Some(pattern) = forbidden.iter().find(|pattern| pattern.is_match(body)) {
+pub(super) fn check_body(body: &[u8], forbidden: &[Pattern], required: &[Pattern]) -> Result<(), Fault> {
+    if let Some(pattern) = forbidden.iter().find(|pattern| pattern.is_match_bytes(body)) {
         return Err(Fault::BodyMatches(pattern.to_string()));
     }
-    if let Some(pattern) = required.iter().find(|pattern| !pattern.is_match(body)) {
+    if let Some(pattern) = required.iter().find(|pattern| !pattern.is_match_bytes(body)) {
         return Err(Fault::BodyNotMatches(pattern.to_string()));
     }
     Ok(())
@@ -191,7 +193,7 @@ mod tests {
             for value in values {
                 headers.append(&name, HeaderValue::from_str(value).unwrap());
             }
-            let rule = [HeaderMatch { name, pattern: Regex::new(pattern).unwrap(), allow_missing }];
+            let rule = [HeaderMatch { name, pattern: Pattern::new(pattern).unwrap(), allow_missing }];
             let found = [check_headers(&headers, &rule, &[]), check_headers(&headers, &[], &rule)];
             assert_eq!(found.each_ref().map(Result::is_ok), ok, "{pattern} {values:?}: {found:?}");
         };
@@ -206,13 +208,15 @@ mod tests {
         let cookies = ["zz=4; Domain=www.example.com; Path=/", "gid=1; Domain=.example.com; Path=/"];
         check("Set-Cookie", r".*Domain=\.example\.com.*", false, &cookies, [false, true]);
         check("Set-Cookie", r".*Domain=\.example\.com.*", false, &cookies[..1], [true, false]);
+        check("Set-Cookie", r"\QDomain=.example.com;\E [[:alpha:]]", false, &cookies, [false, true]);
     }
 
     // The cases of blackbox exporter's `TestFailIfBodyMatchesRegexp` and `…NotMatchesRegexp`.
     #[test]
     fn body_rules_need_all_patterns() {
         let check = |body: &str, patterns: &[&str], ok: [bool; 2]| {
-            let patterns: Vec<Regex> = patterns.iter().map(|pattern| Regex::new(pattern).unwrap()).collect();
+            let patterns: Vec<Pattern> =
+                patterns.iter().map(|pattern| Pattern::new(pattern).unwrap()).collect();
             let found =
                 [check_body(body.as_bytes(), &patterns, &[]), check_body(body.as_bytes(), &[], &patterns)];
             assert_eq!(found.each_ref().map(Result::is_ok), ok, "{body}: {found:?}");
