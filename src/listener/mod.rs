@@ -2,8 +2,8 @@
 //!
 //! What people write is the web configuration file of Prometheus' exporters (exporter-toolkit's
 //! `--web.config.file`), accepted as it is. [`read()`] makes it a [`WebConfig`] and reports every fault;
-//! [`load`] adds what the files hold that it names; [`Access`] keeps that in force and up to date;
-//! [`serve`] lets connections in through a [`Door`].
+//! [`load()`] adds what the files hold that it names; [`Access`] keeps that in force and up to date;
+//! [`serve()`] lets connections in through a [`Door`].
 
 mod access;
 mod client_auth;

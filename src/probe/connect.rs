@@ -42,7 +42,7 @@ pub struct AddressPolicy {
     /// Whether the other version may be used where the preferred one does not exist or cannot be
     /// connected to.
     pub fallback: bool,
-    /// Where the addresses may be. [`resolve`] yields no others, so that no prober can connect to them.
+    /// Where the addresses may be. `resolve` yields no others, so that no prober can connect to them.
     pub reach: Reach,
 }
 
