@@ -679,7 +679,7 @@ async fn each_certificate_of_a_chain_is_described() {
     for position in ["0", "1"] {
         let labels =
             [("chain_position", position), ("key_type", "ECDSA"), ("signature_algorithm", "ECDSA-SHA256")];
-        assert_eq!(value(&outcome, "valmis_tls_certificate_key_bits", &labels), Some(256.0));
+        assert_eq!(value(&outcome, "valmis_tls_certificate_key_length", &labels), Some(256.0));
     }
     let flags = |outcome: &ProbeOutcome| {
         ["valmis_tls_chain_incomplete", "valmis_tls_chain_root_sent", "valmis_tls_must_staple"]

@@ -60,9 +60,9 @@ pub(in crate::probe) const METADATA: &[MetricMetadata] = &[
         "Whether the server sends neither the issuer of its last certificate nor one that is known to be trusted",
     ),
     (
-        "valmis_tls_certificate_key_bits",
+        "valmis_tls_certificate_key_length",
         "gauge",
-        "The size of the public key of each certificate that the server sends",
+        "The size in bits of the public key of each certificate that the server sends",
     ),
 ];
 
@@ -94,7 +94,7 @@ impl HandshakeFacts {
                 ("signature_algorithm", certificate.signature_algorithm.clone()),
             ];
             let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
-            samples.labelled("valmis_tls_certificate_key_bits", &labels, f64::from(certificate.key_bits));
+            samples.labelled("valmis_tls_certificate_key_length", &labels, f64::from(certificate.key_bits));
         }
     }
 

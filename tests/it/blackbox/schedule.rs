@@ -37,7 +37,7 @@ async fn configured_probes_have_job_instance_and_labels_everywhere() {
     assert!(!page.contains("name=\"site"), "{page}");
     let components = fixture.valmis.json("/readiness").await;
     let names: Vec<_> = components["components"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
-    assert_eq!(names, [&json!("/dev/shm"), &json!("port")]);
+    assert_eq!(names, [&json!("/dev/shm"), &json!("host"), &json!("port")]);
     eventually("samples in the store", async || {
         let answer = fixture.valmis.json("/api/v1/query?query=sum(probe_success)by(job,team)").await;
         let found = answer["data"]["result"].as_array().map_or(0, Vec::len);
