@@ -7,65 +7,98 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::Handles;
+use super::collectors::{Exporter, Selection};
 use super::error::{ApiError, ErrorType};
+use super::params::Params;
 use crate::exposition::{Entry, Format, Metadata, MetricType, Negotiated, Page, Parser};
 use crate::probe;
-use crate::readiness::Family;
+use crate::readiness::{Family, Kind};
 
 /// What takes the place of another exporter: the part of the metrics that this exporter would serve.
 struct Persona {
     name: &'static str,
     /// Prefixes of the metrics it serves.
     prefixes: &'static [&'static str],
-    /// Whether it serves the metrics of valmis itself.
-    own: bool,
+    /// Whether it serves what else is told about the machine, such as what jobs left in files.
+    machine: bool,
+    /// Prefixes of the metrics of valmis itself that it serves.
+    own: &'static [&'static str],
+    /// Whose collectors may be chosen.
+    exporters: &'static [Exporter],
 }
 
-const ALL: Persona = Persona { name: "all", prefixes: &[""], own: true };
+const NOTHING: Persona = Persona { name: "", prefixes: &[], machine: false, own: &[], exporters: &[] };
+
+const ALL: Persona =
+    Persona { prefixes: &[""], own: &[""], exporters: &[Exporter::Node, Exporter::Postgres], ..NOTHING };
 
 /// Source of the names: `blackbox_exporter`, `postgres_exporter`, `node_exporter` and
 /// `x509-certificate-exporter`; `valmis` is everything about valmis itself, without what probes found.
 const PERSONAS: &[Persona] = &[
-    Persona { name: "blackbox", prefixes: &["probe_", "valmis_tls_"], own: false },
-    Persona { name: "postgres", prefixes: &["pg_", "pgbouncer_", "valmis_postgres_"], own: false },
-    Persona { name: "redis", prefixes: &["redis_"], own: false },
-    Persona { name: "node", prefixes: &["node_", "valmis_node_", "valmis_filesystem_"], own: false },
-    Persona { name: "certificates", prefixes: &["x509_", "probe_ssl_", "valmis_tls_"], own: false },
-    Persona { name: "valmis", prefixes: &[], own: true },
+    Persona { name: "blackbox", prefixes: &["probe_", "valmis_tls_"], own: &["blackbox_"], ..NOTHING },
+    Persona {
+        name: "postgres",
+        prefixes: &["pg_", "pgbouncer_", "valmis_postgres_"],
+        exporters: &[Exporter::Postgres],
+        ..NOTHING
+    },
+    Persona { name: "redis", prefixes: &["redis_"], ..NOTHING },
+    Persona {
+        name: "node",
+        prefixes: &["node_", "valmis_node_", "valmis_filesystem_"],
+        machine: true,
+        exporters: &[Exporter::Node],
+        ..NOTHING
+    },
+    Persona { name: "certificates", prefixes: &["x509_", "probe_ssl_", "valmis_tls_"], ..NOTHING },
+    Persona { name: "valmis", own: &[""], ..NOTHING },
 ];
 
-pub(super) async fn all(State(handles): State<Arc<Handles>>, headers: HeaderMap) -> Response {
-    render(&handles, &ALL, &headers)
+pub(super) async fn all(State(handles): State<Arc<Handles>>, headers: HeaderMap, params: Params) -> Response {
+    render(&handles, &ALL, &headers, &params)
 }
 
 pub(super) async fn persona(
     State(handles): State<Arc<Handles>>,
     Path(name): Path<String>,
     headers: HeaderMap,
+    params: Params,
 ) -> Result<Response, ApiError> {
     let persona = PERSONAS.iter().find(|persona| persona.name == name).ok_or_else(|| {
         let known: Vec<&str> = PERSONAS.iter().map(|persona| persona.name).collect();
         let message = format!("no metrics `{name}`; there are {}", known.join(", "));
         ApiError { kind: ErrorType::NotFound, message }
     })?;
-    Ok(render(&handles, persona, &headers))
+    Ok(render(&handles, persona, &headers, &params))
 }
 
-fn render(handles: &Handles, persona: &Persona, headers: &HeaderMap) -> Response {
+fn render(handles: &Handles, persona: &Persona, headers: &HeaderMap, params: &Params) -> Response {
+    let named = |parameter: &str| params.all(parameter).map(str::to_owned).collect();
+    let selection = match Selection::new(named("collect[]"), named("exclude[]"), persona.exporters) {
+        Ok(selection) => selection,
+        Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    };
     let mut page = Page::default();
     for family in handles.readiness.samples() {
-        if persona.prefixes.iter().any(|prefix| family.name.starts_with(prefix)) {
-            add_family(&mut page, family);
+        let about_machine = persona.machine && family.kind == Some(Kind::Machine);
+        if about_machine || begins_with(&family.name, persona.prefixes) {
+            if let Some(family) = selection.keep(family) {
+                add_family(&mut page, family);
+            }
         }
     }
-    if persona.own {
-        add_own(&mut page, &handles.registry);
+    if !persona.own.is_empty() && selection.keeps_own() {
+        add_own(&mut page, &handles.registry, persona.own);
     }
     negotiated(&page, headers)
+}
+
+fn begins_with(name: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A page in the format that the asker prefers.
@@ -107,7 +140,7 @@ fn add_family(page: &mut Page, family: Family) {
 }
 
 /// The client library writes OpenMetrics only; reading that back gives both formats from one writer.
-fn add_own(page: &mut Page, registry: &prometheus_client::registry::Registry) {
+fn add_own(page: &mut Page, registry: &prometheus_client::registry::Registry, prefixes: &[&str]) {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).expect("writing to a String cannot fail");
     let mut parser = Parser::new(text.as_bytes(), Format::OpenMetrics).expect("a String is UTF-8");
@@ -118,7 +151,9 @@ fn add_own(page: &mut Page, registry: &prometheus_client::registry::Registry) {
             metadata = Metadata::default();
         }
         change(&mut metadata);
-        page.describe(&name, metadata.clone());
+        if begins_with(&name, prefixes) {
+            page.describe(&name, metadata.clone());
+        }
     };
     while let Some(entry) = parser.next() {
         match entry.expect("the client library writes valid OpenMetrics") {
@@ -129,7 +164,12 @@ fn add_own(page: &mut Page, registry: &prometheus_client::registry::Registry) {
             Entry::Unit { family, unit } => {
                 describe(page, &family, &|metadata| unit.clone_into(&mut metadata.unit));
             }
-            Entry::Sample(sample) => page.add(parser.labels(), sample.value, None),
+            Entry::Sample(sample) => {
+                let labels = parser.labels();
+                if begins_with(labels.metric_name(), prefixes) {
+                    page.add(labels, sample.value, None);
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod ast;
 mod cardinality;
+mod collectors;
 mod drill;
 mod error;
 mod features;

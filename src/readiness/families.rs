@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cell::Cell;
+use super::component::Kind;
 use super::hysteresis::State;
 use super::report::ReadinessReport;
 use crate::model::{Labels, METRIC_NAME, Sample, TimestampMs};
@@ -17,6 +18,8 @@ pub struct Family {
     pub metric_type: &'static str,
     /// What it means.
     pub help: String,
+    /// What sort of component was the first to tell of it; none of readiness itself.
+    pub kind: Option<Kind>,
     /// Its samples, each with the time at which its probe began.
     pub samples: Vec<Sample>,
 }
@@ -84,23 +87,25 @@ fn describe_own(name: &str) -> Option<(&'static str, String)> {
 /// Groups samples into metrics, ordered by name.
 pub(super) fn families<'a>(own: Vec<Sample>, cells: impl Iterator<Item = &'a Cell>) -> Vec<Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut add = |sample: Sample, describe: &dyn Fn(&str) -> Option<(&'static str, String)>| {
-        let name = sample.labels.metric_name();
-        if let Some(family) = families.get_mut(name) {
-            family.samples.push(sample);
-            return;
-        }
-        let (metric_type, help) = describe(name).unwrap_or(("untyped", String::new()));
-        let name = name.to_owned();
-        families.insert(name.clone(), Family { name, metric_type, help, samples: vec![sample] });
-    };
+    let mut add =
+        |sample: Sample, kind: Option<Kind>, describe: &dyn Fn(&str) -> Option<(&'static str, String)>| {
+            let name = sample.labels.metric_name();
+            if let Some(family) = families.get_mut(name) {
+                family.samples.push(sample);
+                return;
+            }
+            let (metric_type, help) = describe(name).unwrap_or(("untyped", String::new()));
+            let name = name.to_owned();
+            families.insert(name.clone(), Family { name, metric_type, help, kind, samples: vec![sample] });
+        };
     for sample in own {
-        add(sample, &describe_own);
+        add(sample, None, &describe_own);
     }
     for cell in cells {
         if let Some(latest) = cell.latest() {
             for sample in latest.samples.iter() {
-                add(sample.clone(), &|name| cell.component.prober.describe(name));
+                let component = &cell.component;
+                add(sample.clone(), Some(component.key.kind), &|name| component.prober.describe(name));
             }
         }
     }

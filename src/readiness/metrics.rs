@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     overruns: ByKind,
     slots_missed: ByKind,
     samples_refused: ByKind,
+    series_dropped: ByKind,
 }
 
 /// How a probe ended. A closed set: it becomes a label value.
@@ -57,12 +58,22 @@ impl Metrics {
             "Samples of probes that the store refused",
             metrics.samples_refused.clone(),
         );
+        registry.register(
+            "valmis_probe_series_dropped",
+            "Series of probes that were left out because a component told more than it may",
+            metrics.series_dropped.clone(),
+        );
         for kind in Kind::ALL {
             for ending in [Ending::Success, Ending::Failure, Ending::Unknown] {
                 metrics.probes.get_or_create(&labels_of(kind, ending)).inc_by(0);
             }
-            let families =
-                [&metrics.panics, &metrics.overruns, &metrics.slots_missed, &metrics.samples_refused];
+            let families = [
+                &metrics.panics,
+                &metrics.overruns,
+                &metrics.slots_missed,
+                &metrics.samples_refused,
+                &metrics.series_dropped,
+            ];
             for family in families {
                 family.get_or_create(&[label_of(kind)]).inc_by(0);
             }
@@ -88,6 +99,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, kind: Kind, samples: usize) {
         self.samples_refused.get_or_create(&[label_of(kind)]).inc_by(samples as u64);
+    }
+
+    pub(super) fn dropped(&self, kind: Kind, series: usize) {
+        self.series_dropped.get_or_create(&[label_of(kind)]).inc_by(series as u64);
     }
 }
 

@@ -4,6 +4,7 @@
 //! Each component has a task, an interval, a deadline and a state of its own; one that hangs, panics or
 //! fails concerns no other. Whoever asks gets the latest results at once and waits for no probe.
 
+mod budget;
 mod cell;
 mod component;
 pub mod disks;

@@ -389,6 +389,39 @@ async fn metrics_are_grouped_and_described() {
     );
 }
 
+/// What a file of a job, or a query of the user without a limit, can bring.
+struct Flood;
+
+impl Prober for Flood {
+    fn probe(&self, _: Deadline) -> BoxFuture<'_, ProbeOutcome> {
+        let metric = |name: &'static str, series: u32| {
+            (0..series).map(move |id| {
+                let id = id.to_string();
+                Sample::new(Labels::from_pairs([("__name__", name), ("id", id.as_str())]), 0, 1.0)
+            })
+        };
+        let samples = metric("flood", 100_000).chain(metric("well", 3)).collect();
+        std::future::ready(ProbeOutcome { result: Ok(()), samples, log: Vec::new() }).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_tells_too_much_loses_its_largest_metrics() {
+    let (mut component, _) = fake("a", Act::Good);
+    component.prober = Arc::new(Flood);
+    component.timeout = Duration::from_secs(30);
+    component.interval = Duration::from_mins(1);
+    let fixture = start(vec![component]);
+    wait_for("a first round", || fixture.readiness.first_round_done()).await;
+    let families = fixture.readiness.samples();
+    let series = |name: &str| {
+        families.iter().find(|family| family.name == name).map_or(0, |family| family.samples.len())
+    };
+    assert_eq!((series("flood"), series("well")), (0, 3));
+    let stored = fixture.memory.0.lock().unwrap();
+    assert!(stored.0.iter().all(|labels| labels.metric_name() != "flood"));
+}
+
 struct Table(Mutex<String>);
 
 impl MountTable for Table {

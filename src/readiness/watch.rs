@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::budget::{self, MAX_SERIES};
 use super::cell::Cell;
 use super::metrics::{Ending, Metrics};
 use super::publisher::Publisher;
@@ -97,6 +98,14 @@ impl Watch {
             }
             labels.set("job", &component.job).set("instance", &component.instance);
             sample.labels = labels.build();
+        }
+        let dropped = budget::confine(&mut outcome.samples, MAX_SERIES);
+        if dropped.series > 0 {
+            self.around.metrics.dropped(kind, dropped.series);
+            let (series, names) = (dropped.series, dropped.metrics.join(", "));
+            let said = format!("more than {MAX_SERIES} series: {series} are left out, of {names}");
+            warn!(component = %key, series, "`{key}` tells too much: {said}");
+            outcome.log.push(said);
         }
         let samples: Arc<[Sample]> = std::mem::take(&mut outcome.samples).into();
         let refused = self.publisher.publish(&samples, at);

@@ -69,6 +69,11 @@ pub fn metadata() -> &'static [(&'static str, &'static str, &'static str)] {
     &METADATA
 }
 
+/// Every metric of a collector, with the collector's name.
+pub fn collected() -> impl Iterator<Item = (&'static str, &'static str)> {
+    COLLECTORS.iter().flat_map(|collector| collector.values().map(|value| (value.name, collector.name)))
+}
+
 /// Type and help text of a metric whose name is not known beforehand.
 pub fn describe(name: &str) -> Option<(&'static str, &'static str)> {
     describe_setting(name).or_else(|| pooler::describe(name))

@@ -39,7 +39,7 @@ mod visit;
 
 pub use dsn::{ChannelBinding, Dsn, DsnError, RootCertificates, SslMode};
 pub use failure::{FAILURE_KINDS, Layer};
-pub use metadata::{describe, metadata};
+pub use metadata::{collected, describe, metadata};
 pub use prober::{PostgresProber, Role, Target};
 pub use row::Row;
 pub use selection::{Choice, Databases, Selection};
