@@ -50,6 +50,7 @@ const NODE: &[(&str, &str)] = &[
     ("node_time_", "time"),
     ("node_uname_", "uname"),
     ("node_vmstat_", "vmstat"),
+    ("node_zfs_", "zfs"),
     ("valmis_filesystem_", "filesystem"),
 ];
 
