@@ -102,12 +102,10 @@ async fn of_a_ladder_of_severities_one_step_fires_at_a_time() {
         remote_write::send(line.valmis.address, &[Sample::new(labels, now, percent)]).await;
     };
     let told = async |status: &str, severity: &str| {
-        eventually(&format!("`{status}` with severity `{severity}`"), async || {
-            let all = line.webhook.all();
-            let is_it = |one: &&Notification| one.status == status && one.labels["severity"] == severity;
-            all.iter().find(is_it).cloned().ok_or_else(|| format!("{all:#?}"))
-        })
-        .await
+        let is_it = |one: &Notification| {
+            one.alert() == "Full" && one.status == status && one.labels["severity"] == severity
+        };
+        line.webhook.wait_until(&format!("{status} with severity {severity}"), is_it).await
     };
     report(85.0).await;
     let warning = told("firing", "warning").await;

@@ -82,9 +82,15 @@ impl Webhook {
 
     /// Waits for a notification.
     pub(crate) async fn wait_for(&self, status: &str, alert: &str) -> Notification {
-        eventually(&format!("notification `{status} {alert}`"), async || {
+        self.wait_until(&format!("{status} {alert}"), |one| one.status == status && one.alert() == alert)
+            .await
+    }
+
+    /// Waits for a notification for which `is_it` holds.
+    pub(crate) async fn wait_until(&self, what: &str, is_it: impl Fn(&Notification) -> bool) -> Notification {
+        eventually(&format!("notification `{what}`"), async || {
             let all = self.received.lock().unwrap().clone();
-            let found = all.iter().find(|one| one.status == status && one.alert() == alert);
+            let found = all.iter().find(|one| is_it(one));
             found.cloned().ok_or_else(|| format!("{all:#?}"))
         })
         .await
