@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use crate::probe::postgres;
+use crate::probe::{disk, node, postgres};
 use crate::readiness::{Family, Kind};
 
 /// An exporter that has collectors.
@@ -19,49 +19,24 @@ pub(super) enum Exporter {
     Postgres,
 }
 
-/// The metrics of `node_exporter`'s collectors by their beginnings; the longest one decides.
-const NODE: &[(&str, &str)] = &[
-    ("node_bonding_", "bonding"),
-    ("node_boot_time_", "stat"),
-    ("node_context_switches_", "stat"),
-    ("node_cpu_", "cpu"),
-    ("node_disk_", "diskstats"),
-    ("node_edac_", "edac"),
-    ("node_entropy_", "entropy"),
-    ("node_filefd_", "filefd"),
-    ("node_filesystem_", "filesystem"),
-    ("node_forks_", "stat"),
-    ("node_hwmon_", "hwmon"),
-    ("node_intr_", "stat"),
-    ("node_kernel_hung_", "kernel_hung"),
-    ("node_load", "loadavg"),
-    ("node_md_", "mdadm"),
-    ("node_memory_", "meminfo"),
-    ("node_netstat_", "netstat"),
-    ("node_network_", "netclass"),
-    ("node_network_receive_", "netdev"),
-    ("node_network_transmit_", "netdev"),
-    ("node_network_transmit_queue_length", "netclass"),
-    ("node_nf_conntrack_", "conntrack"),
-    ("node_pressure_", "pressure"),
-    ("node_procs_", "stat"),
-    ("node_sockstat_", "sockstat"),
-    ("node_textfile_", "textfile"),
-    ("node_time_", "time"),
-    ("node_uname_", "uname"),
-    ("node_vmstat_", "vmstat"),
-    ("node_zfs_", "zfs"),
-    ("valmis_filesystem_", "filesystem"),
-];
+/// `node_exporter`'s collector of what is another prober's here.
+const FILESYSTEM: &str = "filesystem";
+/// `node_exporter`'s collector of what jobs leave in files.
+const TEXTFILE: &str = "textfile";
+
+/// The collectors by the metrics whose names are known beforehand.
+static COLLECTED: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
+    let others = [(disk::METADATA, FILESYSTEM), (node::TEXTFILE, TEXTFILE)];
+    let others = others
+        .into_iter()
+        .flat_map(|(metrics, collector)| metrics.iter().map(move |(metric, ..)| (*metric, collector)));
+    node::collected().chain(others).chain(postgres::collected()).collect()
+});
 
 /// What `node_exporter` tells of itself.
 const NODE_SHARED: &[&str] = &["node_exporter_", "node_scrape_collector_", "valmis_node_"];
 /// The beginnings of everything about PostgreSQL.
 const POSTGRES: &[&str] = &["pg_", "pgbouncer_", "valmis_postgres_"];
-
-/// The collectors of `postgres_exporter` by their metrics.
-static POSTGRES_COLLECTORS: LazyLock<BTreeMap<&'static str, &'static str>> =
-    LazyLock::new(|| postgres::collected().collect());
 
 /// Whose a metric is.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,20 +50,14 @@ enum Owner {
 impl Owner {
     fn of(name: &str, kind: Option<Kind>) -> Self {
         let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        let fitting = NODE.iter().filter(|(prefix, _)| name.starts_with(prefix));
-        if let Some((_, collector)) = fitting.max_by_key(|(prefix, _)| prefix.len()) {
-            return Self::Collector(collector);
-        }
-        if begins(NODE_SHARED) {
-            return Self::Exporter(Exporter::Node);
-        }
-        if let Some(collector) = POSTGRES_COLLECTORS.get(name) {
+        if let Some(collector) = COLLECTED.get(name) {
             return Self::Collector(collector);
         }
         match kind {
+            _ if begins(NODE_SHARED) => Self::Exporter(Exporter::Node),
             _ if name.starts_with("pg_settings_") => Self::Collector("settings"),
             // What else is told about the machine, jobs have left in files.
-            Some(Kind::Machine) => Self::Collector("textfile"),
+            Some(Kind::Machine) => Self::Collector(TEXTFILE),
             _ if begins(POSTGRES) => Self::Exporter(Exporter::Postgres),
             _ => Self::Nobody,
         }
@@ -97,7 +66,7 @@ impl Owner {
 
 fn collectors_of(exporter: Exporter) -> BTreeSet<&'static str> {
     match exporter {
-        Exporter::Node => NODE.iter().map(|(_, collector)| *collector).collect(),
+        Exporter::Node => node::collectors().chain([FILESYSTEM, TEXTFILE]).collect(),
         Exporter::Postgres => postgres::collector::names().collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Round;
 use super::files::{CollectError, ParseError};
-use super::metadata::{MEMORY, VMSTAT, is_in};
+use super::metadata::{MEMINFO, VMSTAT, is_in};
 use crate::probe::samples::SampleSet;
 
 /// Name and value of each field, as `node_exporter` names them: `Active(anon): 16 kB` is
@@ -30,7 +30,7 @@ fn parse_meminfo(text: &str) -> Result<Vec<(String, f64)>, ParseError> {
 pub(super) fn meminfo(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     for (field, value) in round.paths.proc_as("meminfo", parse_meminfo)? {
         let name = format!("node_memory_{field}");
-        if is_in(MEMORY, &name) {
+        if is_in(MEMINFO, &name) {
             samples.gauge(&name, value);
         }
     }

@@ -1,13 +1,9 @@
-//! What the metrics about the machine mean.
+//! What the metrics about the machine mean, by the collectors that tell them.
 //!
 //! Source of names, types and help texts: `node_exporter`'s `collector/fixtures/e2e-output.txt`;
 //! `valmis_` ones are ours.
 
 use crate::probe::MetricMetadata;
-
-/// All metrics of this prober.
-pub const METADATA: &[&[MetricMetadata]] =
-    &[NAMED, MEMORY, VMSTAT, NETSTAT, SOCKSTAT, DEVICE_COUNTERS, DEVICE_PROPERTIES];
 
 /// Whether a name that was made from what the kernel calls a field is one of the list. A field that is
 /// not is left out, so that everything that is shown is described.
@@ -57,16 +53,24 @@ macro_rules! device_counters {
 
 macro_rules! device_properties {
     ($($property:literal $kind:literal),* $(,)?) => {
-        &[$((
-            concat!("node_network_", $property),
-            $kind,
-            concat!("Network device property: ", $property),
-        )),*]
+        &[
+            (
+                "node_network_info",
+                "gauge",
+                "Non-numeric data from /sys/class/net/<iface>, value is always 1.",
+            ),
+            ("node_network_up", "gauge", "Value is 1 if operstate is 'up', 0 otherwise."),
+            $((
+                concat!("node_network_", $property),
+                $kind,
+                concat!("Network device property: ", $property),
+            )),*
+        ]
     };
 }
 
 /// The fields of `/proc/meminfo` that kernels up to 6.18 have.
-pub(super) const MEMORY: &[MetricMetadata] = fields!("node_memory_", "gauge", "Memory information field ":
+pub(super) const MEMINFO: &[MetricMetadata] = fields!("node_memory_", "gauge", "Memory information field ":
     "Active_anon_bytes" "Active_bytes" "Active_file_bytes" "AnonHugePages_bytes" "AnonPages_bytes"
     "Balloon_bytes" "Bounce_bytes" "Buffers_bytes" "Cached_bytes" "CmaFree_bytes" "CmaTotal_bytes"
     "CommitLimit_bytes" "Committed_AS_bytes" "DirectMap1G_bytes" "DirectMap2M_bytes"
@@ -109,14 +113,16 @@ pub(super) const SOCKSTAT: &[MetricMetadata] = sockstat!(
     "UDP" "mem_bytes",
 );
 
-const DEVICE_COUNTERS: &[MetricMetadata] = device_counters!(
+/// What is counted of network devices.
+pub(super) const NETDEV: &[MetricMetadata] = device_counters!(
     "receive_bytes" "receive_compressed" "receive_drop" "receive_errs" "receive_fifo" "receive_frame"
     "receive_multicast" "receive_nohandler" "receive_packets" "transmit_bytes" "transmit_carrier"
     "transmit_colls" "transmit_compressed" "transmit_drop" "transmit_errs" "transmit_fifo"
     "transmit_packets"
 );
 
-const DEVICE_PROPERTIES: &[MetricMetadata] = device_properties!(
+/// What network devices are.
+pub(super) const NETCLASS: &[MetricMetadata] = device_properties!(
     "address_assign_type" "gauge", "carrier" "gauge", "carrier_changes_total" "counter",
     "carrier_down_changes_total" "counter", "carrier_up_changes_total" "counter", "device_id" "gauge",
     "dormant" "gauge", "flags" "gauge", "iface_id" "gauge", "iface_link" "gauge",
@@ -126,17 +132,37 @@ const DEVICE_PROPERTIES: &[MetricMetadata] = device_properties!(
 );
 
 #[rustfmt::skip]
-const NAMED: &[MetricMetadata] = &[
+pub(super) const BONDING: &[MetricMetadata] = &[
     ("node_bonding_active", "gauge", "Number of active slaves per bonding interface."),
     ("node_bonding_slaves", "gauge", "Number of configured slaves per bonding interface."),
-    ("node_boot_time_seconds", "gauge", "Node boot time, in unixtime."),
-    ("node_context_switches_total", "counter", "Total number of context switches."),
+];
+
+#[rustfmt::skip]
+pub(super) const CONNTRACK: &[MetricMetadata] = &[
+    ("node_nf_conntrack_entries", "gauge", "Number of currently allocated flow entries for connection tracking."),
+    ("node_nf_conntrack_entries_limit", "gauge", "Maximum size of connection tracking table."),
+    ("node_nf_conntrack_stat_drop", "gauge", "Number of packets dropped due to conntrack failure."),
+    ("node_nf_conntrack_stat_early_drop", "gauge", "Number of dropped conntrack entries to make room for new ones, if maximum table size was reached."),
+    ("node_nf_conntrack_stat_found", "gauge", "Number of searched entries which were successful."),
+    ("node_nf_conntrack_stat_ignore", "gauge", "Number of packets seen which are already connected to a conntrack entry."),
+    ("node_nf_conntrack_stat_insert", "gauge", "Number of entries inserted into the list."),
+    ("node_nf_conntrack_stat_insert_failed", "gauge", "Number of entries for which list insertion was attempted but failed."),
+    ("node_nf_conntrack_stat_invalid", "gauge", "Number of packets seen which can not be tracked."),
+    ("node_nf_conntrack_stat_search_restart", "gauge", "Number of conntrack table lookups which had to be restarted due to hashtable resizes."),
+];
+
+#[rustfmt::skip]
+pub(super) const CPU: &[MetricMetadata] = &[
     ("node_cpu_core_throttles_total", "counter", "Number of times this CPU core has been throttled."),
     ("node_cpu_guest_seconds_total", "counter", "Seconds the CPUs spent in guests (VMs) for each mode."),
     ("node_cpu_isolated", "gauge", "Whether each core is isolated, information from /sys/devices/system/cpu/isolated."),
     ("node_cpu_online", "gauge", "CPUs that are online and being scheduled."),
     ("node_cpu_package_throttles_total", "counter", "Number of times this CPU package has been throttled."),
     ("node_cpu_seconds_total", "counter", "Seconds the CPUs spent in each mode."),
+];
+
+#[rustfmt::skip]
+pub(super) const DISKSTATS: &[MetricMetadata] = &[
     ("node_disk_discard_time_seconds_total", "counter", "This is the total number of seconds spent by all discards."),
     ("node_disk_discarded_sectors_total", "counter", "The total number of sectors discarded successfully."),
     ("node_disk_discards_completed_total", "counter", "The total number of discards completed successfully."),
@@ -154,16 +180,30 @@ const NAMED: &[MetricMetadata] = &[
     ("node_disk_writes_completed_total", "counter", "The total number of writes completed successfully."),
     ("node_disk_writes_merged_total", "counter", "The number of writes merged."),
     ("node_disk_written_bytes_total", "counter", "The total number of bytes written successfully."),
+];
+
+#[rustfmt::skip]
+pub(super) const EDAC: &[MetricMetadata] = &[
     ("node_edac_correctable_errors_total", "counter", "Total correctable memory errors."),
     ("node_edac_csrow_correctable_errors_total", "counter", "Total correctable memory errors for this csrow."),
     ("node_edac_csrow_uncorrectable_errors_total", "counter", "Total uncorrectable memory errors for this csrow."),
     ("node_edac_uncorrectable_errors_total", "counter", "Total uncorrectable memory errors."),
+];
+
+#[rustfmt::skip]
+pub(super) const ENTROPY: &[MetricMetadata] = &[
     ("node_entropy_available_bits", "gauge", "Bits of available entropy."),
     ("node_entropy_pool_size_bits", "gauge", "Bits of entropy pool."),
-    ("node_exporter_build_info", "gauge", "A metric with a constant '1' value labeled by version, revision, branch, goversion from which node_exporter was built, and the goos and goarch for the build."),
+];
+
+#[rustfmt::skip]
+pub(super) const FILEFD: &[MetricMetadata] = &[
     ("node_filefd_allocated", "gauge", "File descriptor statistics: allocated."),
     ("node_filefd_maximum", "gauge", "File descriptor statistics: maximum."),
-    ("node_forks_total", "counter", "Total number of forks."),
+];
+
+#[rustfmt::skip]
+pub(super) const HWMON: &[MetricMetadata] = &[
     ("node_hwmon_chip_names", "gauge", "Annotation metric for human-readable chip names"),
     ("node_hwmon_sensor_label", "gauge", "Label for given chip and sensor"),
     ("node_hwmon_temp_alarm", "gauge", "Hardware sensor alarm status (temp)"),
@@ -171,11 +211,22 @@ const NAMED: &[MetricMetadata] = &[
     ("node_hwmon_temp_crit_alarm_celsius", "gauge", "Hardware monitor for temperature (crit_alarm)"),
     ("node_hwmon_temp_crit_celsius", "gauge", "Hardware monitor for temperature (crit)"),
     ("node_hwmon_temp_max_celsius", "gauge", "Hardware monitor for temperature (max)"),
-    ("node_intr_total", "counter", "Total number of interrupts serviced."),
+];
+
+#[rustfmt::skip]
+pub(super) const KERNEL_HUNG: &[MetricMetadata] = &[
     ("node_kernel_hung_tasks_total", "counter", "Total number of tasks that have been detected as hung since the system booted."),
+];
+
+#[rustfmt::skip]
+pub(super) const LOADAVG: &[MetricMetadata] = &[
     ("node_load1", "gauge", "1m load average."),
     ("node_load15", "gauge", "15m load average."),
     ("node_load5", "gauge", "5m load average."),
+];
+
+#[rustfmt::skip]
+pub(super) const MDADM: &[MetricMetadata] = &[
     ("node_md_blocks", "gauge", "Total number of blocks on device."),
     ("node_md_blocks_synced", "gauge", "Number of blocks synced on device."),
     ("node_md_degraded", "gauge", "Number of degraded disks on device."),
@@ -183,34 +234,58 @@ const NAMED: &[MetricMetadata] = &[
     ("node_md_disks_required", "gauge", "Total number of disks of device."),
     ("node_md_raid_disks", "gauge", "Number of raid disks on device."),
     ("node_md_state", "gauge", "Indicates the state of md-device."),
-    ("node_network_info", "gauge", "Non-numeric data from /sys/class/net/<iface>, value is always 1."),
-    ("node_network_up", "gauge", "Value is 1 if operstate is 'up', 0 otherwise."),
-    ("node_nf_conntrack_entries", "gauge", "Number of currently allocated flow entries for connection tracking."),
-    ("node_nf_conntrack_entries_limit", "gauge", "Maximum size of connection tracking table."),
-    ("node_nf_conntrack_stat_drop", "gauge", "Number of packets dropped due to conntrack failure."),
-    ("node_nf_conntrack_stat_early_drop", "gauge", "Number of dropped conntrack entries to make room for new ones, if maximum table size was reached."),
-    ("node_nf_conntrack_stat_found", "gauge", "Number of searched entries which were successful."),
-    ("node_nf_conntrack_stat_ignore", "gauge", "Number of packets seen which are already connected to a conntrack entry."),
-    ("node_nf_conntrack_stat_insert", "gauge", "Number of entries inserted into the list."),
-    ("node_nf_conntrack_stat_insert_failed", "gauge", "Number of entries for which list insertion was attempted but failed."),
-    ("node_nf_conntrack_stat_invalid", "gauge", "Number of packets seen which can not be tracked."),
-    ("node_nf_conntrack_stat_search_restart", "gauge", "Number of conntrack table lookups which had to be restarted due to hashtable resizes."),
+];
+
+#[rustfmt::skip]
+pub(super) const PRESSURE: &[MetricMetadata] = &[
     ("node_pressure_cpu_waiting_seconds_total", "counter", "Total time in seconds that processes have waited for CPU time"),
     ("node_pressure_io_stalled_seconds_total", "counter", "Total time in seconds no process could make progress due to IO congestion"),
     ("node_pressure_io_waiting_seconds_total", "counter", "Total time in seconds that processes have waited due to IO congestion"),
     ("node_pressure_irq_stalled_seconds_total", "counter", "Total time in seconds no process could make progress due to IRQ congestion"),
     ("node_pressure_memory_stalled_seconds_total", "counter", "Total time in seconds no process could make progress due to memory congestion"),
     ("node_pressure_memory_waiting_seconds_total", "counter", "Total time in seconds that processes have waited for memory"),
+];
+
+#[rustfmt::skip]
+pub(super) const STAT: &[MetricMetadata] = &[
+    ("node_boot_time_seconds", "gauge", "Node boot time, in unixtime."),
+    ("node_context_switches_total", "counter", "Total number of context switches."),
+    ("node_forks_total", "counter", "Total number of forks."),
+    ("node_intr_total", "counter", "Total number of interrupts serviced."),
     ("node_procs_blocked", "gauge", "Number of processes blocked waiting for I/O to complete."),
     ("node_procs_running", "gauge", "Number of processes in runnable state."),
-    ("node_scrape_collector_duration_seconds", "gauge", "node_exporter: Duration of a collector scrape."),
-    ("node_scrape_collector_success", "gauge", "node_exporter: Whether a collector succeeded."),
-    ("node_textfile_mtime_seconds", "gauge", "Unixtime mtime of textfiles successfully read."),
-    ("node_textfile_scrape_error", "gauge", "1 if there was an error opening or reading a file, 0 otherwise"),
+];
+
+#[rustfmt::skip]
+pub(super) const TIME: &[MetricMetadata] = &[
     ("node_time_clocksource_available_info", "gauge", "Available clocksources read from '/sys/devices/system/clocksource'."),
     ("node_time_clocksource_current_info", "gauge", "Current clocksource read from '/sys/devices/system/clocksource'."),
     ("node_time_seconds", "gauge", "System time in seconds since epoch (1970)."),
+];
+
+#[rustfmt::skip]
+pub(super) const UNAME: &[MetricMetadata] = &[
     ("node_uname_info", "gauge", "Labeled system information as provided by the uname system call."),
+];
+
+#[rustfmt::skip]
+pub(super) const ZFS: &[MetricMetadata] = &[
     ("node_zfs_zpool_state", "gauge", "kstat.zfs.misc.state"),
+];
+
+/// What the prober tells of itself.
+#[rustfmt::skip]
+pub(super) const OWN: &[MetricMetadata] = &[
+    ("node_exporter_build_info", "gauge", "A metric with a constant '1' value labeled by version, revision, branch, goversion from which node_exporter was built, and the goos and goarch for the build."),
+    ("node_scrape_collector_duration_seconds", "gauge", "node_exporter: Duration of a collector scrape."),
+    ("node_scrape_collector_success", "gauge", "node_exporter: Whether a collector succeeded."),
     ("valmis_node_devices_dropped", "gauge", "Devices of which nothing is told because there are more than are looked at."),
+];
+
+/// What is told of the files that jobs leave. Their reader is no part of this prober, since it has to know
+/// the exposition format, which engines may not.
+#[rustfmt::skip]
+pub const TEXTFILE: &[MetricMetadata] = &[
+    ("node_textfile_mtime_seconds", "gauge", "Unixtime mtime of textfiles successfully read."),
+    ("node_textfile_scrape_error", "gauge", "1 if there was an error opening or reading a file, 0 otherwise"),
 ];

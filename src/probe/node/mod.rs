@@ -28,11 +28,11 @@ use regex::Regex;
 use tokio::sync::Semaphore;
 
 use super::samples::SampleSet;
-use super::{Deadline, ProbeFailure, ProbeOutcome, Prober};
+use super::{Deadline, MetricMetadata, ProbeFailure, ProbeOutcome, Prober};
 use crate::clock::SharedClock;
 
 pub use files::Paths;
-pub use metadata::METADATA;
+pub use metadata::TEXTFILE;
 
 use cpu::Processors;
 use files::CollectError;
@@ -99,30 +99,30 @@ fn bounded<T>(collector: &str, devices: impl Iterator<Item = T>, samples: &mut S
 /// What one collector does.
 type Collect = fn(&mut Round<'_>, &mut SampleSet) -> Result<(), CollectError>;
 
-/// The collectors under the names that they have in `node_exporter`.
-const COLLECTORS: &[(&str, Collect)] = &[
-    ("bonding", network::bonding),
-    ("conntrack", sockets::conntrack),
-    ("cpu", cpu::cpu),
-    ("diskstats", block::diskstats),
-    ("edac", sensors::edac),
-    ("entropy", system::entropy),
-    ("filefd", system::filefd),
-    ("hwmon", sensors::hwmon),
-    ("kernel_hung", system::kernel_hung),
-    ("loadavg", load::loadavg),
-    ("mdadm", raid::mdadm),
-    ("meminfo", memory::meminfo),
-    ("netclass", network::netclass),
-    ("netdev", network::netdev),
-    ("netstat", sockets::netstat),
-    ("pressure", load::pressure),
-    ("sockstat", sockets::sockstat),
-    ("stat", cpu::stat),
-    ("time", system::time),
-    ("uname", system::uname),
-    ("vmstat", memory::vmstat),
-    ("zfs", raid::zfs),
+/// The collectors under the names that they have in `node_exporter`, and the metrics that each tells.
+const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
+    ("bonding", network::bonding, metadata::BONDING),
+    ("conntrack", sockets::conntrack, metadata::CONNTRACK),
+    ("cpu", cpu::cpu, metadata::CPU),
+    ("diskstats", block::diskstats, metadata::DISKSTATS),
+    ("edac", sensors::edac, metadata::EDAC),
+    ("entropy", system::entropy, metadata::ENTROPY),
+    ("filefd", system::filefd, metadata::FILEFD),
+    ("hwmon", sensors::hwmon, metadata::HWMON),
+    ("kernel_hung", system::kernel_hung, metadata::KERNEL_HUNG),
+    ("loadavg", load::loadavg, metadata::LOADAVG),
+    ("mdadm", raid::mdadm, metadata::MDADM),
+    ("meminfo", memory::meminfo, metadata::MEMINFO),
+    ("netclass", network::netclass, metadata::NETCLASS),
+    ("netdev", network::netdev, metadata::NETDEV),
+    ("netstat", sockets::netstat, metadata::NETSTAT),
+    ("pressure", load::pressure, metadata::PRESSURE),
+    ("sockstat", sockets::sockstat, metadata::SOCKSTAT),
+    ("stat", cpu::stat, metadata::STAT),
+    ("time", system::time, metadata::TIME),
+    ("uname", system::uname, metadata::UNAME),
+    ("vmstat", memory::vmstat, metadata::VMSTAT),
+    ("zfs", raid::zfs, metadata::ZFS),
 ];
 
 /// Those without which nothing is known of a machine: every kernel has them.
@@ -130,8 +130,25 @@ const ESSENTIAL: &[&str] = &["cpu", "meminfo"];
 
 /// The names of all collectors.
 pub fn collectors() -> impl Iterator<Item = &'static str> {
-    COLLECTORS.iter().map(|(name, _)| *name)
+    COLLECTORS.iter().map(|(name, ..)| *name)
 }
+
+/// Every metric of a collector, with the collector's name.
+pub fn collected() -> impl Iterator<Item = (&'static str, &'static str)> {
+    COLLECTORS.iter().flat_map(|(name, _, metrics)| metrics.iter().map(move |(metric, ..)| (*metric, *name)))
+}
+
+/// All metrics about the machine.
+pub const METADATA: &[&[MetricMetadata]] = &{
+    let mut all = [metadata::OWN; COLLECTORS.len() + 2];
+    all[1] = TEXTFILE;
+    let mut index = 0;
+    while index < COLLECTORS.len() {
+        all[index + 2] = COLLECTORS[index].2;
+        index += 1;
+    }
+    all
+};
 
 /// Labels of `node_exporter_build_info`, by which dashboards find machines.
 const BUILD: &[(&str, &str)] = &[
@@ -200,7 +217,7 @@ fn read(config: &Config, processors: &Mutex<Processors>, now_seconds: f64) -> Pr
     let mut samples = SampleSet::default();
     let (mut log, mut missing) = (Vec::new(), Vec::new());
     samples.labelled("node_exporter_build_info", BUILD, 1.0);
-    for (name, collect) in COLLECTORS {
+    for (name, collect, _) in COLLECTORS {
         if config.disabled.iter().any(|disabled| disabled == name) {
             continue;
         }
