@@ -20,6 +20,7 @@ use crate::probe::icmp::{IcmpConfig, IcmpProber};
 use crate::probe::tcp::{TcpConfig, TcpProber};
 use crate::probe::tls::TlsConfig;
 use crate::probe::unix::{UnixConfig, UnixProber};
+use crate::probe::websocket::{self, WebsocketConfig, WebsocketProber};
 use crate::probe::{AddressPolicy, HostPort, Prober, Reach};
 use crate::yaml::{Node, NodeKind};
 
@@ -62,8 +63,7 @@ pub(super) enum ModuleProber {
     Icmp(IcmpConfig),
     Grpc(Box<GrpcConfig>),
     Unix(Box<UnixConfig>),
-    /// Not implemented; files that have such modules can be used all the same.
-    Websocket,
+    Websocket(Box<WebsocketConfig>),
 }
 
 /// Headers that say nothing about who asks.
@@ -124,7 +124,7 @@ impl Module {
             ModuleProber::Icmp(_) => "icmp",
             ModuleProber::Grpc(_) => "grpc",
             ModuleProber::Unix(_) => "unix",
-            ModuleProber::Websocket => "websocket",
+            ModuleProber::Websocket(_) => "websocket",
         }
     }
 
@@ -143,7 +143,10 @@ impl Module {
             ModuleProber::Grpc(config) => {
                 config.metadata != Metadata::default() || config.tls.as_ref().is_some_and(certificate)
             }
-            ModuleProber::Dns(_) | ModuleProber::Icmp(_) | ModuleProber::Websocket => false,
+            ModuleProber::Websocket(config) => {
+                config.credentials.is_some() || !config.headers.is_empty() || certificate(&config.tls)
+            }
+            ModuleProber::Dns(_) | ModuleProber::Icmp(_) => false,
         }
     }
 
@@ -182,6 +185,7 @@ impl Module {
         };
         match &self.prober {
             ModuleProber::Http(_) => parse_target(target).ok().map(Subject::Url),
+            ModuleProber::Websocket(_) => websocket::parse_target(target).ok().map(Subject::Url),
             ModuleProber::Unix(_) => target.starts_with('/').then(|| Subject::Path(target.to_owned())),
             ModuleProber::Grpc(_) => {
                 let host_port = target.split_once("://").map_or(target, |(_, rest)| rest);
@@ -232,8 +236,10 @@ impl Module {
             ModuleProber::Unix(config) => {
                 Arc::new(UnixProber::new(UnixConfig::clone(config), target, clock).map_err(fault)?)
             }
-            ModuleProber::Websocket => {
-                return Err(TargetFault("the prober `websocket` is not implemented".to_owned()));
+            ModuleProber::Websocket(config) => {
+                let config =
+                    WebsocketConfig { addresses: within(config.addresses), ..WebsocketConfig::clone(config) };
+                Arc::new(WebsocketProber::new(config, target, clock).map_err(fault)?)
             }
         })
     }

@@ -13,7 +13,7 @@ use crate::probe::Zone;
 /// A target, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// What an HTTP probe asks.
+    /// What a probe of HTTP or of a WebSocket asks.
     Url(Url),
     /// A host, with or without port.
     Host { host: String, port: Option<u16> },
@@ -33,8 +33,8 @@ pub enum PatternError {
     /// Not a port.
     #[error("port `{0}` is neither a number from 1 to 65535 nor `*`")]
     Port(String),
-    /// Not a scheme that is probed over HTTP.
-    #[error("scheme `{0}` is neither `http` nor `https` nor `*`")]
+    /// Not a scheme of URLs that are probed.
+    #[error("scheme `{0}` is none of `http`, `https`, `ws`, `wss` and `*`")]
     Scheme(String),
     /// A URL's user or password.
     #[error("a pattern must not hold a user or password")]
@@ -122,7 +122,10 @@ impl TargetPattern {
             (Parts::Exactly(one), other) => one == other,
             (Parts::Path(pattern), Subject::Path(path)) => path_matches(pattern, path),
             (Parts::Host { scheme, host, port, rest }, Subject::Url(url)) => {
-                let scheme = scheme.as_deref().unwrap_or("http");
+                let scheme = match scheme.as_deref() {
+                    Some(scheme) => scheme == "*" || scheme == url.scheme(),
+                    None => matches!(url.scheme(), "http" | "ws"),
+                };
                 let port = match port {
                     Port::Any => true,
                     Port::Usual => url.port().is_none(),
@@ -130,10 +133,7 @@ impl TargetPattern {
                 };
                 let found = &url[url::Position::BeforePath..url::Position::AfterQuery];
                 let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-                (scheme == "*" || scheme == url.scheme())
-                    && port
-                    && host.matches(name)
-                    && glob(rest.as_deref().unwrap_or("/"), found)
+                scheme && port && host.matches(name) && glob(rest.as_deref().unwrap_or("/"), found)
             }
             (
                 Parts::Host { scheme: None, host, port: wanted, rest: None },
@@ -177,12 +177,15 @@ impl fmt::Display for TargetPattern {
     }
 }
 
+/// The schemes of URLs that are probed, and what stands for all of them.
+const SCHEMES: [&str; 5] = ["http", "https", "ws", "wss", "*"];
+
 fn parse_host(text: &str) -> Result<Parts, PatternError> {
     let (scheme, after) = match text.split_once("://") {
         Some((scheme, after)) => (Some(scheme.to_ascii_lowercase()), after),
         None => (None, text),
     };
-    if let Some(scheme) = scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https" | "*")) {
+    if let Some(scheme) = scheme.as_deref().filter(|scheme| !SCHEMES.contains(scheme)) {
         return Err(PatternError::Scheme(scheme.to_owned()));
     }
     let (authority, rest) = match after.find(['/', '?']) {
@@ -216,7 +219,7 @@ fn parse_host(text: &str) -> Result<Parts, PatternError> {
 /// `http://a:80` is `http://a`.
 fn usual_or(number: u16, scheme: Option<&str>) -> Port {
     match (scheme, number) {
-        (Some("http"), 80) | (Some("https"), 443) => Port::Usual,
+        (Some("http" | "ws"), 80) | (Some("https" | "wss"), 443) => Port::Usual,
         _ => Port::Is(number),
     }
 }
@@ -296,6 +299,9 @@ mod tests {
         check("https://*.example.org:*/*", &url("https://a.example.org:8443/"), true);
         check("http://[::1]:8080/", &url("http://[::1]:8080/"), true);
         check("http://10.0.0.*/", &url("http://10.0.0.7/"), true);
+        check("wss://*.example.org/*", &url("wss://a.example.org:443/chat"), true);
+        check("wss://*.example.org/*", &url("https://a.example.org/chat"), false);
+        check("www.example.org", &url("ws://www.example.org"), true);
         check("db.example.org:5432", &host("DB.example.org", Some(5432)), true);
         check("db.example.org:5432", &host("db.example.org", Some(22)), false);
         check("db.example.org", &host("db.example.org", Some(22)), false);
@@ -359,7 +365,7 @@ mod tests {
             assert_eq!(TargetPattern::parse(text).unwrap_err().to_string(), expected, "{text}");
         };
         check("", "a pattern must not be empty");
-        check("ftp://a", "scheme `ftp` is neither `http` nor `https` nor `*`");
+        check("ftp://a", "scheme `ftp` is none of `http`, `https`, `ws`, `wss` and `*`");
         check("https:///x", "`` names no host");
         check("https://u:p@a/", "a pattern must not hold a user or password");
         check("a:0", "port `0` is neither a number from 1 to 65535 nor `*`");

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::MetricMetadata;
+use super::outcome::Course;
 use super::reach::Reach;
 use super::samples::SampleSet;
 use super::{Deadline, ProbeFailure};
@@ -125,7 +126,7 @@ fn within_reach(host: &str, found: Vec<SocketAddr>, reach: Reach) -> Result<Vec<
 }
 
 /// Those of `addresses` that can be reached from `source`.
-pub(super) fn reachable_from(
+fn reachable_from(
     source: Option<IpAddr>,
     mut addresses: Vec<SocketAddr>,
 ) -> Result<Vec<SocketAddr>, ProbeFailure> {
@@ -148,7 +149,7 @@ pub(super) async fn connect(
 }
 
 /// [`connect`], from this address of the machine.
-pub(super) async fn connect_from(
+async fn connect_from(
     source: Option<IpAddr>,
     addresses: &[SocketAddr],
     deadline: Deadline,
@@ -198,6 +199,39 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// [`resolve`], of which it notes what came of it; only addresses that can be reached from `source`.
+    pub(super) async fn resolve(
+        &mut self,
+        host: &str,
+        port: u16,
+        policy: AddressPolicy,
+        source: Option<IpAddr>,
+        course: &mut Course,
+    ) -> Result<Vec<SocketAddr>, ProbeFailure> {
+        course.begin("resolving the name");
+        let started = Instant::now();
+        let resolved = resolve(host, port, policy).await;
+        self.lookup_seconds = started.elapsed().as_secs_f64();
+        let addresses = reachable_from(source, resolved?)?;
+        self.address = addresses.first().map(SocketAddr::ip);
+        Ok(addresses)
+    }
+
+    /// [`connect`] from `source`, of which it notes what came of it.
+    pub(super) async fn connect(
+        &mut self,
+        source: Option<IpAddr>,
+        addresses: &[SocketAddr],
+        deadline: Deadline,
+        course: &mut Course,
+    ) -> Result<TcpStream, ProbeFailure> {
+        course.begin("connecting");
+        let (stream, address) = connect_from(source, addresses, deadline, &mut course.log).await?;
+        self.address = Some(address.ip());
+        course.note(format!("connected to {address}"));
+        Ok(stream)
+    }
+
     /// Adds the samples; 0 stands for what is not known, as in blackbox exporter.
     pub(super) fn emit(&self, samples: &mut SampleSet) {
         samples.gauge("probe_dns_lookup_time_seconds", self.lookup_seconds);

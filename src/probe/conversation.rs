@@ -2,20 +2,16 @@
 
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::ProbeFailure;
+use super::wire::{BoxStream, Stream};
 
 /// The longest line in bytes. Source: Go's `bufio.MaxScanTokenSize`, with which blackbox exporter reads.
 pub(super) const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 4 << 10;
-
-/// A connection to a peer, plain or in TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +36,7 @@ impl From<ConversationError> for ProbeFailure {
 
 /// A stream with what was read ahead.
 pub(super) struct Conversation {
-    stream: Box<dyn Stream>,
+    stream: BoxStream,
     ahead: Vec<u8>,
     /// How much of `ahead` was used.
     used: usize,
@@ -92,7 +88,7 @@ impl Conversation {
     }
 
     /// The stream, and how many bytes were read that nobody asked for.
-    pub(super) fn into_stream(self) -> (Box<dyn Stream>, usize) {
+    pub(super) fn into_stream(self) -> (BoxStream, usize) {
         (self.stream, self.ahead.len() - self.used)
     }
 

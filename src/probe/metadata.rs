@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::{certificate, disk, dns, grpc, http, icmp, node, postgres, redis, tcp, unix};
+use super::{certificate, disk, dns, grpc, http, icmp, node, postgres, redis, tcp, unix, websocket};
 
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
@@ -21,6 +21,7 @@ const PROBERS: &[&[&[MetricMetadata]]] = &[
     dns::METADATA,
     icmp::METADATA,
     grpc::METADATA,
+    websocket::METADATA,
     certificate::SERVED_METADATA,
     certificate::FILES_METADATA,
     &[certificate::COMPARED_METADATA],

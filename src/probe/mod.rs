@@ -27,6 +27,8 @@ mod target;
 pub mod tcp;
 pub mod tls;
 pub mod unix;
+pub mod websocket;
+mod wire;
 pub mod x509;
 
 use std::time::{Duration, Instant};

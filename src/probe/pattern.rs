@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use super::ProbeFailure;
 use crate::model::{GoRegex, GoRegexError};
+
+/// What is longer is searched on a thread of its own: it may take more than a millisecond.
+const LONG_BYTES: usize = 2 << 10;
 
 /// Go's regular expression over bytes, with its text. It may match anywhere.
 #[derive(Debug, Clone)]
@@ -41,6 +45,24 @@ impl Pattern {
                 self.regex.expand(&text, &template).map(|text| to_bytes(&text))
             }
         }
+    }
+
+    /// [`Self::expand`], on a thread of its own if that may take long; with the bytes back.
+    pub(super) async fn expand_aside(
+        &self,
+        bytes: Vec<u8>,
+        template: &[u8],
+    ) -> Result<(Vec<u8>, Option<Vec<u8>>), ProbeFailure> {
+        if bytes.len() <= LONG_BYTES {
+            let expanded = self.expand(&bytes, template);
+            return Ok((bytes, expanded));
+        }
+        let (pattern, template) = (self.clone(), template.to_vec());
+        let searching = tokio::task::spawn_blocking(move || {
+            let expanded = pattern.expand(&bytes, &template);
+            (bytes, expanded)
+        });
+        searching.await.map_err(|stopped| ProbeFailure::unknown("internal", stopped.to_string()))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::client::{Header, HttpAuth, SecretSource};
 use crate::model::Secret;
 use crate::probe::http::{Credentials, OAuth2Config, ProxyConfig, ProxyServer};
 use crate::probe::tls::{ClientIdentity, TlsConfig, TlsVersions};
-use crate::yaml::{Fields, Node};
+use crate::yaml::{Fields, Node, NodeKind};
 
 /// Headers that a module may not set. Source: `prometheus/common`, `config/headers.go`, `ReservedHeaders`.
 const RESERVED_HEADERS: [&str; 17] = [
@@ -259,13 +259,26 @@ impl ModuleReader<'_> {
         ProxyConfig { connect_headers, ..proxy }
     }
 
-    /// `http_headers`: names with `values`, `secrets` and `files`.
     pub(super) fn http_headers(&mut self, fields: &mut Fields<'_>) -> Vec<Header> {
-        let Some(node) = fields.take("http_headers") else { return Vec::new() };
-        let headers = self.entries(node, "http_headers", |this, name, node| {
-            if let Some(reserved) = RESERVED_HEADERS.iter().find(|one| one.eq_ignore_ascii_case(name)) {
+        self.headers_from(fields, "http_headers", &RESERVED_HEADERS)
+    }
+
+    /// Names with `values`, `secrets` and `files`. A text counts as a value: blackbox exporter's own example
+    /// is written so. Names that are `reserved` are not allowed.
+    pub(super) fn headers_from(
+        &mut self,
+        fields: &mut Fields<'_>,
+        key: &'static str,
+        reserved: &[&str],
+    ) -> Vec<Header> {
+        let Some(node) = fields.take(key) else { return Vec::new() };
+        let headers = self.entries(node, key, |this, name, node| {
+            if let Some(reserved) = reserved.iter().find(|one| one.eq_ignore_ascii_case(name)) {
                 let message = format!("setting header \"{reserved}\" is not allowed");
                 this.reader.error("bad-entry", node.place, message);
+            }
+            if let NodeKind::Scalar(_) = node.kind {
+                return Some(this.header(name, node).into_iter().collect());
             }
             let mut fields = this.reader.fields("a header", node);
             let mut headers = Vec::new();

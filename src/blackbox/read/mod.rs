@@ -7,6 +7,7 @@ mod client;
 mod http;
 mod sockets;
 mod values;
+mod websocket;
 
 use std::path::Path;
 
@@ -70,9 +71,7 @@ impl ModuleReader<'_> {
         let dns = dns.or(or_absent("dns")).map(|node| self.dns(node));
         let grpc = grpc.or(or_absent("grpc")).map(|node| self.grpc(node));
         let unix = unix.or(or_absent("unix")).map(|node| self.unix(node));
-        if let Some(node) = websocket {
-            self.websocket(node);
-        }
+        let websocket = websocket.or(or_absent("websocket")).map(|node| self.websocket(node));
         let prober = match kind {
             "http" => ModuleProber::Http(Box::new(http?)),
             "tcp" => ModuleProber::Tcp(Box::new(tcp?)),
@@ -80,7 +79,7 @@ impl ModuleReader<'_> {
             "dns" => ModuleProber::Dns(Box::new(dns??)),
             "grpc" => ModuleProber::Grpc(Box::new(grpc?)),
             "unix" => ModuleProber::Unix(Box::new(unix?)),
-            "websocket" => ModuleProber::Websocket,
+            "websocket" => ModuleProber::Websocket(Box::new(websocket?)),
             _ => return None,
         };
         Some(Module::new(name, prober, timeout, node))
@@ -102,27 +101,6 @@ impl ModuleReader<'_> {
             self.reader.error_with_hint("bad-prober", node.place, message, hint);
             ""
         })
-    }
-
-    /// Read so that files with such modules can be used; what they are probed with does not exist yet.
-    fn websocket(&mut self, node: &Node) {
-        let mut fields = self.reader.fields("`websocket`", node);
-        if let Some(node) = fields.take("http_config") {
-            let mut fields = self.reader.fields("`http_config`", node);
-            self.credentials(&mut fields);
-            self.tls(&mut fields);
-            self.http_headers(&mut fields);
-            self.proxy(&mut fields);
-            self.flag(&mut fields, "follow_redirects", true);
-            self.flag(&mut fields, "enable_http2", true);
-            fields.finish(self.reader);
-        }
-        if let Some(node) = fields.take("headers") {
-            self.entries(node, "headers", Self::header_name);
-        }
-        self.dialog(&mut fields);
-        self.addresses(&mut fields);
-        fields.finish(self.reader);
     }
 }
 

@@ -66,7 +66,7 @@ impl ModuleReader<'_> {
         }
     }
 
-    pub(super) fn dialog(&mut self, fields: &mut Fields<'_>) -> Vec<QueryResponse> {
+    fn dialog(&mut self, fields: &mut Fields<'_>) -> Vec<QueryResponse> {
         let Some(node) = fields.take("query_response") else { return Vec::new() };
         let items = self.reader.items("query_response", node);
         items.iter().map(|item| self.step(item)).collect()
@@ -94,7 +94,7 @@ impl ModuleReader<'_> {
     }
 
     /// A text, or bytes by `!!binary`.
-    fn bytes(&mut self, key: &str, node: &Node) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, key: &str, node: &Node) -> Option<Vec<u8>> {
         match &node.kind {
             NodeKind::Binary(bytes) => Some(bytes.clone()),
             _ => self.reader.text(key, node).map(|text| text.as_bytes().to_vec()),

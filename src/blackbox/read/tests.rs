@@ -171,3 +171,27 @@ fn all_faults_are_found_at_once_and_keys_are_suggested() {
     ];
     assert_eq!(findings, expected);
 }
+
+#[test]
+fn what_means_nothing_to_a_websocket_is_said() {
+    let check = |websocket: &str, credentials: bool, expected: &[&str]| {
+        let text = format!("modules: {{m: {{prober: websocket, websocket: {websocket}}}}}");
+        let (modules, findings) = read("f", &text);
+        let messages: Vec<&str> =
+            findings.iter().map(|text| text.split_once(": warning: ").map_or("", |(_, said)| said)).collect();
+        assert_eq!(messages, expected, "{websocket}");
+        assert_eq!(modules[0].has_credentials(), credentials, "{websocket}");
+    };
+    check("{}", false, &[]);
+    check("{headers: {Host: b, X-A: {values: [a], secrets: [b], files: [c]}}}", true, &[]);
+    check("{http_config: {basic_auth: {username: u}, http_headers: {X-A: {values: [a]}}}}", true, &[]);
+    check("{query_response: [{expect: a, send: b}, {send: c}], preferred_ip_protocol: ip4}", false, &[]);
+    let nothing = |key| format!("`{key}` means nothing in a module for WebSockets");
+    check("{query_response: [{expect_bytes: a}]}", false, &[&nothing("expect_bytes")]);
+    check("{query_response: [{starttls: true}]}", false, &[&nothing("starttls")]);
+    check(
+        "{http_config: {proxy_url: 'http://p:1'}}",
+        false,
+        &["a probe of a WebSocket goes through no proxy: that setting means nothing here"],
+    );
+}

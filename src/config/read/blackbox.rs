@@ -318,7 +318,8 @@ probes:
         let expected = [
             "valmis.yaml:4:12: the module `a` is in `config_file` already".to_owned(),
             "valmis.yaml:4:61: \"ttl\" cannot exceed 255".to_owned(),
-            "valmis.yaml:5:33: `targets`: scheme `ftp` is neither `http` nor `https` nor `*`".to_owned(),
+            "valmis.yaml:5:33: `targets`: scheme `ftp` is none of `http`, `https`, `ws`, `wss` and `*`"
+                .to_owned(),
             "valmis.yaml:5:44: `targets`: a pattern must not be empty".to_owned(),
             "valmis.yaml:6:19: `timeout_offset`: ".to_owned(),
             "valmis.yaml:7:3: `blackbox` has no key `histroy`".to_owned(),

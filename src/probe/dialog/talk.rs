@@ -2,15 +2,13 @@
 
 use super::{Expect, QueryResponse, TlsStart};
 use crate::clock::SharedClock;
-use crate::probe::conversation::{Conversation, Stream, shown};
+use crate::probe::conversation::{Conversation, shown};
 use crate::probe::outcome::{Course, Findings};
 use crate::probe::samples::SampleSet;
 use crate::probe::starttls::before_tls;
 use crate::probe::tls::{Handshake, TlsConfig};
+use crate::probe::wire::{BoxStream, Stream};
 use crate::probe::{Pattern, ProbeFailure};
-
-/// A line that is longer is matched on a thread of its own: it may take more than a millisecond.
-const LONG_LINE_BYTES: usize = 2 << 10;
 
 /// The longest value of a label that a server may fill, in bytes.
 const MAX_LABEL_BYTES: usize = 1 << 10;
@@ -105,8 +103,8 @@ impl Talk {
     ) -> Result<Vec<u8>, ProbeFailure> {
         self.course.begin(format!("waiting for a line that matches `{pattern}`"));
         while let Some(line) = peer.line().await? {
-            let (line, matched) = matches(pattern, line).await?;
-            if matched {
+            let (line, found) = pattern.expand_aside(line, b"").await?;
+            if found.is_some() {
                 self.course.note(format!("line {} matches `{pattern}`", shown(&line)));
                 return Ok(line);
             }
@@ -132,7 +130,7 @@ impl Talk {
     /// Goes on in TLS.
     async fn secure(
         &mut self,
-        stream: Box<dyn Stream>,
+        stream: BoxStream,
         terms: &TlsTerms<'_>,
     ) -> Result<Conversation, ProbeFailure> {
         self.course.begin("preparing TLS");
@@ -169,20 +167,6 @@ impl Findings for Talk {
             handshake.facts().emit(samples);
         }
     }
-}
-
-/// Whether the line matches, and the line itself.
-async fn matches(pattern: &Pattern, line: Vec<u8>) -> Result<(Vec<u8>, bool), ProbeFailure> {
-    if line.len() <= LONG_LINE_BYTES {
-        let matched = pattern.expand(&line, b"").is_some();
-        return Ok((line, matched));
-    }
-    let pattern = pattern.clone();
-    let matching = tokio::task::spawn_blocking(move || {
-        let matched = pattern.expand(&line, b"").is_some();
-        (line, matched)
-    });
-    matching.await.map_err(|stopped| ProbeFailure::unknown("internal", stopped.to_string()))
 }
 
 fn cut(mut value: String) -> String {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::net::UdpSocket;
 
-use super::super::connect::connect_from;
-use super::super::conversation::{Conversation, Stream};
+use super::super::conversation::Conversation;
+use super::super::wire::Stream;
 use super::super::{Deadline, ProbeFailure};
 use super::seen::Seen;
 use super::{DnsConfig, Transport};
@@ -30,7 +30,6 @@ pub(super) struct Exchange<'a> {
 impl Exchange<'_> {
     /// The answer of the server at `addresses`.
     pub(super) async fn run(mut self, addresses: &[SocketAddr]) -> Result<Message, ProbeFailure> {
-        self.seen.course.begin("connecting");
         let started = Instant::now();
         match &self.config.transport {
             // A datagram that nobody takes does not say so: there is no other address to turn to.
@@ -54,11 +53,7 @@ impl Exchange<'_> {
 
     async fn connect(&mut self, addresses: &[SocketAddr]) -> Result<tokio::net::TcpStream, ProbeFailure> {
         let Self { config, seen, deadline, .. } = self;
-        let (stream, address) =
-            connect_from(config.source, addresses, *deadline, &mut seen.course.log).await?;
-        seen.route.address = Some(address.ip());
-        seen.course.note(format!("connected to {address}"));
-        Ok(stream)
+        seen.route.connect(config.source, addresses, *deadline, &mut seen.course).await
     }
 
     async fn over_udp(&mut self, server: SocketAddr, started: Instant) -> Result<Message, ProbeFailure> {
@@ -68,6 +63,7 @@ impl Exchange<'_> {
         let failed = |error: io::Error| {
             ProbeFailure::new("connect", format!("cannot ask `{server}` from `{}`: {error}", source.ip()))
         };
+        self.seen.course.begin("connecting");
         let socket = UdpSocket::bind(source).await.map_err(failed)?;
         // Connected: nobody else's datagrams arrive, and a refusal does.
         socket.connect(server).await.map_err(failed)?;

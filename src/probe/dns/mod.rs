@@ -5,15 +5,13 @@ mod exchange;
 mod rules;
 mod seen;
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::net::IpAddr;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use self::exchange::Exchange;
 use self::seen::Seen;
-use super::connect::{reachable_from, resolve};
 use super::outcome::observe;
 use super::tls::TlsConfig;
 use super::{AddressPolicy, Deadline, HostPort, ProbeFailure, ProbeOutcome, Prober, TargetError};
@@ -105,12 +103,10 @@ impl DnsProber {
 impl DnsProber {
     async fn look(&self, deadline: Deadline, seen: &mut Seen) -> Result<(), ProbeFailure> {
         let Self { config, target, clock } = self;
-        seen.course.begin("resolving the name");
-        let started = Instant::now();
-        let resolved = resolve(&target.host, target.port, config.addresses).await;
-        seen.route.lookup_seconds = started.elapsed().as_secs_f64();
-        let addresses = reachable_from(config.source, resolved?)?;
-        seen.route.address = addresses.first().map(SocketAddr::ip);
+        let addresses = seen
+            .route
+            .resolve(&target.host, target.port, config.addresses, config.source, &mut seen.course)
+            .await?;
         let exchange = Exchange { config, host: &target.host, clock, deadline, seen };
         let message = exchange.run(&addresses).await?;
         self.judge(message, seen).await

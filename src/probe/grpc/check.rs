@@ -1,12 +1,7 @@
 //! One call of `grpc.health.v1.Health/Check` over HTTP/2.
 //! Source: gRPC's `PROTOCOL-HTTP2.md` and `health-checking.md`.
 
-use std::convert::Infallible;
-use std::future::pending;
-use std::pin::pin;
-
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::future::{Either, select};
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, RecvStream};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
@@ -14,7 +9,8 @@ use hyper::http::uri::{Authority, Scheme, Uri};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use prost::Message;
 
-use super::super::conversation::{Stream, shown};
+use super::super::conversation::shown;
+use super::super::wire::{MAX_HEAD_BYTES, Stream, drive};
 use super::super::{Deadline, HostPort, ProbeFailure};
 use super::GrpcConfig;
 use super::seen::{Seen, ServingStatus, Status};
@@ -24,9 +20,6 @@ const PATH: &str = "/grpc.health.v1.Health/Check";
 
 /// The largest answer that is read; a status takes two bytes.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
-
-/// The largest head of a response.
-const MAX_HEADER_BYTES: u32 = 64 << 10;
 
 /// Bytes before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -94,18 +87,9 @@ impl Check<'_> {
         let unavailable = |error| Fault(Status::UNAVAILABLE, format!("no HTTP/2 connection: {error}"));
         let mut builder = Builder::new();
         // Nothing is to be pushed, and nothing large to come.
-        builder.enable_push(false).max_header_list_size(MAX_HEADER_BYTES);
+        builder.enable_push(false).max_header_list_size(MAX_HEAD_BYTES);
         let (sender, connection) = builder.handshake::<_, Bytes>(stream).await.map_err(unavailable)?;
-        let exchange = self.exchange(sender);
-        let bytes_moving = async {
-            // Its error reaches the exchange too, and means more there.
-            let _ = connection.await;
-            pending::<Infallible>().await
-        };
-        match select(pin!(exchange), pin!(bytes_moving)).await {
-            Either::Left((result, _)) => result,
-            Either::Right((never, _)) => match never {},
-        }
+        drive(connection, self.exchange(sender)).await
     }
 
     async fn exchange(&self, sender: SendRequest<Bytes>) -> Result<HealthCheckResponse, Fault> {

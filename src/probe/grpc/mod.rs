@@ -4,7 +4,6 @@ mod check;
 mod metadata;
 mod seen;
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -12,7 +11,6 @@ use futures_util::future::BoxFuture;
 
 use self::check::Check;
 use self::seen::Seen;
-use super::connect::{connect, resolve};
 use super::outcome::observe;
 use super::tls::TlsConfig;
 use super::{AddressPolicy, Deadline, HostPort, ProbeFailure, ProbeOutcome, Prober, TargetError};
@@ -65,17 +63,10 @@ impl GrpcProber {
             Some(tls) => Some(tls.prepare(&target.host, &["h2"], clock).await?),
             None => None,
         };
-        seen.course.begin("resolving the name");
-        let started = Instant::now();
-        let resolved = resolve(&target.host, target.port, config.addresses).await;
-        seen.route.lookup_seconds = started.elapsed().as_secs_f64();
-        let addresses = resolved?;
-        seen.route.address = addresses.first().map(SocketAddr::ip);
-        seen.course.begin("connecting");
+        let addresses =
+            seen.route.resolve(&target.host, target.port, config.addresses, None, &mut seen.course).await?;
         seen.checking = Some(Instant::now());
-        let (stream, address) = connect(&addresses, deadline, &mut seen.course.log).await?;
-        seen.route.address = Some(address.ip());
-        seen.course.note(format!("connected to {address}"));
+        let stream = seen.route.connect(None, &addresses, deadline, &mut seen.course).await?;
         let check = Check { config, target, deadline };
         let Some(tls) = tls else { return check.run(stream, seen).await };
         seen.handshake = Some(tls.handshake());

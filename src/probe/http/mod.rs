@@ -35,10 +35,11 @@ pub use self::body::Compression;
 pub use self::cel::{CelError, CelProgram};
 pub use self::config::{Credentials, HttpConfig, OAuth2Config, Protocol, RequestBody, parse_http_version};
 pub use self::expectations::HeaderMatch;
+pub(super) use self::oauth2::TokenCache;
 pub use self::observation::METADATA;
 pub use self::proxy::{NoProxy, ProxyConfig, ProxyError, ProxyServer};
+pub(super) use self::secrets::{Identity, Secrets};
 
-use self::oauth2::TokenCache;
 use self::observation::Observation;
 use self::visit::Visit;
 use super::{Deadline, ProbeFailure, ProbeOutcome, Prober};

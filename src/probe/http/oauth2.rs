@@ -50,7 +50,7 @@ impl TokenError {
 
 /// The token that was given last, as long as it may be used.
 #[derive(Debug, Default)]
-pub(super) struct TokenCache(Mutex<Option<Token>>);
+pub(in crate::probe) struct TokenCache(Mutex<Option<Token>>);
 
 #[derive(Debug, Clone)]
 struct Token {

@@ -4,16 +4,54 @@ use std::io;
 
 use hyper::header::{HeaderName, HeaderValue};
 
+use super::config::Credentials;
+use super::oauth2::{TokenCache, TokenError};
 use crate::client::{Header, HttpAuth, SecretSource};
+use crate::clock::SharedClock;
 use crate::model::Secret;
+use crate::probe::{AddressPolicy, Deadline, ProbeFailure};
 
 /// The secret parts of a request.
 #[derive(Debug, Default)]
-pub(super) struct Secrets {
+pub(in crate::probe) struct Secrets {
     /// The value of `Authorization`.
-    pub(super) authorization: Option<Secret>,
+    pub(in crate::probe) authorization: Option<Secret>,
     /// Configured headers.
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(in crate::probe) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How a probe identifies to its target, and what it needs for that.
+pub(in crate::probe) struct Identity<'a> {
+    pub(in crate::probe) credentials: Option<&'a Credentials>,
+    pub(in crate::probe) headers: &'a [Header],
+    /// Tokens that were given to earlier probes.
+    pub(in crate::probe) tokens: &'a TokenCache,
+    pub(in crate::probe) addresses: AddressPolicy,
+    pub(in crate::probe) clock: &'a SharedClock,
+    pub(in crate::probe) deadline: Deadline,
+}
+
+impl Identity<'_> {
+    /// The secrets as they are now. What is read or asked for is noted in `log`.
+    pub(in crate::probe) async fn read(&self, log: &mut Vec<String>) -> Result<Secrets, ProbeFailure> {
+        let unreadable = |error: io::Error| {
+            ProbeFailure::unknown("http_config", format!("cannot read the credentials: {error}"))
+        };
+        let authorization = match self.credentials {
+            None => None,
+            Some(Credentials::Static(auth)) => Some(authorization(auth).await.map_err(unreadable)?),
+            Some(Credentials::OAuth2(client)) => {
+                // The operator has chosen who gives tokens, and no target can change it.
+                let addresses = self.addresses.anywhere();
+                let token = self.tokens.token(client, addresses, self.clock, self.deadline).await;
+                let token = token.map_err(TokenError::into_failure)?;
+                log.push(format!("token from {}", client.token_url.host_str().unwrap_or_default()));
+                Some(token)
+            }
+        };
+        let headers = header_values(self.headers).await.map_err(unreadable)?;
+        Ok(Secrets { authorization, headers })
+    }
 }
 
 /// The values of `headers` as they are now. Only if some stand in files is another thread asked: reading
@@ -27,7 +65,7 @@ pub(super) async fn header_values(headers: &[Header]) -> io::Result<Vec<(HeaderN
 }
 
 /// The value of `Authorization` as it is now.
-pub(super) async fn authorization(auth: &HttpAuth) -> io::Result<Secret> {
+async fn authorization(auth: &HttpAuth) -> io::Result<Secret> {
     let at_hand = match auth {
         HttpAuth::Basic { username, password } => is_at_hand(username) && is_at_hand(password),
         HttpAuth::Bearer(credentials) | HttpAuth::Other { credentials, .. } => is_at_hand(credentials),

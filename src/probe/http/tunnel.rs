@@ -5,9 +5,9 @@ use std::io;
 use hyper::header::{HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::wire::Stream;
 use crate::client;
 use crate::model::Secret;
+use crate::probe::wire::BoxStream;
 
 /// The largest head of a proxy's answer.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -28,7 +28,7 @@ pub(super) enum TunnelError {
 /// Asks the proxy at the other end of `stream` for a connection to `authority` (`host:port`); what is
 /// sent afterwards goes there. Source: RFC 9110, section 9.3.6.
 pub(super) async fn open(
-    stream: &mut Stream,
+    stream: &mut BoxStream,
     authority: &str,
     authorization: Option<&Secret>,
     headers: &[(HeaderName, HeaderValue)],
@@ -57,7 +57,7 @@ pub(super) async fn open(
 }
 
 /// Reads up to the empty line and not one byte further: those are the target's.
-async fn read_head(stream: &mut Stream) -> Result<Vec<u8>, TunnelError> {
+async fn read_head(stream: &mut BoxStream) -> Result<Vec<u8>, TunnelError> {
     let mut head = Vec::with_capacity(256);
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == MAX_HEAD_BYTES {
@@ -84,7 +84,7 @@ mod tests {
     async fn a_proxy_is_asked_and_its_answer_understood() {
         let check = async |answer: &str, expected: Result<(), &str>| {
             let (near, mut far) = tokio::io::duplex(64 * 1024);
-            let mut near: Stream = Box::new(near);
+            let mut near: BoxStream = Box::new(near);
             let answer = format!("{answer}rest");
             let proxy = async {
                 let mut request = vec![0; 4096];

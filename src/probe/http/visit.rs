@@ -11,21 +11,22 @@ use hyper::{Request, Response};
 use jiff::fmt::rfc2822::DateTimeParser;
 
 use super::body::BodySink;
-use super::config::{Credentials, HttpConfig, Protocol, RequestBody};
+use super::config::{HttpConfig, Protocol, RequestBody};
 use super::cookies::CookieJar;
 use super::expectations::{Fault, check_body, check_headers, check_json, check_status, check_version};
 use super::hop::{Form, Hop};
-use super::oauth2::{self, TokenCache};
+use super::oauth2::TokenCache;
 use super::observation::{Observation, Phase, ResponseHead};
 use super::proxy::ProxyServer;
-use super::secrets::{self, Secrets};
+use super::secrets::{self, Identity, Secrets};
 use super::tunnel;
-use super::wire::{ALPN_HTTP1, ALPN_HTTP2, Sender, Stream, drive, explain};
+use super::wire::{ALPN_HTTP1, ALPN_HTTP2, Sender};
 use crate::clock::SharedClock;
 use crate::model::Secret;
 use crate::probe::connect::{connect, resolve};
 use crate::probe::small_file;
 use crate::probe::tls::TlsConfig;
+use crate::probe::wire::{BoxStream, drive, explain};
 use crate::probe::{Deadline, ProbeFailure};
 
 /// How many redirects are followed. Source: blackbox exporter `prober/http.go`.
@@ -121,7 +122,7 @@ impl Visit<'_> {
     }
 
     /// Connects to the server of a hop, or to the proxy that it is asked through.
-    async fn reach(&mut self, hop: &Hop, proxy: Option<&ProxyServer>) -> Result<Stream, ProbeFailure> {
+    async fn reach(&mut self, hop: &Hop, proxy: Option<&ProxyServer>) -> Result<BoxStream, ProbeFailure> {
         let is_first = self.seen.redirects == 0;
         // An address is "resolved" in any case, which makes sure that it may be probed.
         let is_address = hop.host().parse::<std::net::IpAddr>().is_ok();
@@ -168,7 +169,7 @@ impl Visit<'_> {
         &mut self,
         proxy: &ProxyServer,
         authority: Option<String>,
-    ) -> Result<Stream, ProbeFailure> {
+    ) -> Result<BoxStream, ProbeFailure> {
         let shown = proxy.shown();
         // The target may be fine: only the way to it is not.
         let fault = |reason: String| ProbeFailure::unknown("proxy", format!("proxy `{shown}`: {reason}"));
@@ -177,7 +178,7 @@ impl Visit<'_> {
         let connected = connect(&addresses, self.deadline, &mut self.seen.log).await;
         let (stream, address) = connected.map_err(|failure| fault(failure.reason))?;
         self.seen.note(format!("connected to proxy {address}"));
-        let mut stream: Stream = Box::new(stream);
+        let mut stream: BoxStream = Box::new(stream);
         if proxy.tls {
             let tls = TlsConfig { server_name: None, client_certificate: None, ..self.config.tls.clone() };
             let prepared = tls.prepare(&proxy.host, &[ALPN_HTTP1], self.clock).await?;
@@ -211,24 +212,15 @@ impl Visit<'_> {
         if !hop.at_home {
             return Ok(Secrets::default());
         }
-        let unreadable = |error: io::Error| {
-            ProbeFailure::unknown("http_config", format!("cannot read the credentials: {error}"))
+        let identity = Identity {
+            credentials: self.config.credentials.as_ref(),
+            headers: &self.config.secret_headers,
+            tokens: self.tokens,
+            addresses: self.config.addresses,
+            clock: self.clock,
+            deadline: self.deadline,
         };
-        let authorization = match &self.config.credentials {
-            None => None,
-            Some(Credentials::Static(auth)) => Some(secrets::authorization(auth).await.map_err(unreadable)?),
-            Some(Credentials::OAuth2(client)) => {
-                let token = self
-                    .tokens
-                    .token(client, self.config.addresses.anywhere(), self.clock, self.deadline)
-                    .await;
-                let token = token.map_err(oauth2::TokenError::into_failure)?;
-                self.seen.note(format!("token from {}", client.token_url.host_str().unwrap_or_default()));
-                Some(token)
-            }
-        };
-        let headers = secrets::header_values(&self.config.secret_headers).await.map_err(unreadable)?;
-        Ok(Secrets { authorization, headers })
+        identity.read(&mut self.seen.log).await
     }
 
     /// Sends the request over an open connection and takes the response.
@@ -236,7 +228,7 @@ impl Visit<'_> {
         &mut self,
         outgoing: &Outgoing<'_>,
         cookies: &mut CookieJar,
-        stream: Stream,
+        stream: BoxStream,
     ) -> Result<Answer, ProbeFailure> {
         let request = outgoing.request(self.config, cookies).map_err(|error| {
             ProbeFailure::unknown("http_config", format!("cannot make a request: {error}"))

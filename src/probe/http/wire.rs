@@ -1,41 +1,28 @@
 //! HTTP over one connection, in the version that was agreed on.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
+
+use crate::probe::wire::{BoxStream, MAX_HEAD_BYTES};
 
 /// The name of HTTP/2 in the TLS handshake. Source: RFC 9113, section 3.1.
 pub(super) const ALPN_HTTP2: &str = "h2";
 /// The name of HTTP/1.1 in the TLS handshake. Source: RFC 7301, section 6.
 pub(super) const ALPN_HTTP1: &str = "http/1.1";
 
-/// The largest head of a response. Servers that people run stay far below.
-const MAX_HEAD_BYTES: u32 = 64 * 1024;
-
 /// How much of a body a server may send over HTTP/2 before it was read. Enough for a health check at
 /// once, and little against many probes of servers that send without end.
 const HTTP2_WINDOW_BYTES: u32 = 256 * 1024;
-
-/// A connection's bytes: of TCP, of TLS, or through a proxy.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
-
-/// A connection, whatever it goes through.
-pub(super) type Stream = Box<dyn Transport>;
 
 /// What sends the request.
 pub(super) enum Sender {
@@ -48,7 +35,7 @@ pub(super) type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>
 
 impl Sender {
     /// Gets ready to send a request over `stream`.
-    pub(super) async fn new(stream: Stream, is_http2: bool) -> hyper::Result<(Self, Driver)> {
+    pub(super) async fn new(stream: BoxStream, is_http2: bool) -> hyper::Result<(Self, Driver)> {
         let io = TokioIo::new(stream);
         if is_http2 {
             let (sender, connection) = http2::Builder::new(Tasks::default())
@@ -86,32 +73,4 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
     }
-}
-
-/// Runs `exchange`, and `connection`, which moves its bytes, until `exchange` is done.
-pub(super) async fn drive<T>(
-    connection: impl Future<Output = hyper::Result<()>>,
-    exchange: impl Future<Output = T>,
-) -> T {
-    let bytes_moving = async {
-        // Its error reaches the exchange too, and means more there.
-        let _ = connection.await;
-        std::future::pending::<Infallible>().await
-    };
-    match select(pin!(exchange), pin!(bytes_moving)).await {
-        Either::Left((result, _)) => result,
-        Either::Right((never, _)) => match never {},
-    }
-}
-
-/// An error with its causes: hyper's own text does not name them.
-pub(super) fn explain(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -4,14 +4,14 @@ mod packet;
 mod ping;
 mod socket;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU8;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::connect::{self, Route, reachable_from, resolve};
+use super::connect::{self, Route};
 use super::outcome::{self, Course, Findings, observe};
 use super::samples::SampleSet;
 use super::target::parse_host;
@@ -120,13 +120,9 @@ impl Findings for Seen {
 impl IcmpProber {
     async fn look(&self, seen: &mut Seen) -> Result<(), ProbeFailure> {
         let Self { config, host } = self;
-        seen.course.begin("resolving the name");
-        let started = Instant::now();
         // There are no ports.
-        let resolved = resolve(host, 0, config.addresses).await;
-        seen.route.lookup_seconds = started.elapsed().as_secs_f64();
-        let addresses = reachable_from(config.source, resolved?)?;
-        seen.route.address = addresses.first().map(SocketAddr::ip);
+        let addresses =
+            seen.route.resolve(host, 0, config.addresses, config.source, &mut seen.course).await?;
         let mut failure = None;
         for address in addresses {
             match self.ping(address, seen).await {

@@ -2,7 +2,8 @@
 
 use super::StartTls;
 use crate::probe::ProbeFailure;
-use crate::probe::conversation::{Conversation, ConversationError, Stream, shown};
+use crate::probe::conversation::{Conversation, ConversationError, shown};
+use crate::probe::wire::BoxStream;
 
 /// How many lines a reply may have, and how many bytes a message.
 const MAX_LINES: usize = 100;
@@ -42,7 +43,7 @@ impl StartTls {
         self,
         mut peer: Conversation,
         host: &str,
-    ) -> Result<Box<dyn Stream>, StartTlsError> {
+    ) -> Result<BoxStream, StartTlsError> {
         match self {
             Self::Postgres => postgres(&mut peer).await,
             Self::Smtp => smtp(&mut peer, "EHLO valmis\r\n").await,
@@ -60,7 +61,7 @@ impl StartTls {
 
 /// The stream, if all that was said in plain text has been read: what has not would count as said in TLS,
 /// and an attacker on the way could have put it there.
-pub(in crate::probe) fn before_tls(peer: Conversation) -> Result<Box<dyn Stream>, StartTlsError> {
+pub(in crate::probe) fn before_tls(peer: Conversation) -> Result<BoxStream, StartTlsError> {
     match peer.into_stream() {
         (stream, 0) => Ok(stream),
         (_, unread) => Err(StartTlsError::Injected(unread)),

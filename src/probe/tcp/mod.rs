@@ -1,13 +1,12 @@
 //! The TCP probe: connects, perhaps in TLS, and holds the dialog of a module, with blackbox exporter's
 //! metrics.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::net::IpAddr;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::connect::{self, Route, connect_from, reachable_from, resolve};
+use super::connect::{self, Route};
 use super::dialog::{self, QueryResponse, Talk, TlsStart, TlsTerms};
 use super::outcome::{self, Course, Findings, observe};
 use super::samples::SampleSet;
@@ -76,17 +75,10 @@ impl TcpProber {
     async fn look(&self, deadline: Deadline, seen: &mut Seen) -> Result<(), ProbeFailure> {
         let Self { config, target, clock } = self;
         let Seen { route, talk } = seen;
-        talk.course.begin("resolving the name");
-        let started = Instant::now();
-        let resolved = resolve(&target.host, target.port, config.addresses).await;
-        route.lookup_seconds = started.elapsed().as_secs_f64();
-        let addresses = reachable_from(config.source, resolved?)?;
-        route.address = addresses.first().map(SocketAddr::ip);
-        talk.course.begin("connecting");
-        let (stream, address) =
-            connect_from(config.source, &addresses, deadline, &mut talk.course.log).await?;
-        route.address = Some(address.ip());
-        talk.course.note(format!("connected to {address}"));
+        let addresses = route
+            .resolve(&target.host, target.port, config.addresses, config.source, &mut talk.course)
+            .await?;
+        let stream = route.connect(config.source, &addresses, deadline, &mut talk.course).await?;
         let terms = TlsTerms { config: &config.tls, host: &target.host, clock };
         talk.hold(stream, &config.query_response, config.tls_start, &terms).await
     }

@@ -66,7 +66,7 @@ async fn the_answer_is_the_metrics_of_one_probe_and_no_others() {
     let said = fixture.probe(&[("target", &target.to_string()), ("module", "tcp_connect")]).await;
     assert_eq!(said.value("probe_success"), Some(1.0), "{}", said.text);
     // What is wrong with a target is a probe that fails, as in blackbox exporter.
-    for (module, target) in [("http_2xx", "ftp://a"), ("tcp_connect", "nowhere"), ("websocket", "ws://a")] {
+    for (module, target) in [("http_2xx", "ftp://a"), ("tcp_connect", "nowhere"), ("websocket", "http://a")] {
         let said = fixture.probe(&[("target", target), ("module", module)]).await;
         assert_eq!((said.status, said.value("probe_success")), (StatusCode::OK, Some(0.0)), "{module}");
     }

@@ -1,4 +1,4 @@
-//! The probes of TCP, Unix sockets, DNS, ICMP and gRPC against real servers on this machine, good and
+//! The probes of TCP, Unix sockets, DNS, ICMP, gRPC and WebSockets against real servers on this machine, good and
 //! hostile ones.
 
 mod dns;
@@ -7,6 +7,7 @@ mod icmp;
 mod starttls;
 pub(crate) mod tcp;
 mod unix;
+mod websocket;
 
 use std::path::PathBuf;
 use std::sync::Arc;
