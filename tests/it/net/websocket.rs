@@ -267,10 +267,13 @@ enum Deed {
 async fn serve(mut stream: tokio::net::TcpStream, deed: Arc<Deed>) {
     let head = read_head(&mut stream).await;
     match &*deed {
-        Deed::Answer(bytes) => stream.write_all(bytes).await.unwrap(),
+        Deed::Answer(bytes) => {
+            // The client may have gone at the first bytes.
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.shutdown().await;
+        }
         Deed::Agree(bytes) => {
             stream.write_all(switching(&head).as_bytes()).await.unwrap();
-            // The client may have gone at the first bytes.
             let _ = stream.write_all(bytes).await;
             let _ = stream.shutdown().await;
         }
@@ -297,7 +300,7 @@ async fn servers_that_mean_no_good_are_told_from_good_ones_in_time() {
     // pattern's fault.
     let rows = [
         (Deed::Mute, "timeout", 0.0, 0.0, 0.0),
-        (answer(""), "timeout", 0.0, 0.0, 0.0),
+        (answer(""), "http", 0.0, 0.0, 0.0),
         (answer("SSH-2.0-OpenSSH\r\n\r\n"), "http", 0.0, 0.0, 0.0),
         (answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), "status", 200.0, 0.0, 0.0),
         (answer("HTTP/1.1 302 Found\r\nlocation: ws://127.0.0.1:1/\r\n\r\n"), "status", 302.0, 0.0, 0.0),
@@ -341,7 +344,7 @@ async fn servers_that_mean_no_good_are_told_from_good_ones_in_time() {
 #[tokio::test]
 async fn a_websocket_out_of_reach_is_not_connected_to() {
     let server = talkative().await;
-    let addresses = AddressPolicy { reach: Reach::default(), ..AddressPolicy::default() };
+    let addresses = AddressPolicy { reach: Reach { loopback: false, ..Reach::ANYWHERE }, ..AddressPolicy::default() };
     let config = WebsocketConfig { addresses, ..WebsocketConfig::default() };
     let outcome = ask(config, &format!("ws://{server}")).await;
     assert_eq!(kind(&outcome), "forbidden");
