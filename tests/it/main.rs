@@ -23,6 +23,7 @@ mod faults;
 mod first_steps;
 mod heartbeats;
 mod helm;
+mod http3;
 mod http_cases;
 mod http_features;
 mod http_hostile;

@@ -1,4 +1,4 @@
-//! Modules for WebSockets.
+//! Modules for a WebSocket.
 
 use super::ModuleReader;
 use crate::probe::http::ProxyConfig;

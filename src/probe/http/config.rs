@@ -80,8 +80,8 @@ pub enum Protocol {
     /// exporter, `enable_http2: true` by default.
     #[default]
     Http2,
-    /// HTTP/3 only. Not implemented: a probe that asks for it says so, and that nothing is known of the
-    /// target. It exists so that configuration files with `enable_http3` can be read.
+    /// HTTP/3 only, over QUIC. A target of `http` is asked as one of `https`, and no proxy is used. Blackbox
+    /// exporter's `enable_http3: true`.
     Http3,
 }
 

@@ -1,7 +1,6 @@
 //! One request of a probe: its URL, what is sent, and what a redirect makes of it.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderName,
     HeaderValue, LOCATION, USER_AGENT,
@@ -10,9 +9,9 @@ use hyper::http::Error as RequestError;
 use hyper::{Method, Request, StatusCode, Uri};
 use url::Url;
 
-use super::HttpConfig;
 use super::cookies::CookieJar;
 use super::secrets::Secrets;
+use super::{HttpConfig, Protocol};
 use crate::client;
 
 /// The headers that a host other than the target's may see: they neither identify nor authorise.
@@ -25,7 +24,7 @@ pub(super) enum Form {
     Origin,
     /// HTTP/1.1, asking a proxy.
     Absolute,
-    /// HTTP/2.
+    /// HTTP/2 and HTTP/3.
     Http2,
 }
 
@@ -45,7 +44,12 @@ pub(super) struct Hop {
 impl Hop {
     /// The request that the configuration describes.
     pub(super) fn first(config: &HttpConfig) -> Self {
-        Self { url: config.url.clone(), method: config.method.clone(), with_body: true, at_home: true }
+        let mut url = config.url.clone();
+        if config.protocol == Protocol::Http3 {
+            // As in blackbox exporter: there is no HTTP/3 without TLS. A URL of http can become one of https.
+            let _ = url.set_scheme("https");
+        }
+        Self { url, method: config.method.clone(), with_body: true, at_home: true }
     }
 
     /// The host as a name or an address without brackets.
@@ -113,7 +117,7 @@ impl Hop {
         body: &Bytes,
         cookies: &CookieJar,
         secrets: &Secrets,
-    ) -> Result<Request<Full<Bytes>>, RequestError> {
+    ) -> Result<Request<Bytes>, RequestError> {
         let body = if self.with_body { body.clone() } else { Bytes::new() };
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let authority = HeaderValue::from_bytes(self.authority(config))?;
@@ -125,7 +129,7 @@ impl Hop {
                 .path_and_query(path)
                 .build()?,
         };
-        let mut request = Request::builder().method(&self.method).uri(target).body(Full::new(body))?;
+        let mut request = Request::builder().method(&self.method).uri(target).body(body)?;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
         if let Some(encoding) = config.compression.accept_encoding() {

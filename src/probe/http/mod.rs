@@ -2,7 +2,7 @@
 //!
 //! Its own client over hyper, since a library's client hides what a probe is about: when each phase
 //! began, which address was used, what was wrong with the certificate. Every hop is a connection of its
-//! own, as in blackbox exporter. HTTP/3 is not spoken.
+//! own, as in blackbox exporter.
 //!
 //! Differences from blackbox exporter: facts of certificates are published also when verification
 //! fails; the other addresses of a host are tried when the first cannot be connected to; `Host`, TLS
@@ -15,6 +15,7 @@ mod config;
 mod cookies;
 mod expectations;
 mod hop;
+mod http3;
 mod oauth2;
 mod observation;
 mod proxy;

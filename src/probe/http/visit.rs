@@ -1,12 +1,10 @@
 //! The course of an HTTP probe: hop after hop until an answer, and what is thought of it.
 
-use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LAST_MODIFIED, PROXY_AUTHORIZATION};
+use hyper::http::Error as RequestError;
 use hyper::{Request, Response};
 use jiff::fmt::rfc2822::DateTimeParser;
 
@@ -15,17 +13,18 @@ use super::config::{HttpConfig, Protocol, RequestBody};
 use super::cookies::CookieJar;
 use super::expectations::{Fault, check_body, check_headers, check_json, check_status, check_version};
 use super::hop::{Form, Hop};
+use super::http3::{self, QuicConnection};
 use super::oauth2::TokenCache;
 use super::observation::{Observation, Phase, ResponseHead};
 use super::proxy::ProxyServer;
 use super::secrets::{self, Identity, Secrets};
 use super::tunnel;
-use super::wire::{ALPN_HTTP1, ALPN_HTTP2, Sender};
+use super::wire::{ALPN_HTTP1, ALPN_HTTP2, Body, Sender};
 use crate::clock::SharedClock;
 use crate::model::Secret;
 use crate::probe::connect::{connect, resolve};
 use crate::probe::small_file;
-use crate::probe::tls::TlsConfig;
+use crate::probe::tls::{Handshake, TlsConfig};
 use crate::probe::wire::{BoxStream, drive, explain};
 use crate::probe::{Deadline, ProbeFailure};
 
@@ -51,9 +50,6 @@ pub(super) struct Visit<'a> {
 impl Visit<'_> {
     /// Goes from hop to hop, and judges the answer of the last. Gives its body if that was kept.
     pub(super) async fn run(mut self) -> Result<Vec<u8>, ProbeFailure> {
-        if self.config.protocol == Protocol::Http3 {
-            return Err(ProbeFailure::unknown("http_config", "HTTP/3 is not implemented"));
-        }
         let body = self.request_body().await?;
         let mut hop = Hop::first(self.config);
         let mut cookies = CookieJar::default();
@@ -89,8 +85,9 @@ impl Visit<'_> {
         self.seen.handshake = None;
         self.seen.note(format!("{} {}", hop.method, hop.shown()));
         let alpn: &[&str] = match self.config.protocol {
+            Protocol::Http3 => return self.visit_over_quic(hop, body, cookies).await,
             Protocol::Http2 => &[ALPN_HTTP2, ALPN_HTTP1],
-            Protocol::Http1 | Protocol::Http3 => &[ALPN_HTTP1],
+            Protocol::Http1 => &[ALPN_HTTP1],
         };
         let tls = if hop.is_https() {
             Some(self.tls_config(hop).prepare(hop.host(), alpn, self.clock).await?)
@@ -111,33 +108,83 @@ impl Visit<'_> {
         let secured = tls.connect(stream).await;
         self.seen.leave(entered);
         let stream = secured?;
-        let verdict = handshake.facts().verdict;
-        if !verdict.is_ok() {
-            self.seen.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
-        }
+        self.note_verdict(&handshake);
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2.as_bytes());
         let form = if is_http2 { Form::Http2 } else { Form::Origin };
         let request = Outgoing { hop, form, body, secrets: &secrets, proxy_header: None };
         self.exchange(&request, cookies, Box::new(stream)).await
     }
 
+    /// Sends one request over HTTP/3 and takes its answer.
+    async fn visit_over_quic(
+        &mut self,
+        hop: &Hop,
+        body: &Bytes,
+        cookies: &mut CookieJar,
+    ) -> Result<Answer, ProbeFailure> {
+        if !hop.is_https() {
+            let reason = format!("`{}` cannot be asked over HTTP/3: it is not https", hop.shown());
+            return Err(ProbeFailure::new("redirect", reason));
+        }
+        let mut tls = self.tls_config(hop);
+        tls.versions = tls.versions.for_quic().ok_or_else(|| {
+            ProbeFailure::unknown("tls_config", "HTTP/3 needs TLS 1.3, which `max_version` does not allow")
+        })?;
+        let tls = tls.prepare(hop.host(), &[http3::ALPN], self.clock).await?;
+        let secrets = self.secrets(hop).await?;
+        let addresses = self.resolve(hop).await?;
+        let handshake = self.seen.handshake.insert(tls.handshake()).clone();
+        let connection = QuicConnection::open(&tls, &addresses, self.deadline, self.seen).await?;
+        self.connected(connection.address);
+        self.note_verdict(&handshake);
+        let outgoing = Outgoing { hop, form: Form::Http2, body, secrets: &secrets, proxy_header: None };
+        let request = outgoing.request(self.config, cookies)?;
+        let entered = self.seen.enter(Phase::Processing);
+        let receive = async |response: Response<http3::Body>| {
+            self.seen.leave(entered);
+            self.receive(hop, cookies, response.map(Body::Http3)).await
+        };
+        connection.exchange(request, receive).await
+    }
+
+    /// Says that a server is spoken to although its certificate is no good.
+    fn note_verdict(&mut self, handshake: &Handshake) {
+        let verdict = handshake.facts().verdict;
+        if !verdict.is_ok() {
+            self.seen.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
+        }
+    }
+
+    /// The addresses of a hop's server.
+    async fn resolve(&mut self, hop: &Hop) -> Result<Vec<SocketAddr>, ProbeFailure> {
+        let is_first = self.seen.redirects == 0;
+        let entered = self.seen.enter(Phase::Resolve);
+        let resolved = resolve(hop.host(), hop.port(), self.config.addresses).await;
+        self.seen.leave(entered);
+        if is_first {
+            self.seen.route.lookup_seconds = entered.elapsed().as_secs_f64();
+        }
+        let addresses = resolved?;
+        if is_first {
+            self.seen.route.address = addresses.first().map(SocketAddr::ip);
+        }
+        Ok(addresses)
+    }
+
+    /// Notes which of them was connected to.
+    fn connected(&mut self, address: SocketAddr) {
+        if self.seen.redirects == 0 {
+            self.seen.route.address = Some(address.ip());
+        }
+        self.seen.note(format!("connected to {address}"));
+    }
+
     /// Connects to the server of a hop, or to the proxy that it is asked through.
     async fn reach(&mut self, hop: &Hop, proxy: Option<&ProxyServer>) -> Result<BoxStream, ProbeFailure> {
-        let is_first = self.seen.redirects == 0;
         // An address is "resolved" in any case, which makes sure that it may be probed.
         let is_address = hop.host().parse::<std::net::IpAddr>().is_ok();
         let addresses = if proxy.is_none() || is_address || !self.config.proxy.skip_resolve_phase {
-            let entered = self.seen.enter(Phase::Resolve);
-            let resolved = resolve(hop.host(), hop.port(), self.config.addresses).await;
-            self.seen.leave(entered);
-            if is_first {
-                self.seen.route.lookup_seconds = entered.elapsed().as_secs_f64();
-            }
-            let addresses = resolved?;
-            if is_first {
-                self.seen.route.address = addresses.first().map(SocketAddr::ip);
-            }
-            Some(addresses)
+            Some(self.resolve(hop).await?)
         } else {
             None
         };
@@ -146,10 +193,7 @@ impl Visit<'_> {
             (None, addresses) => {
                 let addresses = addresses.expect("names are resolved where there is no proxy");
                 let (stream, address) = connect(&addresses, self.deadline, &mut self.seen.log).await?;
-                if is_first {
-                    self.seen.route.address = Some(address.ip());
-                }
-                self.seen.note(format!("connected to {address}"));
+                self.connected(address);
                 Box::new(stream)
             }
             (Some(proxy), addresses) => {
@@ -230,9 +274,7 @@ impl Visit<'_> {
         cookies: &mut CookieJar,
         stream: BoxStream,
     ) -> Result<Answer, ProbeFailure> {
-        let request = outgoing.request(self.config, cookies).map_err(|error| {
-            ProbeFailure::unknown("http_config", format!("cannot make a request: {error}"))
-        })?;
+        let request = outgoing.request(self.config, cookies)?;
         let entered = self.seen.enter(Phase::Processing);
         let (mut sender, connection) = Sender::new(stream, outgoing.form == Form::Http2)
             .await
@@ -251,7 +293,7 @@ impl Visit<'_> {
         &mut self,
         hop: &Hop,
         cookies: &mut CookieJar,
-        response: Response<Incoming>,
+        response: Response<Body>,
     ) -> Result<Answer, ProbeFailure> {
         let (head, body) = response.into_parts();
         self.seen.note(format!("{:?} {}", head.version, head.status));
@@ -283,7 +325,7 @@ impl Visit<'_> {
         &mut self,
         hop: &Hop,
         head: &hyper::http::response::Parts,
-        body: Incoming,
+        body: Body,
     ) -> Result<Vec<u8>, ProbeFailure> {
         let config = self.config;
         let verdict = check_status(head.status, &config.valid_status_codes).and_then(|()| {
@@ -313,20 +355,17 @@ impl Visit<'_> {
         Ok(kept)
     }
 
-    async fn read_body(&mut self, mut body: Incoming, sink: &mut BodySink) -> Result<(), ProbeFailure> {
+    async fn read_body(&mut self, mut body: Body, sink: &mut BodySink) -> Result<(), ProbeFailure> {
         let entered = self.seen.enter(Phase::Transfer);
         let result = loop {
-            match body.frame().await {
+            let taken = match body.piece().await {
                 None => break sink.finish(),
-                Some(Err(error)) => break Err(io::Error::other(explain(&error))),
-                Some(Ok(frame)) => {
-                    let Ok(piece) = frame.into_data() else { continue };
-                    let taken = sink.take(&piece).await;
-                    self.seen.body_bytes = sink.size_bytes();
-                    if taken.is_err() {
-                        break taken;
-                    }
-                }
+                Some(Err(error)) => break Err(error),
+                Some(Ok(piece)) => sink.take(&piece).await,
+            };
+            self.seen.body_bytes = sink.size_bytes();
+            if taken.is_err() {
+                break taken;
             }
         };
         self.seen.body_bytes = sink.size_bytes();
@@ -360,11 +399,12 @@ struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    fn request(
-        &self,
-        config: &HttpConfig,
-        cookies: &CookieJar,
-    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    fn request(&self, config: &HttpConfig, cookies: &CookieJar) -> Result<Request<Bytes>, ProbeFailure> {
+        self.written(config, cookies)
+            .map_err(|error| ProbeFailure::unknown("http_config", format!("cannot make a request: {error}")))
+    }
+
+    fn written(&self, config: &HttpConfig, cookies: &CookieJar) -> Result<Request<Bytes>, RequestError> {
         let mut request = self.hop.request(config, self.form, self.body, cookies, self.secrets)?;
         if let Some(authorization) = self.proxy_header {
             let mut value = HeaderValue::try_from(authorization.expose())?;

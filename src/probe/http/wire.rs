@@ -1,11 +1,12 @@
 //! HTTP over one connection, in the version that was agreed on.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
@@ -13,7 +14,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
 
-use crate::probe::wire::{BoxStream, MAX_HEAD_BYTES};
+use super::http3;
+use crate::probe::wire::{BoxStream, MAX_HEAD_BYTES, explain};
 
 /// The name of HTTP/2 in the TLS handshake. Source: RFC 9113, section 3.1.
 pub(super) const ALPN_HTTP2: &str = "h2";
@@ -57,10 +59,38 @@ impl Sender {
     }
 
     /// Sends the request; gives the response once its head is there.
-    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        match self {
+    pub(super) async fn send(&mut self, request: Request<Bytes>) -> hyper::Result<Response<Body>> {
+        let request = request.map(Full::new);
+        let response = match self {
             Self::Http1(sender) => sender.send_request(request).await,
             Self::Http2(sender) => sender.send_request(request).await,
+        };
+        Ok(response?.map(Body::Hyper))
+    }
+}
+
+/// The body of a response, in whatever version it comes.
+pub(super) enum Body {
+    Hyper(Incoming),
+    Http3(http3::Body),
+}
+
+impl Body {
+    /// The next piece; `None` at the end.
+    pub(super) async fn piece(&mut self) -> Option<io::Result<Bytes>> {
+        let body = match self {
+            Self::Http3(body) => return body.piece().await,
+            Self::Hyper(body) => body,
+        };
+        loop {
+            match body.frame().await? {
+                Err(error) => return Some(Err(io::Error::other(explain(&error)))),
+                // Trailers say nothing that is judged.
+                Ok(frame) => match frame.into_data() {
+                    Ok(piece) => return Some(Ok(piece)),
+                    Err(_) => continue,
+                },
+            }
         }
     }
 }

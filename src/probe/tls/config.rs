@@ -113,6 +113,11 @@ impl TlsVersions {
         Self::new(min, max).ok_or(TlsVersionError::Crossed)
     }
 
+    /// Those of them that QUIC can use: TLS 1.3, if that is among them. Source: RFC 9001, section 4.2.
+    pub(in crate::probe) fn for_quic(self) -> Option<Self> {
+        Self::new(TlsVersion::Tls13, self.max)
+    }
+
     /// The versions as rustls wants them.
     pub(super) fn supported(self) -> &'static [&'static SupportedProtocolVersion] {
         static OLD: [&SupportedProtocolVersion; 1] = [&version::TLS12];

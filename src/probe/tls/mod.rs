@@ -13,9 +13,12 @@ mod served;
 mod trust;
 mod verdict;
 
+use std::borrow::Cow;
+use std::io;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -76,7 +79,7 @@ pub(super) enum TlsError {
     #[error("`{0}` cannot be a TLS server name")]
     ServerName(String),
     #[error("TLS handshake failed: {0}")]
-    Handshake(std::io::Error),
+    Handshake(io::Error),
     #[error("the certificate of `{name}` is not acceptable: {explanation}")]
     Verification { name: String, explanation: String },
 }
@@ -112,8 +115,8 @@ pub(super) struct HandshakeFacts {
     pub(super) is_stapled: bool,
     /// What that says, if it can be read and is about the server's certificate.
     revocation: Option<Staple>,
-    /// Version and cipher suite, if the handshake completed.
-    session: Option<(ProtocolVersion, SupportedCipherSuite)>,
+    /// Version and cipher suite, if the handshake completed. QUIC does not tell the suite.
+    session: Option<(ProtocolVersion, Option<SupportedCipherSuite>)>,
 }
 
 impl Handshake {
@@ -148,17 +151,42 @@ impl PreparedTls {
         self,
         stream: S,
     ) -> Result<TlsStream<S>, TlsError> {
-        let connected = TlsConnector::from(self.client).connect(self.name.clone(), stream).await;
-        let mut facts = self.handshake.lock();
+        let connected = TlsConnector::from(self.client.clone()).connect(self.name.clone(), stream).await;
         if let Ok(stream) = &connected {
             let session = stream.get_ref().1;
-            facts.session = session.protocol_version().zip(session.negotiated_cipher_suite());
+            let version = session.protocol_version();
+            self.handshake.lock().session =
+                version.map(|version| (version, session.negotiated_cipher_suite()));
         }
-        if !facts.verdict.is_ok() && !self.insecure_skip_verify {
-            let name = self.name.to_str().into_owned();
-            return Err(TlsError::Verification { name, explanation: facts.verdict.explain() });
-        }
+        self.judged()?;
         connected.map_err(TlsError::Handshake)
+    }
+
+    /// The same for QUIC, which does the handshake itself.
+    pub(super) fn quic(&self) -> Result<Arc<QuicClientConfig>, TlsError> {
+        let config = QuicClientConfig::try_from(self.client.clone());
+        config.map(Arc::new).map_err(|error| TlsError::Handshake(io::Error::other(error)))
+    }
+
+    /// The name that the server is asked for.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        self.name.to_str()
+    }
+
+    /// Notes how a handshake of QUIC ended; that does not tell its cipher suite.
+    pub(super) fn quic_ended(&self, completed: bool) -> Result<(), TlsError> {
+        self.handshake.lock().session = completed.then_some((ProtocolVersion::TLSv1_3, None));
+        self.judged()
+    }
+
+    /// Whether the server may be spoken to.
+    fn judged(&self) -> Result<(), TlsError> {
+        let facts = self.handshake.lock();
+        if facts.verdict.is_ok() || self.insecure_skip_verify {
+            return Ok(());
+        }
+        let name = self.name.to_str().into_owned();
+        Err(TlsError::Verification { name, explanation: facts.verdict.explain() })
     }
 }
 
@@ -213,7 +241,9 @@ impl HandshakeFacts {
     pub(super) fn emit(&self, samples: &mut SampleSet) {
         if let Some((version, suite)) = self.session {
             samples.labelled("probe_tls_version_info", &[("version", version_label(version))], 1.0);
-            samples.labelled("probe_tls_cipher_info", &[("cipher", &cipher_label(suite))], 1.0);
+            if let Some(suite) = suite {
+                samples.labelled("probe_tls_cipher_info", &[("cipher", &cipher_label(suite))], 1.0);
+            }
         }
         if self.chain.is_empty() {
             return;

@@ -1,7 +1,11 @@
-//! The frames of WebSockets. Pure. Source: RFC 6455, section 5.
+//! The frames of a WebSocket. Pure. Source: RFC 6455, section 5.
 
 /// The most bytes that a frame of a control message may carry.
 pub(super) const MAX_CONTROL_BYTES: usize = 125;
+
+/// Lengths that stand for another in the two or eight bytes that follow.
+const IN_TWO: u8 = 0x7E;
+const IN_EIGHT: u8 = 0x7F;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +75,8 @@ impl Start {
             return Err(FrameError::Masked);
         }
         let length = match second & 0x7F {
-            126 => Length::InTwo,
-            127 => Length::InEight,
+            IN_TWO => Length::InTwo,
+            IN_EIGHT => Length::InEight,
             length => Length::Is(length),
         };
         let is_final = first & 0x80 != 0;
@@ -92,11 +96,11 @@ pub(super) fn encode(opcode: Opcode, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ 0..=125), _) => frame.push(IS_MASKED | length),
         (_, Ok(length)) => {
-            frame.push(IS_MASKED | 126);
+            frame.push(IS_MASKED | IN_TWO);
             frame.extend_from_slice(&length.to_be_bytes());
         }
         _ => {
-            frame.push(IS_MASKED | 127);
+            frame.push(IS_MASKED | IN_EIGHT);
             frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
         }
     }

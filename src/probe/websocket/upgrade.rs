@@ -24,7 +24,7 @@ const OWN_HEADERS: [HeaderName; 5] =
     [CONNECTION, UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS];
 
 /// Why an answer does not make a WebSocket.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the server answered with status {0}, 101 was expected")]
     Status(u16),

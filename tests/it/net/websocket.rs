@@ -344,7 +344,8 @@ async fn servers_that_mean_no_good_are_told_from_good_ones_in_time() {
 #[tokio::test]
 async fn a_websocket_out_of_reach_is_not_connected_to() {
     let server = talkative().await;
-    let addresses = AddressPolicy { reach: Reach { loopback: false, ..Reach::ANYWHERE }, ..AddressPolicy::default() };
+    let addresses =
+        AddressPolicy { reach: Reach { loopback: false, ..Reach::ANYWHERE }, ..AddressPolicy::default() };
     let config = WebsocketConfig { addresses, ..WebsocketConfig::default() };
     let outcome = ask(config, &format!("ws://{server}")).await;
     assert_eq!(kind(&outcome), "forbidden");
