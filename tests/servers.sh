@@ -14,6 +14,7 @@
 #                                       prometheus-postgres-exporter, victoria-metrics
 #     bookworm/usr/lib/postgresql/15/   what bin/ wraps
 #     bin/redis-server redis-cli        Redis 7.0 with its libraries found, best effort; unpacked in redis/
+#     caddy/usr/bin/caddy               2.6, best effort
 #     trixie/usr/bin/                   prometheus and promtool 2.53
 #     sid/usr/bin/                      prometheus and promtool 3.x, best effort
 #     pgbouncer/usr/sbin/pgbouncer      1.18 with its libraries, best effort
@@ -48,6 +49,7 @@ redis=(
   redis-server redis-tools libjemalloc2 liblzf1 libatomic1 liblua5.1-0 lua-cjson lua-bitop libhiredis0.14
   libssl3 libsystemd0 liblz4-1 libzstd1 liblzma5 libcap2 libgcrypt20 libgpg-error0
 )
+caddy=(caddy)
 trixie=(prometheus promtool)
 sid=(prometheus promtool)
 pgbouncer=(pgbouncer libevent-2.1-7 libc-ares2 libssl3 libpam0g libaudit1 libcap-ng0 libsystemd0 libcap2 libgcrypt20
@@ -217,6 +219,9 @@ redis_is_there() { version bin/redis-server "$servers/bin/redis-server" --versio
   version bin/redis-cli "$servers/bin/redis-cli" --version; }
 redis_fetch() { unpack bookworm:redis "${redis[@]}" && wrap_redis; }
 
+caddy_is_there() { version caddy "$servers/caddy/usr/bin/caddy" version; }
+caddy_fetch() { unpack bookworm:caddy "${caddy[@]}"; }
+
 trixie_is_there() { version trixie/prometheus "$servers/trixie/usr/bin/prometheus" --version &&
   version trixie/promtool "$servers/trixie/usr/bin/promtool" --version; }
 trixie_fetch() { unpack trixie "${trixie[@]}"; }
@@ -281,7 +286,7 @@ flock 9
 rc=0
 {
   have bookworm || { say "bookworm's servers are required and are not to be had"; rc=1; }
-  for group in redis trixie sid pgbouncer postgres18 helm3 helm4; do
+  for group in redis caddy trixie sid pgbouncer postgres18 helm3 helm4; do
     have "$group" optional || say "no $group: tests that need it say so and skip, or fail under CI=true"
   done
 } >"$servers/SUMMARY.part"

@@ -1,6 +1,7 @@
 //! What an HTTP probe does beyond asking one server in HTTP/1.1: HTTP/2, proxies, tokens, secrets in
 //! files, versions of TLS.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::response::Response;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::server::conn::{http1, http2};
@@ -20,7 +24,8 @@ use url::Url;
 use valmis::client::{Header, SecretSource};
 use valmis::model::Secret;
 use valmis::probe::http::{
-    Credentials, HttpConfig, HttpProber, METADATA, OAuth2Config, Protocol, ProxyConfig, ProxyServer, Version,
+    AssertionConfig, Credentials, Grant, HttpConfig, HttpProber, METADATA, OAuth2Config, Protocol,
+    ProxyConfig, ProxyServer, SigningAlgorithm, Version,
 };
 use valmis::probe::tls::{TlsConfig, TlsVersions};
 use valmis::probe::{Pattern, ProbeOutcome};
@@ -138,13 +143,6 @@ async fn a_configured_host_is_the_authority_of_http2() {
     })
     .await;
     assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
-}
-
-#[tokio::test]
-async fn http3_is_refused_as_unknown() {
-    let outcome = run("https://127.0.0.1:1/", |config| config.protocol = Protocol::Http3).await;
-    let failure = outcome.result.unwrap_err();
-    assert_eq!((failure.unknown, failure.reason.as_str()), (true, "HTTP/3 is not implemented"));
 }
 
 #[tokio::test]
@@ -274,7 +272,7 @@ async fn a_token_is_fetched_used_and_kept_until_its_secret_changes() {
     let prober = |expected: &str| {
         let client = OAuth2Config {
             client_id: "me".to_owned(),
-            client_secret: SecretSource::File(file.clone()),
+            grant: Grant::ClientSecret(SecretSource::File(file.clone())),
             token_url: Url::parse(&format!("http://{tokens}/token")).unwrap(),
             scopes: vec!["read".to_owned(), "write".to_owned()],
             endpoint_params: vec![("audience".to_owned(), Secret::new("x"))],
@@ -300,6 +298,60 @@ async fn a_token_is_fetched_used_and_kept_until_its_secret_changes() {
     let failure = probe(&one).await.result.unwrap_err();
     assert!(
         failure.unknown && failure.kind == "oauth2" && failure.reason.contains("status 400"),
+        "{failure:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_given_for_an_assertion_that_the_client_signs() {
+    let tokens = serve(Router::new().fallback(async |request: Request| {
+        let (head, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 10_000).await.unwrap();
+        let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+        assert!(!head.headers.contains_key("authorization") && !form.contains_key("client_secret"));
+        assert_eq!(form["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
+        assert_eq!(form["scope"], "read");
+        let claims = form["assertion"].split('.').nth(1).unwrap();
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        format!(r#"{{"access_token":"for {}","token_type":"Bearer"}}"#, claims["iss"].as_str().unwrap())
+    }))
+    .await;
+    let target = serve(
+        Router::new()
+            .fallback(async |headers: HeaderMap| headers["authorization"].to_str().unwrap().to_owned()),
+    )
+    .await;
+    let ask = async |key: String, expected: &str| {
+        let terms = AssertionConfig {
+            key: secret(&key),
+            key_id: None,
+            algorithm: SigningAlgorithm::Rs512,
+            issuer: Some("me".to_owned()),
+            audience: None,
+            claims: serde_json::Map::new(),
+        };
+        let client = OAuth2Config {
+            client_id: "client".to_owned(),
+            grant: Grant::Assertion(Box::new(terms)),
+            token_url: Url::parse(&format!("http://{tokens}/token")).unwrap(),
+            scopes: vec!["read".to_owned()],
+            endpoint_params: Vec::new(),
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+        };
+        run(&format!("http://{target}/"), |config| {
+            config.credentials = Some(Credentials::OAuth2(Box::new(client)));
+            expect_body(config, expected);
+        })
+        .await
+    };
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let outcome = ask(key.serialize_pem(), "^Bearer for me$").await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+    let failure = ask("hunter2".to_owned(), "").await.result.unwrap_err();
+    assert!(
+        failure.unknown && failure.kind == "oauth2" && !failure.reason.contains("hunter2"),
         "{failure:?}"
     );
 }

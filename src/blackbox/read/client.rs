@@ -2,12 +2,15 @@
 //! Source of the rules and their words: `prometheus/common`, `config/http_config.go`.
 
 use hyper::header::HeaderName;
+use serde_json::Value;
 use url::Url;
 
 use super::ModuleReader;
 use crate::client::{Header, HttpAuth, SecretSource};
 use crate::model::Secret;
-use crate::probe::http::{Credentials, OAuth2Config, ProxyConfig, ProxyServer};
+use crate::probe::http::{
+    AssertionConfig, Credentials, Grant, JWT_BEARER, OAuth2Config, ProxyConfig, ProxyServer, SigningAlgorithm,
+};
 use crate::probe::tls::{ClientIdentity, TlsConfig, TlsVersions};
 use crate::yaml::{Fields, Node, NodeKind};
 
@@ -148,12 +151,7 @@ impl ModuleReader<'_> {
     fn oauth2(&mut self, node: &Node) -> Option<OAuth2Config> {
         let mut fields = self.reader.fields("`oauth2`", node);
         let client_id = self.text(&mut fields, "client_id");
-        let client_secret = self.secret(
-            &mut fields,
-            ["client_secret", "client_secret_file"],
-            "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured \
-             using grant-type=client_credentials",
-        );
+        let grant = self.grant(&mut fields);
         let scopes = self.texts(&mut fields, "scopes");
         let token_url = fields.take("token_url").map(|node| (node, self.reader.text("token_url", node)));
         let endpoint_params = fields.take("endpoint_params").map(|node| {
@@ -162,17 +160,6 @@ impl ModuleReader<'_> {
                 Some((name.to_owned(), Secret::new(text)))
             })
         });
-        if let Some(node) = fields.take("grant_type") {
-            // Assertions signed by the client (RFC 7523) are the other one.
-            if self
-                .reader
-                .text("grant_type", node)
-                .is_some_and(|text| !matches!(text, "" | "client_credentials"))
-            {
-                let message = "`grant_type` must be `client_credentials`: no other one is implemented";
-                self.reader.error("unsupported", node.place, message);
-            }
-        }
         let tls = self.tls(&mut fields);
         let proxy = self.proxy(&mut fields);
         fields.finish(self.reader);
@@ -195,13 +182,64 @@ impl ModuleReader<'_> {
         };
         Some(OAuth2Config {
             client_id: client_id?,
-            client_secret: client_secret.unwrap_or_else(empty),
+            grant,
             token_url: token_url?,
             scopes,
             endpoint_params: endpoint_params.unwrap_or_default(),
             tls,
             proxy,
         })
+    }
+
+    /// What a client of OAuth 2.0 gets tokens for. What belongs to the other grant is read and counts for
+    /// nothing, as in Prometheus.
+    fn grant(&mut self, fields: &mut Fields<'_>) -> Grant {
+        let node = fields.take("grant_type");
+        let text = node.and_then(|node| self.reader.text("grant_type", node)).unwrap_or_default();
+        let known = ["", "client_credentials", JWT_BEARER];
+        if let Some(node) = node.filter(|_| !known.contains(&text)) {
+            let message =
+                format!("`grant_type` must be `client_credentials` or `{JWT_BEARER}`, not `{text}`");
+            self.reader.error("unsupported", node.place, message);
+        }
+        let secret = self.secret(
+            fields,
+            ["client_secret", "client_secret_file"],
+            "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured \
+             using grant-type=client_credentials",
+        );
+        let key = self.secret(
+            fields,
+            ["client_certificate_key", "client_certificate_key_file"],
+            "at most one of oauth2 client_certificate_key, client_certificate_key_file & \
+             client_certificate_key_ref must be configured using \
+             grant-type=urn:ietf:params:oauth:grant-type:jwt-bearer",
+        );
+        let key_id = self.text(fields, "client_certificate_key_id");
+        let algorithm = fields.take("signature_algorithm").and_then(|node| {
+            let text = self.reader.text("signature_algorithm", node).filter(|text| !text.is_empty())?;
+            let algorithm = SigningAlgorithm::from_name(text);
+            if algorithm.is_none() {
+                let message = "valid signature algorithms are RS256, RS384 and RS512";
+                self.reader.error("bad-name", node.place, message);
+            }
+            algorithm
+        });
+        let (issuer, audience) = (self.text(fields, "iss"), self.text(fields, "audience"));
+        let claims = fields
+            .take("claims")
+            .map(|node| self.entries(node, "claims", |_, name, value| Some((name.to_owned(), claim(value)))));
+        if text != JWT_BEARER {
+            return Grant::ClientSecret(secret.unwrap_or_else(empty));
+        }
+        Grant::Assertion(Box::new(AssertionConfig {
+            key: key.unwrap_or_else(empty),
+            key_id,
+            algorithm: algorithm.unwrap_or_default(),
+            issuer,
+            audience,
+            claims: claims.into_iter().flatten().collect(),
+        }))
     }
 
     pub(super) fn proxy(&mut self, fields: &mut Fields<'_>) -> ProxyConfig {
@@ -313,4 +351,17 @@ impl ModuleReader<'_> {
 
 fn empty() -> SecretSource {
     SecretSource::Value(Secret::new(""))
+}
+
+/// A value of a claim. Scalars are texts, as Prometheus documents them.
+fn claim(node: &Node) -> Value {
+    match &node.kind {
+        NodeKind::Null => Value::Null,
+        NodeKind::Scalar(text) => text.as_str().into(),
+        NodeKind::Binary(bytes) => String::from_utf8_lossy(bytes).into(),
+        NodeKind::Sequence(items) => items.iter().map(claim).collect(),
+        NodeKind::Mapping(entries) => {
+            entries.iter().map(|(name, _, value)| (name.clone(), claim(value))).collect()
+        }
+    }
 }

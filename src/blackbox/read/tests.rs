@@ -118,6 +118,31 @@ fn faults_of_credentials_tls_and_proxies_are_said_in_prometheus_words() {
         "{authorization: {type: Basic, credentials: c}}",
         &["authorization type cannot be set to \"basic\", use \"basic_auth\" instead"],
     );
+    let jwt =
+        "client_id: c, token_url: 'https://t', grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer'";
+    check(
+        &format!(
+            "{{oauth2: {{{jwt}, client_certificate_key: k, signature_algorithm: RS384, iss: i, audience: a, \
+             claims: {{a: b, c: [d]}}}}}}"
+        ),
+        &[],
+    );
+    check(
+        &format!("{{oauth2: {{{jwt}, signature_algorithm: ES256}}}}"),
+        &["valid signature algorithms are RS256, RS384 and RS512"],
+    );
+    check(
+        &format!("{{oauth2: {{{jwt}, client_certificate_key: k, client_certificate_key_file: /k}}}}"),
+        &[
+            "at most one of oauth2 client_certificate_key, client_certificate_key_file & client_certificate_key_ref \
+           must be configured using grant-type=urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ],
+    );
+    check(
+        "{oauth2: {client_id: c, token_url: 'https://t', grant_type: password}}",
+        &["`grant_type` must be `client_credentials` or `urn:ietf:params:oauth:grant-type:jwt-bearer`, not \
+           `password`"],
+    );
     check(
         "{oauth2: {client_secret: s}}",
         &["oauth2 client_id must be configured", "oauth2 token_url must be configured"],

@@ -8,6 +8,7 @@ use hyper::header::{HOST, HeaderMap};
 use hyper::{Method, Version};
 use url::Url;
 
+use super::assertion::SigningAlgorithm;
 use super::body::Compression;
 use super::cel::CelProgram;
 use super::expectations::HeaderMatch;
@@ -111,7 +112,7 @@ impl<B: Into<Bytes>> From<B> for RequestBody {
 pub enum Credentials {
     /// By `basic_auth` or `authorization`.
     Static(HttpAuth),
-    /// By a token that another server gives for a client's secret.
+    /// By a token that another server gives.
     OAuth2(Box<OAuth2Config>),
 }
 
@@ -121,13 +122,13 @@ impl From<HttpAuth> for Credentials {
     }
 }
 
-/// The client credentials grant. Source: RFC 6749, section 4.4.
+/// A client of a server that gives tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth2Config {
     /// The client's name.
     pub client_id: String,
-    /// The client's secret; read from its file for each token.
-    pub client_secret: SecretSource,
+    /// What it gets tokens for.
+    pub grant: Grant,
     /// Where tokens are given: http or https.
     pub token_url: Url,
     /// What the token is asked for; none are named if empty.
@@ -138,6 +139,42 @@ pub struct OAuth2Config {
     pub tls: TlsConfig,
     /// What to go through to that server.
     pub proxy: ProxyConfig,
+}
+
+/// What tokens are given for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// The client's secret, read from its file for each token. Source: RFC 6749, section 4.4.
+    ClientSecret(SecretSource),
+    /// An assertion that the client signs. Source: RFC 7523, section 3.1.
+    Assertion(Box<AssertionConfig>),
+}
+
+impl Grant {
+    /// What the client proves itself with.
+    pub(super) fn secret(&self) -> &SecretSource {
+        match self {
+            Self::ClientSecret(secret) => secret,
+            Self::Assertion(terms) => &terms.key,
+        }
+    }
+}
+
+/// What a client asserts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssertionConfig {
+    /// The client's private key (RSA, in PEM); read from its file for each token.
+    pub key: SecretSource,
+    /// The name by which the server knows the key.
+    pub key_id: Option<String>,
+    /// How it signs.
+    pub algorithm: SigningAlgorithm,
+    /// Who asserts, if not the client's name.
+    pub issuer: Option<String>,
+    /// For whom, if not the URL of the tokens.
+    pub audience: Option<String>,
+    /// What else is asserted.
+    pub claims: serde_json::Map<String, serde_json::Value>,
 }
 
 impl HttpConfig {

@@ -9,6 +9,7 @@
 //! server name and IP preference hold for every hop; nothing secret leaves the target's origin; a body
 //! always has a size limit; of a redirect that is not followed, the body is read and judged.
 
+mod assertion;
 mod body;
 mod cel;
 mod config;
@@ -32,10 +33,14 @@ use url::Url;
 
 pub use hyper::{Method, Version};
 
+pub use self::assertion::SigningAlgorithm;
 pub use self::body::Compression;
 pub use self::cel::{CelError, CelProgram};
-pub use self::config::{Credentials, HttpConfig, OAuth2Config, Protocol, RequestBody, parse_http_version};
+pub use self::config::{
+    AssertionConfig, Credentials, Grant, HttpConfig, OAuth2Config, Protocol, RequestBody, parse_http_version,
+};
 pub use self::expectations::HeaderMatch;
+pub use self::oauth2::JWT_BEARER;
 pub(super) use self::oauth2::TokenCache;
 pub use self::observation::METADATA;
 pub use self::proxy::{NoProxy, ProxyConfig, ProxyError, ProxyServer};

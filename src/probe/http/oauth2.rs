@@ -1,4 +1,4 @@
-//! Tokens for a client's secret: OAuth 2.0, client credentials grant.
+//! Tokens for a client's secret or assertion: OAuth 2.0.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::config::{Credentials, HttpConfig, OAuth2Config};
+use super::assertion::{self, AssertionError};
+use super::config::{AssertionConfig, Credentials, Grant, HttpConfig, OAuth2Config};
 use super::observation::Observation;
 use super::secrets;
 use super::visit::Visit;
@@ -24,6 +25,9 @@ use crate::probe::{AddressPolicy, Deadline, ProbeFailure};
 /// The largest answer to a request for a token. Source: Go `golang.org/x/oauth2`.
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
+/// The grant type of assertions. Source: RFC 7523, section 2.1.
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
 /// How long before its end a token is not used any more. Source: Go `golang.org/x/oauth2`,
 /// `defaultExpiryDelta`.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -33,6 +37,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(super) enum TokenError {
     #[error("cannot read the client's secret: {0}")]
     Secret(std::io::Error),
+    #[error(transparent)]
+    Assertion(#[from] AssertionError),
     #[error("{0}")]
     Refused(String),
     #[error("the answer is not one about tokens: {0}")]
@@ -81,17 +87,20 @@ impl TokenCache {
         clock: &SharedClock,
         deadline: Deadline,
     ) -> Result<Secret, TokenError> {
-        let secret = secrets::value(&client.client_secret).await.map_err(TokenError::Secret)?;
+        let secret = secrets::value(client.grant.secret()).await.map_err(TokenError::Secret)?;
         if let Some(token) = self.usable(&secret) {
             return Ok(token);
         }
         let asked = Instant::now();
         let ask = Ask { client, secret: &secret, addresses, clock, deadline };
-        // How a client proves itself is not agreed on beforehand. Source: Go `golang.org/x/oauth2`, which
-        // tries the header and then the form.
-        let answer = match ask.send(Proof::Header).await {
-            Err(failure) if failure.kind == "status" => ask.send(Proof::Form).await,
-            result => result,
+        let answer = match &client.grant {
+            Grant::Assertion(terms) => ask.send(assertion(client, terms, &secret, clock).await?).await,
+            // How a client proves itself is not agreed on beforehand. Source: Go `golang.org/x/oauth2`,
+            // which tries the header and then the form.
+            Grant::ClientSecret(_) => match ask.send(Proof::Header).await {
+                Err(failure) if failure.kind == "status" => ask.send(Proof::Form).await,
+                result => result,
+            },
         };
         let answer = answer.map_err(|failure| TokenError::Refused(failure.reason))?;
         let answer: Answer = serde_json::from_slice(&answer).map_err(TokenError::Malformed)?;
@@ -124,11 +133,35 @@ fn seconds(value: &serde_json::Value) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.min(MOST_SECONDS)))
 }
 
-/// How a client proves who it is. Source: RFC 6749, section 2.3.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a client proves who it is. Source: RFC 6749, section 2.3.1, and RFC 7523, section 2.1.
+#[derive(Debug)]
 enum Proof {
     Header,
     Form,
+    Assertion(Secret),
+}
+
+impl Proof {
+    /// The value of `grant_type`.
+    fn grant_type(&self) -> &'static str {
+        match self {
+            Self::Header | Self::Form => "client_credentials",
+            Self::Assertion(_) => JWT_BEARER,
+        }
+    }
+}
+
+/// A new assertion of the client, signed with `key`.
+async fn assertion(
+    client: &OAuth2Config,
+    terms: &AssertionConfig,
+    key: &Secret,
+    clock: &SharedClock,
+) -> Result<Proof, TokenError> {
+    let (client, terms, key, now) = (client.clone(), terms.clone(), key.clone(), clock.now());
+    let signing = tokio::task::spawn_blocking(move || assertion::sign(&client, &terms, &key, now));
+    let signed = signing.await.map_err(|stopped| TokenError::Refused(stopped.to_string()))?;
+    Ok(Proof::Assertion(signed?))
 }
 
 /// A request for a token.
@@ -141,10 +174,14 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    fn config(&self, proof: Proof) -> HttpConfig {
+    fn config(&self, proof: &Proof) -> HttpConfig {
         let client = self.client;
         let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
+        // A parameter of that name takes its place, for servers that want it so. Source: Go
+        // `golang.org/x/oauth2`, `clientcredentials`.
+        if client.endpoint_params.iter().all(|(name, _)| name != "grant_type") {
+            form.append_pair("grant_type", proof.grant_type());
+        }
         if !client.scopes.is_empty() {
             form.append_pair("scope", &client.scopes.join(" "));
         }
@@ -165,6 +202,9 @@ impl Ask<'_> {
                 form.append_pair("client_id", &client.client_id);
                 form.append_pair("client_secret", self.secret.expose());
             }
+            Proof::Assertion(assertion) => {
+                form.append_pair("assertion", assertion.expose());
+            }
         }
         config.method = Method::POST;
         config.body = form.finish().into();
@@ -182,7 +222,7 @@ impl Ask<'_> {
     /// Sends it; gives the body of the answer. Boxed, since a probe asks for a token by a probe.
     fn send(&self, proof: Proof) -> BoxFuture<'_, Result<Vec<u8>, ProbeFailure>> {
         async move {
-            let config = self.config(proof);
+            let config = self.config(&proof);
             let (mut seen, tokens) = (Observation::new(false), TokenCache::default());
             let Self { clock, deadline, .. } = *self;
             let seen = &mut seen;
