@@ -46,7 +46,7 @@ struct Entry<'a> {
 struct Details<'a> {
     #[serde(flatten)]
     entry: Entry<'a>,
-    log: &'a [String],
+    log: Vec<String>,
     samples: Vec<Found>,
     configuration: &'a str,
 }
@@ -114,7 +114,7 @@ pub(super) async fn one(
     };
     Ok(success(&Details {
         entry: entry(id, &record),
-        log: &record.log,
+        log: record.log.iter().map(ToString::to_string).collect(),
         samples: record.samples.iter().map(found).collect(),
         configuration: &record.configuration,
     }))

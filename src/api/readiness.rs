@@ -81,7 +81,8 @@ impl From<ComponentReport> for Component {
 
 impl From<FailureReport> for Failure {
     fn from(failure: FailureReport) -> Self {
-        Self { at: rfc3339(failure.at), kind: failure.kind, reason: failure.reason, log: failure.log }
+        let log = failure.log.iter().map(ToString::to_string).collect();
+        Self { at: rfc3339(failure.at), kind: failure.kind, reason: failure.reason, log }
     }
 }
 

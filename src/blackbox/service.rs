@@ -233,7 +233,7 @@ impl Blackbox {
             duration: started.elapsed(),
             timeout: allowed,
             failure: outcome.result.err(),
-            log: outcome.log,
+            log: outcome.log.into_lines(),
             samples: outcome.samples.into(),
             configuration: prober.configuration().clone(),
         };

@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use super::module::{Module, TargetFault};
 use crate::clock::SharedClock;
 use crate::model::{Labels, METRIC_NAME, Sample};
-use crate::probe::{Deadline, ProbeFailure, ProbeOutcome, Prober, Reach};
+use crate::probe::{Deadline, Log, ProbeFailure, ProbeOutcome, Prober, Reach};
 
 /// How long past its deadline a prober may take to hand over what it has.
 const GRACE: Duration = Duration::from_millis(500);
@@ -44,6 +44,8 @@ impl ModuleTarget {
     /// waited for.
     pub(super) async fn probe(&self, deadline: Deadline, allowed: Duration) -> ProbeOutcome {
         let started = Instant::now();
+        let mut log = Log::default();
+        log.push(format!("probing with `{}`, for {} s at most", self.kind, allowed.as_secs_f64()));
         let outcome = match &self.inner {
             Ok(prober) => {
                 let finished = timeout_at(deadline.instant() + GRACE, prober.probe(deadline)).await;
@@ -62,8 +64,7 @@ impl ModuleTarget {
         ];
         let own: Vec<Labels> = samples.iter().map(|sample| sample.labels.clone()).collect();
         samples.extend(found.into_iter().filter(|sample| !own.contains(&sample.labels)));
-        let mut log = vec![format!("probing with `{}`, for {timeout} s at most", self.kind)];
-        log.extend(course);
+        log.append(course);
         let ending = if result.is_ok() { "succeeded" } else { "failed" };
         log.push(format!("the probe {ending} after {seconds:.6} s"));
         ProbeOutcome { result, samples, log }
@@ -71,7 +72,7 @@ impl ModuleTarget {
 }
 
 fn failed(failure: ProbeFailure) -> ProbeOutcome {
-    let log = vec![format!("failed: {}", failure.reason)];
+    let log = vec![format!("failed: {}", failure.reason)].into();
     ProbeOutcome { result: Err(failure), samples: Vec::new(), log }
 }
 

@@ -1,19 +1,24 @@
 //! Getting a TCP connection to a host: its addresses, in the preferred order, one after the other.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Instant;
 
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 
 use super::MetricMetadata;
 use super::outcome::Course;
 use super::reach::Reach;
 use super::samples::SampleSet;
-use super::{Deadline, ProbeFailure};
+use super::{Deadline, Log, ProbeFailure};
 
 /// How many addresses of a host are tried at most.
 const MAX_ADDRESSES: usize = 4;
+
+/// How many names are looked up at once by all probes; others wait until their deadlines. With name servers
+/// that do not answer a look-up takes a thread for ten seconds or more.
+const MAX_LOOKUPS: usize = 64;
 
 /// The metrics of name resolution, which every prober that connects to a host emits.
 pub(super) const METADATA: &[MetricMetadata] = &[
@@ -90,10 +95,9 @@ pub(super) async fn resolve(
 ) -> Result<Vec<SocketAddr>, ProbeFailure> {
     let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => tokio::net::lookup_host((host, port))
+        Err(_) => look_up(host, port)
             .await
-            .map_err(|error| ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}")))?
-            .collect(),
+            .map_err(|error| ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}")))?,
     };
     let found = within_reach(host, found, policy.reach)?;
     let ordered = policy.order(found);
@@ -102,6 +106,20 @@ pub(super) async fn resolve(
         return Err(ProbeFailure::new("resolve", format!("`{host}` has no {version} address")));
     }
     Ok(ordered)
+}
+
+/// Asks the system's resolver, which takes a thread for as long as it likes: also when nobody waits for the
+/// answer any more.
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    static PLACES: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
+    let place = PLACES.acquire().await.expect("it is never closed");
+    let host = host.to_owned();
+    let looking = tokio::task::spawn_blocking(move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        drop(place);
+        found
+    });
+    looking.await.map_err(io::Error::other).flatten()
 }
 
 /// Those of a host's addresses that are within reach. A host all of whose addresses are out of reach is a
@@ -143,7 +161,7 @@ fn reachable_from(
 pub(super) async fn connect(
     addresses: &[SocketAddr],
     deadline: Deadline,
-    log: &mut Vec<String>,
+    log: &mut Log,
 ) -> Result<(TcpStream, SocketAddr), ProbeFailure> {
     connect_from(None, addresses, deadline, log).await
 }
@@ -153,7 +171,7 @@ async fn connect_from(
     source: Option<IpAddr>,
     addresses: &[SocketAddr],
     deadline: Deadline,
-    log: &mut Vec<String>,
+    log: &mut Log,
 ) -> Result<(TcpStream, SocketAddr), ProbeFailure> {
     let mut faults = Vec::new();
     let mut all_timed_out = true;
@@ -296,7 +314,7 @@ mod tests {
             closed.local_addr().unwrap()
         };
         let deadline = Deadline::after(Duration::from_secs(10));
-        let mut log = Vec::new();
+        let mut log = Log::default();
         let (_, used) = connect(&[dead, alive], deadline, &mut log).await.unwrap();
         assert_eq!(used, alive);
         assert_eq!(log.len(), 1, "{log:?}");
@@ -310,7 +328,7 @@ mod tests {
         let target = listener.local_addr().unwrap();
         let source: IpAddr = "127.0.0.3".parse().unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));
-        let (stream, _) = connect_from(Some(source), &[target], deadline, &mut Vec::new()).await.unwrap();
+        let (stream, _) = connect_from(Some(source), &[target], deadline, &mut Log::default()).await.unwrap();
         assert_eq!(stream.local_addr().unwrap().ip(), source);
         let reachable = |texts: &[&str]| reachable_from(Some(source), addresses(texts));
         assert_eq!(reachable(&["::1", "10.0.0.1"]), Ok(addresses(&["10.0.0.1"])));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::ProbeFailure;
+use super::{LogLine, ProbeFailure};
 use crate::model::{Sample, TimestampMs};
 
 /// How much is kept.
@@ -62,7 +62,7 @@ pub struct ProbeRecord {
     /// Why it failed, if it did.
     pub failure: Option<ProbeFailure>,
     /// What happened in which order.
-    pub log: Vec<String>,
+    pub log: Vec<LogLine>,
     /// What was found.
     pub samples: Arc<[Sample]>,
     /// The configuration of the module, without secrets; empty if it has none.
@@ -79,7 +79,7 @@ impl ProbeRecord {
             sample.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
         };
         let samples: usize = self.samples.iter().map(|sample| PER_SAMPLE + text(sample)).sum();
-        let log: usize = self.log.iter().map(|line| line.len() + size_of::<String>()).sum();
+        let log: usize = self.log.iter().map(|line| line.text.len() + size_of::<LogLine>()).sum();
         let reason = self.failure.as_ref().map_or(0, |failure| failure.reason.len());
         OVERHEAD + self.probed.target.len() + samples + log + reason
     }
@@ -204,12 +204,12 @@ const MAX_LOG_LINES: usize = 64;
 const MAX_LOG_LINE_BYTES: usize = 1024;
 
 /// The end of a log, where the failure is.
-pub fn shortened(mut log: Vec<String>) -> Vec<String> {
+pub fn shortened(mut log: Vec<LogLine>) -> Vec<LogLine> {
     log.drain(..log.len().saturating_sub(MAX_LOG_LINES));
-    for line in &mut log {
-        if line.len() > MAX_LOG_LINE_BYTES {
-            line.truncate(line.floor_char_boundary(MAX_LOG_LINE_BYTES));
-            line.push('…');
+    for LogLine { text, .. } in &mut log {
+        if text.len() > MAX_LOG_LINE_BYTES {
+            text.truncate(text.floor_char_boundary(MAX_LOG_LINE_BYTES));
+            text.push('…');
         }
     }
     log
@@ -219,6 +219,10 @@ pub fn shortened(mut log: Vec<String>) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn line(text: String) -> LogLine {
+        LogLine { after: None, text }
+    }
+
     fn record(target: &str, success: bool, log_bytes: usize) -> ProbeRecord {
         ProbeRecord {
             probed: Probed { origin: Origin::Asked, module: "m".into(), target: target.into() },
@@ -226,7 +230,7 @@ mod tests {
             duration: Duration::ZERO,
             timeout: Duration::ZERO,
             failure: (!success).then(|| ProbeFailure::new("timeout", "late")),
-            log: vec!["x".repeat(log_bytes)],
+            log: vec![line("x".repeat(log_bytes))],
             samples: Vec::new().into(),
             configuration: "".into(),
         }
@@ -285,9 +289,8 @@ mod tests {
 
     #[test]
     fn a_long_log_keeps_its_end() {
-        let lines: Vec<String> = (0..100).map(|line| line.to_string()).collect();
-        let kept = shortened(lines);
-        assert_eq!((kept.len(), kept[0].as_str()), (64, "36"));
-        assert_eq!(shortened(vec!["é".repeat(1000)])[0].len(), 1024 + '…'.len_utf8());
+        let kept = shortened((0..100).map(|number| line(number.to_string())).collect());
+        assert_eq!((kept.len(), kept[0].text.as_str()), (64, "36"));
+        assert_eq!(shortened(vec![line("é".repeat(1000))])[0].len(), 1024 + '…'.len_utf8());
     }
 }

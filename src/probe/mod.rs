@@ -13,6 +13,7 @@ pub mod grpc;
 mod history;
 pub mod http;
 pub mod icmp;
+mod log;
 mod metadata;
 pub mod node;
 mod outcome;
@@ -39,6 +40,7 @@ use crate::model::Sample;
 
 pub use connect::{AddressPolicy, IpProtocol};
 pub use history::{History, HistoryLimits, Origin, ProbeRecord, Probed, shortened};
+pub use log::{Log, LogLine};
 pub use metadata::{MetricMetadata, describe, metadata};
 pub use pattern::Pattern;
 pub use reach::{Reach, Zone};
@@ -106,7 +108,7 @@ pub struct ProbeOutcome {
     /// the scheduler too.
     pub samples: Vec<Sample>,
     /// What happened in which order, for people.
-    pub log: Vec<String>,
+    pub log: Log,
 }
 
 /// Looks at one configured target.

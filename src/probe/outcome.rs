@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::samples::SampleSet;
-use super::{Deadline, MetricMetadata, ProbeFailure, ProbeOutcome};
+use super::{Deadline, Log, MetricMetadata, ProbeFailure, ProbeOutcome};
 
 /// The metrics of a probe's outcome.
 pub(super) const METADATA: &[MetricMetadata] = &[
@@ -17,7 +17,7 @@ const MAX_EVENTS: usize = 200;
 /// What happened so far, for people, and what a probe is waiting for.
 #[derive(Debug, Default)]
 pub(super) struct Course {
-    pub(super) log: Vec<String>,
+    pub(super) log: Log,
     /// What is under way, such as `connecting`.
     doing: String,
 }
@@ -27,7 +27,7 @@ impl Course {
     pub(super) fn note(&mut self, event: impl Into<String>) {
         match self.log.len() {
             0..MAX_EVENTS => self.log.push(event.into()),
-            MAX_EVENTS => self.log.push("more happened, which is not noted".to_owned()),
+            MAX_EVENTS => self.log.push("more happened, which is not noted"),
             _ => {}
         }
     }

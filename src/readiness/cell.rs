@@ -61,7 +61,7 @@ impl Cell {
         };
         let mut known = self.lock();
         if let Some(failure) = &failure {
-            let log = shortened(outcome.log);
+            let log = shortened(outcome.log.into_lines());
             let (kind, reason) = (failure.kind, failure.reason.clone());
             known.last_failure = Some(FailureReport { at, kind, reason, log });
         }

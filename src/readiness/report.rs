@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::component::Key;
 use super::hysteresis::State;
 use crate::model::TimestampMs;
+use crate::probe::LogLine;
 
 /// Whether the whole is ready, and why.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ pub struct FailureReport {
     /// What happened.
     pub reason: String,
     /// What happened in which order; only the end of a long log.
-    pub log: Vec<String>,
+    pub log: Vec<LogLine>,
 }
 
 /// A loop that should have turned and did not: something in the process is stuck.

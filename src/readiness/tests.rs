@@ -7,7 +7,7 @@ use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::model::{Labels, Sample, is_stale};
 use crate::probe::disk::{Discovery, Mount, MountTable, StatVfs, Usage, parse};
-use crate::probe::{Deadline, HistoryLimits, ProbeFailure, ProbeOutcome, Prober};
+use crate::probe::{Deadline, HistoryLimits, Log, ProbeFailure, ProbeOutcome, Prober};
 use crate::storage::{AppendError, RefHistogram, RefSample, SeriesRef};
 
 /// A store that keeps everything and is as strict about time as the real one.
@@ -96,7 +96,7 @@ impl Prober for Fake {
             let labels = Labels::from_pairs([("__name__", "probe_success")]);
             let value = f64::from(result.is_ok());
             let samples = if act == Act::Silent { vec![] } else { vec![Sample::new(labels, 0, value)] };
-            ProbeOutcome { result, samples, log: vec!["looked".to_owned()] }
+            ProbeOutcome { result, samples, log: vec!["looked".to_owned()].into() }
         }
         .boxed()
     }
@@ -221,10 +221,7 @@ async fn a_failure_shows_its_reason_and_recovery_takes_two_results() {
     fixture.wait_for_state("a", State::NotReady).await;
     let report = fixture.component("a");
     assert_eq!((report.failure_kind, report.reason.as_deref()), (Some("status"), Some("503")));
-    assert_eq!(
-        report.last_failure.as_ref().map(|failure| failure.log.clone()),
-        Some(vec!["looked".to_owned()])
-    );
+    assert_eq!(report.last_failure.as_ref().map(|failure| failure.log[0].text.as_str()), Some("looked"));
     *fake.act.lock().unwrap() = Act::Blind;
     wait_for("a blind probe", || fixture.component("a").failure_kind == Some("mounts")).await;
     assert_eq!(fixture.component("a").state, State::NotReady);
@@ -344,7 +341,7 @@ fn a_result_that_is_too_old_makes_a_ready_component_unknown() {
     let (component, _) = fake("a", Act::Good);
     let check = |result: Result<(), ProbeFailure>, age: Duration, expected: State| {
         let cell = Cell::new(component.clone(), Instant::now());
-        let outcome = ProbeOutcome { result, samples: vec![], log: vec![] };
+        let outcome = ProbeOutcome { result, samples: vec![], log: Log::default() };
         let started = Instant::now();
         cell.record(SystemClock.now(), started, outcome, Arc::new([]));
         cell.age_by(age);
@@ -401,7 +398,7 @@ impl Prober for Flood {
             })
         };
         let samples = metric("flood", 100_000).chain(metric("well", 3)).collect();
-        std::future::ready(ProbeOutcome { result: Ok(()), samples, log: Vec::new() }).boxed()
+        std::future::ready(ProbeOutcome { result: Ok(()), samples, log: Log::default() }).boxed()
     }
 }
 

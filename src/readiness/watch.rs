@@ -126,7 +126,7 @@ impl Watch {
             duration: started.elapsed(),
             timeout: component.timeout,
             failure: outcome.result.as_ref().err().cloned(),
-            log: outcome.log.clone(),
+            log: outcome.log.to_vec(),
             samples: Arc::clone(&samples),
             configuration: component
                 .module
@@ -162,7 +162,7 @@ async fn probe(cell: &Cell, around: &Surroundings) -> (TimestampMs, ProbeOutcome
             ProbeFailure::new("timeout", format!("no result within {:?}", component.timeout))
         }
     };
-    (at, ProbeOutcome { log: vec![failure.reason.clone()], result: Err(failure), samples: Vec::new() })
+    (at, ProbeOutcome { log: vec![failure.reason.clone()].into(), result: Err(failure), samples: Vec::new() })
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -61,7 +61,7 @@ impl TextfileProber {
 
     async fn run(&self, deadline: Deadline) -> ProbeOutcome {
         let failed = |kind: &'static str, reason: String| ProbeOutcome {
-            log: vec![reason.clone()],
+            log: vec![reason.clone()].into(),
             result: Err(ProbeFailure::unknown(kind, reason)),
             samples: Vec::new(),
         };
@@ -75,7 +75,7 @@ impl TextfileProber {
             found
         });
         match tokio::time::timeout_at(deadline.instant(), reading).await {
-            Ok(Ok(Ok((samples, log)))) => ProbeOutcome { result: Ok(()), samples, log },
+            Ok(Ok(Ok((samples, log)))) => ProbeOutcome { result: Ok(()), samples, log: log.into() },
             Ok(Ok(Err(error))) => {
                 failed("textfile", format!("`{}` cannot be listed: {error}", self.folder.display()))
             }

@@ -117,7 +117,8 @@ fn merge(served: ProbeOutcome, files: ProbeOutcome, compared: SampleSet) -> Prob
     for sample in samples.iter_mut().filter(|sample| sample.labels.get(METRIC_NAME) == "probe_success") {
         sample.value = success;
     }
-    let log = served.log.into_iter().chain(files.log).collect();
+    let mut log = served.log;
+    log.append(files.log);
     ProbeOutcome { result, samples, log }
 }
 

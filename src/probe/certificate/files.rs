@@ -172,7 +172,7 @@ impl CertificateFilesProber {
         self.emit_source(&scan.errors, scan.collisions, scan.bundles, &mut samples);
         let mut samples = samples.into_samples();
         samples.extend(scan.samples.into_samples());
-        ProbeOutcome { result, samples, log }
+        ProbeOutcome { result, samples, log: log.into() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::probe::connect::{self, Route, connect, resolve};
 use crate::probe::conversation::Conversation;
 use crate::probe::samples::SampleSet;
 use crate::probe::tls::{self, Handshake, TlsConfig};
-use crate::probe::{AddressPolicy, Deadline, ProbeFailure, ProbeOutcome, Prober, StartTls};
+use crate::probe::{AddressPolicy, Deadline, Log, ProbeFailure, ProbeOutcome, Prober, StartTls};
 
 /// The metrics of [`TlsProber`]. The certificates bear the label `chain_position` beside their usual
 /// ones, since a server may show the same one twice: `0` is the server's own.
@@ -110,7 +110,7 @@ impl TlsProber {
         let started = Instant::now();
         let allowed = deadline.remaining();
         let mut route = Route::default();
-        let mut log = Vec::new();
+        let mut log = Log::default();
         let mut handshake = Handshake::default();
         let look = self.look(deadline, &mut route, &mut handshake, &mut log);
         let result = tokio::time::timeout_at(deadline.instant(), look).await.unwrap_or_else(|_| {
@@ -147,7 +147,7 @@ impl TlsProber {
         deadline: Deadline,
         route: &mut Route,
         handshake: &mut Handshake,
-        log: &mut Vec<String>,
+        log: &mut Log,
     ) -> Result<(), ProbeFailure> {
         let Self { config, clock } = self;
         let tls = config.tls.prepare(&config.host, &[], clock).await?;

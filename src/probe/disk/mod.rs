@@ -19,7 +19,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{Deadline, ProbeFailure, ProbeOutcome, Prober};
+use super::{Deadline, Log, ProbeFailure, ProbeOutcome, Prober};
 use crate::model::{Labels, METRIC_NAME, Sample};
 
 pub use discovery::{Discovery, EXCLUDED_FS_TYPES, EXCLUDED_MOUNT_POINTS};
@@ -123,13 +123,13 @@ impl DiskProber {
     async fn look(&self, deadline: Deadline) -> ProbeOutcome {
         let (found, absent) = self.find_mount();
         let Some(mount) = found else {
-            return ProbeOutcome { result: absent, samples: Vec::new(), log: Vec::new() };
+            return ProbeOutcome { result: absent, samples: Vec::new(), log: Log::default() };
         };
         let labels = mount_labels(&mount);
         if absent.is_err() {
             // What lies at the path now is another file system: its figures would be wrong ones.
             let samples = device_samples(&labels, &mount, true, 0.0);
-            return ProbeOutcome { result: absent, samples, log: Vec::new() };
+            return ProbeOutcome { result: absent, samples, log: Log::default() };
         }
         let path = self.target.path.display();
         match self.worker.ask(deadline).await {
@@ -138,12 +138,12 @@ impl DiskProber {
                 samples.extend(usage_samples(&labels, &usage));
                 samples.extend(self.forecast_samples(&labels, &usage));
                 let result = judge(&self.target, &mount, &usage);
-                ProbeOutcome { result, samples, log: vec![describe(&mount, &usage)] }
+                ProbeOutcome { result, samples, log: vec![describe(&mount, &usage)].into() }
             }
             Answer::Error(error) => ProbeOutcome {
                 result: Err(ProbeFailure::new("statvfs", format!("`{path}`: {error}"))),
                 samples: device_samples(&labels, &mount, true, 0.0),
-                log: vec![format!("statvfs `{path}`: {error}")],
+                log: vec![format!("statvfs `{path}`: {error}")].into(),
             },
             Answer::Stuck(stuck) => {
                 let reason = format!(
@@ -153,7 +153,7 @@ impl DiskProber {
                 ProbeOutcome {
                     result: Err(ProbeFailure::new("hung", reason.clone())),
                     samples: device_samples(&labels, &mount, true, stuck.as_secs_f64()),
-                    log: vec![reason],
+                    log: vec![reason].into(),
                 }
             }
         }

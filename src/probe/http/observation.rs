@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use hyper::{StatusCode, Version};
 
-use super::super::MetricMetadata;
 use super::super::connect::{self, Route};
 use super::super::samples::SampleSet;
 use super::super::tls::{self, Handshake};
+use super::super::{Log, MetricMetadata};
 
 /// The metrics of the HTTP prober alone. Source of names, meanings and help texts: blackbox exporter
 /// `prober/http.go`.
@@ -83,7 +83,7 @@ pub(super) struct Observation {
     /// Whether a condition on a JSON body is the reason of failure; `None` if there is no such condition.
     pub(super) failed_due_to_cel: Option<bool>,
     /// What happened in which order.
-    pub(super) log: Vec<String>,
+    pub(super) log: Log,
 }
 
 /// The facts of a response's head.
@@ -110,7 +110,7 @@ impl Observation {
             body_bytes: 0,
             failed_due_to_regex: false,
             failed_due_to_cel: has_cel.then_some(false),
-            log: Vec::new(),
+            log: Log::default(),
         }
     }
 

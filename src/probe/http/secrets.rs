@@ -9,7 +9,7 @@ use super::oauth2::{TokenCache, TokenError};
 use crate::client::{Header, HttpAuth, SecretSource};
 use crate::clock::SharedClock;
 use crate::model::Secret;
-use crate::probe::{AddressPolicy, Deadline, ProbeFailure};
+use crate::probe::{AddressPolicy, Deadline, Log, ProbeFailure};
 
 /// The secret parts of a request.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(in crate::probe) struct Identity<'a> {
 
 impl Identity<'_> {
     /// The secrets as they are now. What is read or asked for is noted in `log`.
-    pub(in crate::probe) async fn read(&self, log: &mut Vec<String>) -> Result<Secrets, ProbeFailure> {
+    pub(in crate::probe) async fn read(&self, log: &mut Log) -> Result<Secrets, ProbeFailure> {
         let unreadable = |error: io::Error| {
             ProbeFailure::unknown("http_config", format!("cannot read the credentials: {error}"))
         };

@@ -181,7 +181,7 @@ impl NodeProber {
 
     async fn run(&self, deadline: Deadline) -> ProbeOutcome {
         let failed = |failure: ProbeFailure| ProbeOutcome {
-            log: vec![failure.reason.clone()],
+            log: vec![failure.reason.clone()].into(),
             result: Err(failure),
             samples: Vec::new(),
         };
@@ -239,5 +239,5 @@ fn read(config: &Config, processors: &Mutex<Processors>, now_seconds: f64) -> Pr
     } else {
         Err(ProbeFailure::unknown("unreadable", missing.join("; ")))
     };
-    ProbeOutcome { result, samples: samples.into_samples(), log }
+    ProbeOutcome { result, samples: samples.into_samples(), log: log.into() }
 }

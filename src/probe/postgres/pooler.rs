@@ -165,7 +165,7 @@ pub(super) async fn look(target: &Target, deadline: Deadline) -> ProbeOutcome {
         facts.push("valmis_postgres_up", &[("layer", layer)], f64::from(up));
     }
     let result = result.map(|_| ()).map_err(Failure::into_probe_failure);
-    ProbeOutcome { result, samples: facts.samples, log: facts.log }
+    ProbeOutcome { result, samples: facts.samples, log: facts.log.into() }
 }
 
 /// Asks everything; yields whether the connection was encrypted.

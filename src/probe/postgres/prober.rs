@@ -199,7 +199,7 @@ impl PostgresProber {
                 None => Ok(()),
             }),
         };
-        ProbeOutcome { result, samples, log }
+        ProbeOutcome { result, samples, log: log.into() }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::connect::{Route, connect, resolve};
 use super::samples::SampleSet;
 use super::tls::TlsConfig;
-use super::{AddressPolicy, Deadline, ProbeFailure, ProbeOutcome, Prober};
+use super::{AddressPolicy, Deadline, Log, ProbeFailure, ProbeOutcome, Prober};
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
 use crate::model::Secret;
@@ -111,7 +111,7 @@ impl RedisProber {
     async fn run(&self, deadline: Deadline) -> ProbeOutcome {
         let started = Instant::now();
         let allowed = deadline.remaining();
-        let mut look = Look { samples: SampleSet::default(), route: Route::default(), log: Vec::new() };
+        let mut look = Look { samples: SampleSet::default(), route: Route::default(), log: Log::default() };
         let looking = self.look(deadline, &mut look);
         let found = tokio::time::timeout_at(deadline.instant(), looking).await.unwrap_or_else(|_| {
             let reason = format!("no answer within {:.3} s", allowed.as_secs_f64());
@@ -226,7 +226,7 @@ impl Prober for RedisProber {
 struct Look {
     samples: SampleSet,
     route: Route,
-    log: Vec<String>,
+    log: Log,
 }
 
 fn judge(info: &Info<'_>) -> Result<(), ProbeFailure> {

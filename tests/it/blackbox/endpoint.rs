@@ -162,6 +162,11 @@ async fn debug_output_shows_all_but_secrets() {
     ] {
         assert!(said.text.contains(expected), "no {expected:?} in {}", said.text);
     }
+    let events = said.text.lines().skip(1).take_while(|line| !line.is_empty());
+    let after = |line: &str| line.strip_prefix('[')?.split_once(" s] ")?.0.parse::<f64>().ok();
+    let times: Option<Vec<f64>> = events.map(after).collect();
+    let times = times.unwrap_or_else(|| panic!("an event has no time: {}", said.text));
+    assert!(times.len() > 3 && times.is_sorted(), "{times:?}");
     let (_, log) = fixture.valmis.get("/logs?target=x").await;
     assert_eq!(log, "Probe target not found\n");
     let mut shown = vec![said.text, fixture.valmis.log()];

@@ -4,6 +4,7 @@
 mod dns;
 mod grpc;
 mod icmp;
+mod resolver;
 mod starttls;
 pub(crate) mod tcp;
 mod unix;

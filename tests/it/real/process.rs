@@ -51,9 +51,18 @@ impl Process {
 
     /// The most memory it had until now, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:").strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        self.status("Threads:").parse().unwrap()
+    }
+
+    /// What the kernel says of it.
+    fn status(&self, key: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+        status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
