@@ -15,6 +15,7 @@ pub use self::glob::{Glob, GlobError};
 pub use self::served::{SERVED_METADATA, ServedCertificateConfig, ServedTargetError, TlsProber};
 
 use super::MetricMetadata;
+use super::outcome::METADATA as OUTCOME_METADATA;
 use super::samples::SampleSet;
 use super::x509::Certificate;
 
@@ -25,12 +26,6 @@ const CERTIFICATE_METADATA: &[MetricMetadata] = &[
     ("x509_cert_expired", "gauge", "Indicates if the certificate is expired"),
     ("x509_cert_expires_in_seconds", "gauge", "Remaining time before the certificate's expiration"),
     ("x509_cert_valid_since_seconds", "gauge", "Elapsed time since the certificate's begin of validity"),
-];
-
-/// The metrics of a probe's outcome.
-const OUTCOME_METADATA: &[MetricMetadata] = &[
-    ("probe_success", "gauge", "Displays whether or not the probe was a success"),
-    ("probe_duration_seconds", "gauge", "Returns how long the probe took to complete in seconds"),
 ];
 
 /// Adds the samples of a certificate. `place` says where it was found; `now` is in seconds since the

@@ -25,8 +25,6 @@ mod tunnel;
 mod visit;
 mod wire;
 
-use std::time::Instant;
-
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use url::Url;
@@ -48,6 +46,7 @@ pub(super) use self::secrets::{Identity, Secrets};
 
 use self::observation::Observation;
 use self::visit::Visit;
+use super::outcome::observe;
 use super::{Deadline, ProbeFailure, ProbeOutcome, Prober};
 use crate::clock::SharedClock;
 
@@ -105,32 +104,17 @@ impl HttpProber {
         Ok(Self { config, clock, tokens: TokenCache::default() })
     }
 
-    async fn run(&self, deadline: Deadline) -> ProbeOutcome {
-        let started = Instant::now();
-        let allowed = deadline.remaining();
-        let mut seen = Observation::new(self.config.has_cel());
+    async fn look(&self, deadline: Deadline, seen: &mut Observation) -> Result<(), ProbeFailure> {
         let Self { config, clock, tokens } = self;
-        let visit = Visit { config, clock, deadline, seen: &mut seen, tokens, keep_body: false };
-        let finished = tokio::time::timeout_at(deadline.instant(), visit.run()).await;
-        let result = match finished {
-            Ok(answered) => answered.map(|_body| ()),
-            Err(_) => {
-                let (phase, allowed) = (seen.phase.as_str(), allowed.as_secs_f64());
-                let reason = format!("out of time after {allowed:.3} s, in phase `{phase}`");
-                Err(ProbeFailure::new("timeout", reason))
-            }
-        };
-        if let Err(failure) = &result {
-            seen.note(format!("failed: {}", failure.reason));
-        }
-        let samples = seen.samples(result.is_ok(), started.elapsed()).into_samples();
-        ProbeOutcome { result, samples, log: seen.log }
+        let visit = Visit { config, clock, deadline, seen, tokens, keep_body: false };
+        visit.run().await.map(|_body| ())
     }
 }
 
 impl Prober for HttpProber {
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
-        self.run(deadline).boxed()
+        let seen = Observation::new(self.config.has_cel());
+        observe(deadline, seen, async move |seen: &mut Observation| self.look(deadline, seen).await).boxed()
     }
 }
 

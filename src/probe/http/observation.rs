@@ -4,16 +4,15 @@ use std::time::{Duration, Instant};
 
 use hyper::{StatusCode, Version};
 
+use super::super::MetricMetadata;
 use super::super::connect::{self, Route};
+use super::super::outcome::{self, Course, Findings};
 use super::super::samples::SampleSet;
 use super::super::tls::{self, Handshake};
-use super::super::{Log, MetricMetadata};
 
 /// The metrics of the HTTP prober alone. Source of names, meanings and help texts: blackbox exporter
 /// `prober/http.go`.
 const OWN_METADATA: &[MetricMetadata] = &[
-    ("probe_success", "gauge", "Displays whether or not the probe was a success"),
-    ("probe_duration_seconds", "gauge", "Returns how long the probe took to complete in seconds"),
     ("probe_http_duration_seconds", "gauge", "Duration of http request by phase, summed over all redirects"),
     ("probe_http_content_length", "gauge", "Length of http content response"),
     ("probe_http_uncompressed_body_length", "gauge", "Length of uncompressed response body"),
@@ -31,7 +30,8 @@ const OWN_METADATA: &[MetricMetadata] = &[
 ];
 
 /// The metrics of the HTTP prober.
-pub const METADATA: &[&[MetricMetadata]] = &[OWN_METADATA, connect::METADATA, tls::METADATA];
+pub const METADATA: &[&[MetricMetadata]] =
+    &[OWN_METADATA, outcome::METADATA, connect::METADATA, tls::METADATA];
 
 /// What a probe spends its time with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,19 @@ pub(super) enum Phase {
 impl Phase {
     const ALL: [Self; 5] = [Self::Resolve, Self::Connect, Self::Tls, Self::Processing, Self::Transfer];
 
+    /// What the probe does in it.
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolving the name",
+            Self::Connect => "connecting",
+            Self::Tls => "shaking hands in TLS",
+            Self::Processing => "waiting for the answer",
+            Self::Transfer => "reading the body",
+        }
+    }
+
     /// The value of the label `phase`.
-    pub(super) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
             Self::Connect => "connect",
@@ -66,8 +77,8 @@ impl Phase {
 pub(super) struct Observation {
     /// How long each phase took, over all hops; of phases that were completed.
     durations: [Duration; Phase::ALL.len()],
-    /// The phase the probe is in, or was in when it ended.
-    pub(super) phase: Phase,
+    /// The phase the probe is in, or was in last.
+    phase: Phase,
     /// The way to the first hop.
     pub(super) route: Route,
     /// How many redirects the servers asked for, followed or not.
@@ -82,8 +93,7 @@ pub(super) struct Observation {
     pub(super) failed_due_to_regex: bool,
     /// Whether a condition on a JSON body is the reason of failure; `None` if there is no such condition.
     pub(super) failed_due_to_cel: Option<bool>,
-    /// What happened in which order.
-    pub(super) log: Log,
+    pub(super) course: Course,
 }
 
 /// The facts of a response's head.
@@ -110,13 +120,14 @@ impl Observation {
             body_bytes: 0,
             failed_due_to_regex: false,
             failed_due_to_cel: has_cel.then_some(false),
-            log: Log::default(),
+            course: Course::default(),
         }
     }
 
     /// Enters a phase; [`Self::leave`] ends it.
     pub(super) fn enter(&mut self, phase: Phase) -> Instant {
         self.phase = phase;
+        self.course.begin(phase.doing());
         Instant::now()
     }
 
@@ -127,19 +138,21 @@ impl Observation {
 
     /// Notes an event for people.
     pub(super) fn note(&mut self, event: impl Into<String>) {
-        self.log.push(event.into());
+        self.course.note(event);
+    }
+}
+
+impl Findings for Observation {
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
     }
 
-    /// All samples.
-    pub(super) fn samples(&self, success: bool, duration: Duration) -> SampleSet {
-        let mut samples = SampleSet::default();
-        samples.flag("probe_success", success);
-        samples.gauge("probe_duration_seconds", duration.as_secs_f64());
+    fn emit(&self, samples: &mut SampleSet) {
         for phase in Phase::ALL {
             let seconds = self.durations[phase as usize].as_secs_f64();
             samples.labelled("probe_http_duration_seconds", &[("phase", phase.as_str())], seconds);
         }
-        self.route.emit(&mut samples);
+        self.route.emit(samples);
         let head = self.response.as_ref();
         // Without a response it is 0, of one that does not say -1, as in blackbox exporter.
         let content_length = head.map_or(0.0, |head| head.content_length.map_or(-1.0, |bytes| bytes as f64));
@@ -159,8 +172,7 @@ impl Observation {
         // Blackbox exporter says 0 where verification failed. It was TLS, though, and `0` reads as
         // "unencrypted".
         samples.flag("probe_http_ssl", !facts.chain.is_empty());
-        facts.emit(&mut samples);
-        samples
+        facts.emit(samples);
     }
 }
 

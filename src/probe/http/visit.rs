@@ -192,7 +192,7 @@ impl Visit<'_> {
         let stream = match (proxy, addresses) {
             (None, addresses) => {
                 let addresses = addresses.expect("names are resolved where there is no proxy");
-                let (stream, address) = connect(&addresses, self.deadline, &mut self.seen.log).await?;
+                let (stream, address) = connect(&addresses, self.deadline, &mut self.seen.course.log).await?;
                 self.connected(address);
                 Box::new(stream)
             }
@@ -219,7 +219,7 @@ impl Visit<'_> {
         let fault = |reason: String| ProbeFailure::unknown("proxy", format!("proxy `{shown}`: {reason}"));
         let addresses = resolve(&proxy.host, proxy.port, self.config.addresses.anywhere()).await;
         let addresses = addresses.map_err(|failure| fault(failure.reason))?;
-        let connected = connect(&addresses, self.deadline, &mut self.seen.log).await;
+        let connected = connect(&addresses, self.deadline, &mut self.seen.course.log).await;
         let (stream, address) = connected.map_err(|failure| fault(failure.reason))?;
         self.seen.note(format!("connected to proxy {address}"));
         let mut stream: BoxStream = Box::new(stream);
@@ -264,7 +264,7 @@ impl Visit<'_> {
             clock: self.clock,
             deadline: self.deadline,
         };
-        identity.read(&mut self.seen.log).await
+        identity.read(&mut self.seen.course.log).await
     }
 
     /// Sends the request over an open connection and takes the response.

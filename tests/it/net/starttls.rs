@@ -1,5 +1,7 @@
 //! Servers that go on in TLS when they are asked to by their own protocol.
 
+use std::net::SocketAddr;
+
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use valmis::client::SecretSource;
@@ -118,19 +120,24 @@ async fn ask(protocol: StartTls, trusted: &Trusted, port: u16) -> ProbeOutcome {
     run(&prober(protocol, trusted, &format!("localhost:{port}")), METADATA).await
 }
 
+/// A server that agrees to TLS and shows its certificate.
+async fn willing_server(protocol: StartTls, trusted: &Trusted) -> SocketAddr {
+    let acceptor = trusted.acceptor.clone();
+    listen(move |mut stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            play(&mut stream, willing(protocol)).await;
+            drop(acceptor.accept(stream).await);
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn each_protocol_leads_to_the_certificate() {
     let trusted = Trusted::new();
     for protocol in StartTls::ALL {
-        let acceptor = trusted.acceptor.clone();
-        let address = listen(move |mut stream| {
-            let acceptor = acceptor.clone();
-            async move {
-                play(&mut stream, willing(protocol)).await;
-                drop(acceptor.accept(stream).await);
-            }
-        })
-        .await;
+        let address = willing_server(protocol, &trusted).await;
         let outcome = ask(protocol, &trusted, address.port()).await;
         assert_eq!(outcome.result, Ok(()), "{protocol:?}: {:?}", outcome.log);
         assert_values(&outcome, &[("probe_ssl_earliest_cert_expiry", END_OF_2026)]);
@@ -141,15 +148,7 @@ async fn each_protocol_leads_to_the_certificate() {
 async fn the_certificate_probe_asks_by_the_scheme_of_its_url() {
     let trusted = Trusted::new();
     for protocol in StartTls::ALL {
-        let acceptor = trusted.acceptor.clone();
-        let address = listen(move |mut stream| {
-            let acceptor = acceptor.clone();
-            async move {
-                play(&mut stream, willing(protocol)).await;
-                drop(acceptor.accept(stream).await);
-            }
-        })
-        .await;
+        let address = willing_server(protocol, &trusted).await;
         let url = format!("{}://localhost:{}", protocol.as_str(), address.port());
         let mut config = ServedCertificateConfig::parse(&url).unwrap();
         config.tls = trusted.tls();
