@@ -191,7 +191,7 @@ mod tests {
         let outcome = ProbeOutcome {
             result: Err(ProbeFailure::new("status", "status 500\nis not one of 200-299")),
             samples: vec![Sample::new(Labels::from_pairs([("__name__", "probe_success")]), 0, 0.0)],
-            log: vec!["asked".to_owned()],
+            log: vec!["asked".to_owned()].into(),
         };
         insta::assert_snapshot!(report("http://h/", &outcome, Duration::from_millis(12)), @r"
         # log: asked

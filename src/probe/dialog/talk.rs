@@ -138,12 +138,8 @@ impl Talk {
         let handshake = self.handshake.insert(tls.handshake()).clone();
         self.course.begin("shaking hands in TLS");
         let stream = tls.connect(stream).await?;
-        let verdict = handshake.facts().verdict;
-        if verdict.is_ok() {
-            self.course.note("TLS began");
-        } else {
-            self.course.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
-        }
+        self.course.note("TLS began");
+        handshake.note_doubts(&mut self.course);
         Ok(Conversation::new(stream))
     }
 }

@@ -101,10 +101,10 @@ impl QuicConnection {
             }
             let sent = sender.send_request(Request::from_parts(head, ())).await;
             let mut stream = sent.map_err(|error| broken(&error))?;
-            if !body.is_empty() {
-                stream.send_data(body).await.map_err(|error| broken(&error))?;
+            // A server may answer without wanting all of it. What else is wrong reaches the response too.
+            if body.is_empty() || stream.send_data(body).await.is_ok() {
+                let _ = stream.finish().await;
             }
-            stream.finish().await.map_err(|error| broken(&error))?;
             for _ in 0..MAX_INTERIM {
                 let response = stream.recv_response().await.map_err(|error| broken(&error))?;
                 if !response.status().is_informational() {

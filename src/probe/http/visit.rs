@@ -24,7 +24,7 @@ use crate::clock::SharedClock;
 use crate::model::Secret;
 use crate::probe::connect::{connect, resolve};
 use crate::probe::small_file;
-use crate::probe::tls::{Handshake, TlsConfig};
+use crate::probe::tls::TlsConfig;
 use crate::probe::wire::{BoxStream, drive, explain};
 use crate::probe::{Deadline, ProbeFailure};
 
@@ -108,7 +108,7 @@ impl Visit<'_> {
         let secured = tls.connect(stream).await;
         self.seen.leave(entered);
         let stream = secured?;
-        self.note_verdict(&handshake);
+        handshake.note_doubts(&mut self.seen.course);
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2.as_bytes());
         let form = if is_http2 { Form::Http2 } else { Form::Origin };
         let request = Outgoing { hop, form, body, secrets: &secrets, proxy_header: None };
@@ -136,7 +136,7 @@ impl Visit<'_> {
         let handshake = self.seen.handshake.insert(tls.handshake()).clone();
         let connection = QuicConnection::open(&tls, &addresses, self.deadline, self.seen).await?;
         self.connected(connection.address);
-        self.note_verdict(&handshake);
+        handshake.note_doubts(&mut self.seen.course);
         let outgoing = Outgoing { hop, form: Form::Http2, body, secrets: &secrets, proxy_header: None };
         let request = outgoing.request(self.config, cookies)?;
         let entered = self.seen.enter(Phase::Processing);
@@ -145,14 +145,6 @@ impl Visit<'_> {
             self.receive(hop, cookies, response.map(Body::Http3)).await
         };
         connection.exchange(request, receive).await
-    }
-
-    /// Says that a server is spoken to although its certificate is no good.
-    fn note_verdict(&mut self, handshake: &Handshake) {
-        let verdict = handshake.facts().verdict;
-        if !verdict.is_ok() {
-            self.seen.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
-        }
     }
 
     /// The addresses of a hop's server.

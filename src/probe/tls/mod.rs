@@ -36,6 +36,7 @@ use self::ocsp::Staple;
 use self::trust::TrustStore;
 use super::MetricMetadata;
 use super::ProbeFailure;
+use super::outcome::Course;
 use super::samples::SampleSet;
 use super::small_file::FileError;
 use super::x509::Certificate;
@@ -132,6 +133,14 @@ impl Handshake {
     /// What is known by now.
     pub(super) fn facts(&self) -> HandshakeFacts {
         self.lock().clone()
+    }
+
+    /// Says that the server is spoken to although its certificate is no good, if that is so.
+    pub(super) fn note_doubts(&self, course: &mut Course) {
+        let verdict = self.facts().verdict;
+        if !verdict.is_ok() {
+            course.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HandshakeFacts> {

@@ -156,6 +156,7 @@ fn farewell(payload: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
@@ -219,6 +220,15 @@ mod tests {
         let many = "the server sent more than 4096 frames";
         check([b"\x01\x00".as_slice(), &b"\x00\x00".repeat(5000)].concat(), many).await;
         check(b"\x89\x00".repeat(5000), many).await;
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(said: Vec<u8>, first in prop::sample::select(b"\x01\x81\x80\x89".to_vec())) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (messages, end) = runtime.block_on(received(&[&[first], said.as_slice()].concat()));
+            prop_assert!(messages.concat().len() <= said.len(), "{}", end);
+        }
     }
 
     #[tokio::test]

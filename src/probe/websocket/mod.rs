@@ -126,10 +126,7 @@ impl WebsocketProber {
         let handshake = seen.handshake.insert(tls.handshake()).clone();
         seen.course.begin("shaking hands in TLS");
         let stream = tls.connect(stream).await?;
-        let verdict = handshake.facts().verdict;
-        if !verdict.is_ok() {
-            seen.course.note(format!("carrying on in spite of the certificate: {}", verdict.explain()));
-        }
+        handshake.note_doubts(&mut seen.course);
         self.talk(Box::new(stream), &secrets, seen).await
     }
 

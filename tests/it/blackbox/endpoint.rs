@@ -70,6 +70,10 @@ async fn the_answer_is_the_metrics_of_one_probe_and_no_others() {
         let said = fixture.probe(&[("target", target), ("module", module)]).await;
         assert_eq!((said.status, said.value("probe_success")), (StatusCode::OK, Some(0.0)), "{module}");
     }
+    let said = fixture.probe(&[("target", "ws://127.0.0.1:1/"), ("module", "websocket")]).await;
+    let found =
+        ["probe_success", "probe_websocket_status_code", "probe_ip_protocol"].map(|name| said.value(name));
+    assert_eq!(found, [Some(0.0), Some(0.0), Some(4.0)], "{}", said.text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
