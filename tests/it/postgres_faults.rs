@@ -1,12 +1,11 @@
 //! What can happen to a PostgreSQL server, as one table: each fault gets the right answer in time, and is
 //! over with the first probe after it.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
-use valmis::probe::postgres::{Password, PostgresProber, Target};
+use valmis::probe::postgres::PostgresProber;
 
 use crate::postgres::{ROLES, kind, layers, monitor_dsn, probe, probe_within, sum, target};
 use crate::real::postgres::Cluster;
@@ -197,29 +196,4 @@ async fn every_fault_gets_its_answer_in_time_and_leaves_nothing_behind() {
             assert!(sum(&outcome, name, &[]).is_some(), "after {what:?}: no {name}");
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_printed_role_can_be_made_twice_and_sees_all_that_is_needed() {
-    let Some(cluster) = Cluster::start("").await else { return };
-    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_valmis"))
-        .args(["postgres", "role", "--name", "it's \"me\"", "--database", "postgres"])
-        .output()
-        .unwrap();
-    assert!(printed.status.success());
-    let sql = String::from_utf8(printed.stdout).unwrap();
-    for round in 0..2 {
-        let Some(answer) = cluster.psql(&sql) else { return };
-        let verdicts: Vec<&str> =
-            answer.lines().filter_map(|line| line.split_once('|')).map(|(_, v)| v).collect();
-        assert_eq!(verdicts, ["t"; 8], "round {round}: {answer}");
-    }
-    cluster.execute("ALTER ROLE \"it's \"\"me\"\"\" PASSWORD 'right'").await;
-    let password = cluster.file("password");
-    fs::write(&password, "right\n").unwrap();
-    let dsn = monitor_dsn(&cluster).replace("monitor:right", "it's%20%22me%22");
-    let monitor = PostgresProber::new(Target { password: Password::File(password), ..target(&dsn) });
-    let outcome = probe(&monitor).await;
-    assert_eq!(kind(&outcome), "ok");
-    assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
 }
