@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::{Deadline, MetricMetadata, ProbeOutcome};
 use super::facts::Facts;
 use super::failure::{Failure, Layer};
-use super::prober::{Target, layers};
+use super::prober::Target;
 use super::row::Row;
 use super::session::{Purpose, Session};
 
@@ -134,6 +134,11 @@ pub(super) fn metadata() -> impl Iterator<Item = MetricMetadata> {
     let own = [
         ("pgbouncer_up", "gauge", "The pgbouncer scrape succeeded"),
         ("pgbouncer_version_info", "gauge", "The pgbouncer version info"),
+        (
+            "pgbouncer_exporter_build_info",
+            "gauge",
+            "A metric with a constant '1' value labeled by version, revision, branch, goversion from which pgbouncer_exporter was built, and the goos and goarch for the build.",
+        ),
     ];
     let rows = LISTS.iter().flat_map(|rows| rows.metrics).map(|(_, name, help)| (*name, "gauge", *help));
     own.into_iter().chain(rows)
@@ -154,16 +159,9 @@ pub(super) async fn look(target: &Target, deadline: Deadline) -> ProbeOutcome {
     let began = Instant::now();
     let mut facts = Facts::default();
     let result = ask(target, &mut facts, deadline).await;
-    match &result {
-        Ok(encrypted) => facts.log.push(format!("new connection: answered (encrypted: {encrypted})")),
-        Err(failure) => facts.log.push(format!("new connection: {}", failure.reason)),
-    }
     facts.push("pgbouncer_up", &[], f64::from(result.is_ok()));
-    facts.push("pg_exporter_last_scrape_error", &[], f64::from(result.is_err()));
-    facts.push("pg_exporter_last_scrape_duration_seconds", &[], began.elapsed().as_secs_f64());
-    for (layer, up) in layers(&target.dsn, result.as_ref().copied(), false) {
-        facts.push("valmis_postgres_up", &[("layer", layer)], f64::from(up));
-    }
+    facts.tell_login(&target.dsn, result.as_ref().copied());
+    facts.tell_scrape("pgbouncer_exporter_build_info", began, result.is_err());
     let result = result.map(|_| ()).map_err(Failure::into_probe_failure);
     ProbeOutcome { result, samples: facts.samples, log: facts.log }
 }
