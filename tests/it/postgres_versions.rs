@@ -1,15 +1,16 @@
 //! Every supported major version of PostgreSQL: all collectors are answered, the printed role sees all that
 //! it should, and no session is without limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use valmis::probe::ProbeOutcome;
 use valmis::probe::postgres::{Databases, PostgresProber, Selection, Target, collector};
 
 use crate::postgres::{ROLES, kind, layers, monitor_dsn, probe, probe_within, prober, sum, target};
 use crate::postgres_collectors::{everything, families, with};
+use crate::real::eventually;
 use crate::real::postgres::{Cluster, VERSIONS};
 
 const SETTINGS: &str = "shared_preload_libraries = 'pg_stat_statements'\nmax_prepared_transactions = 5\n\
@@ -28,23 +29,21 @@ const THINGS: &str = "\
     DELETE FROM things WHERE id % 2 = 0;\
     CREATE SEQUENCE small AS smallint; SELECT setval('small', 30000);\
     CREATE SEQUENCE fresh; GRANT USAGE ON small, fresh TO PUBLIC;\
-    SELECT pg_create_physical_replication_slot('spare', true);";
+    SELECT pg_create_physical_replication_slot('spare', true);\
+    SELECT pg_create_physical_replication_slot('repmgr_slot_7');";
 
-/// Collectors that have nothing to tell there: no replica, no primary, no vacuum under way.
-const QUIET: [&str; 4] =
-    ["stat_replication", "stat_wal_receiver", "stat_activity_autovacuum", "stat_progress_vacuum"];
-
-/// Metrics of other collectors that such a server has not either: what replicas tell, failures of checksums
-/// (which are off before 18, and none has failed), and how far a logical slot's client is.
-const ABSENT: [&str; 8] = [
-    "pg_replication_last_replay_seconds",
+/// What such servers do not have either: a vacuum under way, failures of checksums (which are off before 18,
+/// and none has failed), the client of a logical slot, and delays of a replica while all is quiet.
+const ABSENT: [&str; 9] = [
     "pg_replication_slot_slot_confirmed_flush_lsn",
     "pg_replication_slots_slot_confirmed_flush_lsn",
+    "pg_stat_activity_autovacuum_timestamp_seconds",
     "pg_stat_database_checksum_failures",
     "pg_stat_database_checksum_last_failure",
+    "pg_stat_replication_flush_lag_seconds",
+    "pg_stat_replication_replay_lag_seconds",
+    "pg_stat_replication_write_lag_seconds",
     "valmis_postgres_checksum_failures_total",
-    "valmis_postgres_replay_gap_bytes",
-    "valmis_postgres_wal_receiver_up",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,6 +57,9 @@ async fn every_collector_is_answered_by_every_version() {
         if version >= 14 {
             cluster.execute("GRANT pg_read_all_data TO monitor").await;
         }
+        let upstream = format!("{SETTINGS}\nprimary_slot_name = 'repmgr_slot_7'");
+        let Some(replica) = cluster.replica(&upstream).await else { continue };
+        cluster.execute("CREATE TABLE later ()").await;
         let idle = cluster.superuser().await;
         idle.batch_execute("SELECT 1").await.unwrap();
         let superuser = cluster.superuser().await;
@@ -75,17 +77,19 @@ async fn every_collector_is_answered_by_every_version() {
         assert_eq!(kind(&outcome), "ok", "{version}: {:?}", outcome.log);
         assert_eq!(outcome.log, ["new connection: answered (encrypted: false)"], "{version}");
         assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{version}");
-        check_families(version, &outcome);
+        let on_replica = wait_for_wal(&replica).await;
+        assert_eq!(on_replica.log, ["new connection: answered (encrypted: false)"], "{version}");
+        check_families(version, &outcome, &on_replica);
         check_values(version, &outcome);
     }
 }
 
-/// Every metric of every collector of this version is there, and none of another version's.
-fn check_families(version: u32, outcome: &ProbeOutcome) {
-    let names = families(outcome);
-    let of_version = |collector: &&&collector::Collector| collector.fits(version);
-    let expected = collector::COLLECTORS.iter().filter(of_version);
-    let expected = expected.filter(|collector| !QUIET.contains(&collector.name));
+/// Every metric of every collector of this version is there, on the primary or its replica, and none of
+/// another version's.
+fn check_families(version: u32, primary: &ProbeOutcome, replica: &ProbeOutcome) {
+    let names: BTreeSet<&str> = families(primary).union(&families(replica)).copied().collect();
+    let expected = collector::COLLECTORS.iter().filter(|collector| collector.fits(version));
+    let expected = expected.filter(|collector| collector.name != "stat_progress_vacuum");
     let absent: Vec<&str> = expected
         .flat_map(|collector| collector.values())
         .map(|value| value.name)
@@ -147,18 +151,29 @@ fn check_values(version: u32, outcome: &ProbeOutcome) {
     check("postgres_exporter_build_info", &[("goos", "linux")], &|one| one == 1.0);
 }
 
-/// Probes until the reads of the table `things` have been counted, and a WAL file has been archived.
+/// Probes a replica until it streams and has replayed a transaction.
+async fn wait_for_wal(replica: &Cluster) -> ProbeOutcome {
+    eventually("transaction on the replica", async || {
+        let outcome = probe(&with(replica, everything())).await;
+        let known = |name| sum(&outcome, name, &[]).is_some();
+        let streams = known("pg_stat_wal_receiver_upstream_node");
+        if streams && known("pg_replication_last_replay_seconds") { Ok(outcome) } else { Err(replica.log()) }
+    })
+    .await
+}
+
+/// Probes until the reads of the table `things` have been counted, a WAL file has been archived, and the
+/// replica streams.
 async fn wait_for_scans(cluster: &Cluster) -> ProbeOutcome {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
+    eventually("scans and archived files", async || {
         let outcome = probe(&with(cluster, everything())).await;
         let known = |name| sum(&outcome, name, &[]).is_some();
-        if known("valmis_postgres_table_seq_scan_ratio") && known("pg_stat_archiver_last_archive_age") {
-            return outcome;
-        }
-        assert!(Instant::now() < deadline, "scans are not counted: {outcome:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        let counted = known("valmis_postgres_table_seq_scan_ratio");
+        let replicates = known("pg_stat_replication_pg_wal_lsn_diff");
+        let all = counted && replicates && known("pg_stat_archiver_last_archive_age");
+        if all { Ok(outcome) } else { Err(format!("{outcome:?}")) }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

