@@ -158,42 +158,45 @@ impl What {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_gets_its_answer_in_time_and_leaves_nothing_behind() {
     let settings = "max_connections = 10\nmax_wal_senders = 0\nwal_level = minimal\nautovacuum = off";
-    let Some(cluster) = Cluster::start(settings).await else { return };
-    cluster.execute(ROLES).await;
-    cluster.execute("CREATE TABLE t (a int)").await;
-    let superuser = cluster.superuser().await;
-    let monitor = PostgresProber::new(target(&monitor_dsn(&cluster)));
-    for fault in FAULTS {
-        let what = fault.what;
-        assert_eq!(kind(&probe(&monitor).await), "ok", "before {what:?}");
-        let broken = what.happen(&cluster, &superuser).await;
+    for version in [13, 15, 18] {
+        let Some(cluster) = Cluster::start_version(version, settings).await else { continue };
+        cluster.execute(ROLES).await;
+        cluster.execute("CREATE TABLE t (a int)").await;
+        let superuser = cluster.superuser().await;
+        let monitor = PostgresProber::new(target(&monitor_dsn(&cluster)));
+        for fault in FAULTS {
+            assert_eq!(kind(&probe(&monitor).await), "ok", "{version}: before {:?}", fault.what);
+            let broken = fault.what.happen(&cluster, &superuser).await;
+            fault.check(&monitor).await;
+            fault.what.end(&cluster, &superuser, broken).await;
+            check_repaired(&monitor, &format!("{version}: after {:?}", fault.what)).await;
+        }
+    }
+}
+
+impl Fault {
+    /// Probes while it lasts.
+    async fn check(&self, monitor: &PostgresProber) {
+        let what = self.what;
         let began = Instant::now();
-        let outcome = probe_within(&monitor, TIMEOUT).await;
+        let outcome = probe_within(monitor, TIMEOUT).await;
         assert!(began.elapsed() < TIMEOUT * 2, "{what:?} took {:?}", began.elapsed());
         let seen = (kind(&outcome), layers(&outcome));
-        assert_eq!(seen, (fault.kind, fault.layers.to_owned()), "{what:?}: {:?}", outcome.log);
+        assert_eq!(seen, (self.kind, self.layers.to_owned()), "{what:?}: {:?}", outcome.log);
         let error = sum(&outcome, "pg_exporter_last_scrape_error", &[]);
-        assert_eq!(error, Some(f64::from(fault.error)), "{what:?}: {:?}", outcome.log);
+        assert_eq!(error, Some(f64::from(self.error)), "{what:?}: {:?}", outcome.log);
         let up = sum(&outcome, "pg_up", &[]);
-        assert_eq!(up, Some(f64::from(fault.layers.contains("new_connection=1"))), "{what:?}");
-        what.end(&cluster, &superuser, broken).await;
-        let outcome = probe(&monitor).await;
-        assert_eq!(
-            (kind(&outcome), layers(&outcome).as_str()),
-            ("ok", ALL),
-            "after {what:?}: {:?}",
-            outcome.log
-        );
-        assert_eq!(
-            sum(&outcome, "pg_exporter_last_scrape_error", &[]),
-            Some(0.0),
-            "after {what:?}: {:?}",
-            outcome.log
-        );
-        for name in
-            ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"]
-        {
-            assert!(sum(&outcome, name, &[]).is_some(), "after {what:?}: no {name}");
-        }
+        assert_eq!(up, Some(f64::from(self.layers.contains("new_connection=1"))), "{what:?}");
+    }
+}
+
+/// The first probe after a fault finds everything again.
+async fn check_repaired(monitor: &PostgresProber, after: &str) {
+    let outcome = probe(monitor).await;
+    assert_eq!((kind(&outcome), layers(&outcome).as_str()), ("ok", ALL), "{after}: {:?}", outcome.log);
+    let error = sum(&outcome, "pg_exporter_last_scrape_error", &[]);
+    assert_eq!(error, Some(0.0), "{after}: {:?}", outcome.log);
+    for name in ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"] {
+        assert!(sum(&outcome, name, &[]).is_some(), "{after}: no {name}");
     }
 }

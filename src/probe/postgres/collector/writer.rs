@@ -84,7 +84,7 @@ FROM pg_stat_bgwriter",
 };
 
 /// Since 17 checkpoints have a view of their own, and what backends write is in `pg_stat_io`: all that is
-/// not the background writer's or the checkpointer's, temporary tables apart. Rules and dashboards that know
+/// not the background writer's, the checkpointer's or that of `initdb`, temporary tables apart. Rules and dashboards that know
 /// the old names go on working. Until 17 a write is a block; since 18 several may be one write, and bytes
 /// are counted instead, a column that 17 lacks and that is therefore read by name.
 pub(super) static STAT_BGWRITER: Collector = Collector {
@@ -98,7 +98,8 @@ WITH backends AS (
     FROM pg_stat_io AS io
     CROSS JOIN LATERAL to_jsonb(io) AS named
     CROSS JOIN LATERAL (SELECT current_setting('block_size')::numeric) AS size (block)
-    WHERE object = 'relation' AND backend_type NOT IN ('background writer', 'checkpointer')
+    WHERE object = 'relation'
+      AND backend_type NOT IN ('background writer', 'checkpointer', 'standalone backend')
 )
 SELECT num_timed AS checkpoints_timed, num_requested AS checkpoints_req,
        write_time AS checkpoint_write_time, sync_time AS checkpoint_sync_time,
