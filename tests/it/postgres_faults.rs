@@ -1,6 +1,8 @@
 //! What can happen to a PostgreSQL server, as one table: each fault gets the right answer in time, and is
 //! over with the first probe after it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -198,5 +200,37 @@ async fn check_repaired(monitor: &PostgresProber, after: &str) {
     assert_eq!(error, Some(0.0), "{after}: {:?}", outcome.log);
     for name in ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"] {
         assert!(sum(&outcome, name, &[]).is_some(), "{after}: no {name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_amid_probes_is_over_with_the_first_probe_after_it() {
+    const MEANWHILE: [&str; 6] = ["ok", "connect", "closed", "starting_up", "shutting_down", "timeout"];
+    for version in [13, 17] {
+        let Some(mut cluster) = Cluster::start_version(version, "").await else { continue };
+        cluster.execute(ROLES).await;
+        cluster.execute("CREATE TABLE t (a int)").await;
+        let monitor = Arc::new(PostgresProber::new(target(&monitor_dsn(&cluster))));
+        let over = Arc::new(AtomicBool::new(false));
+        let probing = tokio::spawn({
+            let (monitor, over) = (Arc::clone(&monitor), Arc::clone(&over));
+            async move {
+                while !over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    let outcome = probe_within(&monitor, TIMEOUT).await;
+                    assert!(began.elapsed() < TIMEOUT * 2, "took {:?}", began.elapsed());
+                    assert!(MEANWHILE.contains(&kind(&outcome)), "{:?}", outcome.log);
+                    let new_connection = layers(&outcome).contains("new_connection=1");
+                    assert_eq!(sum(&outcome, "pg_up", &[]), Some(f64::from(new_connection)), "{outcome:?}");
+                }
+            }
+        });
+        for stop in [Cluster::stop, Cluster::kill] {
+            stop(&mut cluster);
+            cluster.restart().await;
+        }
+        over.store(true, Ordering::Relaxed);
+        probing.await.unwrap();
+        check_repaired(&monitor, &format!("{version}: after restarts")).await;
     }
 }
