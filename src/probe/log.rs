@@ -78,6 +78,13 @@ impl Deref for Log {
     }
 }
 
+/// Whether just these events happened, whenever that was.
+impl<const COUNT: usize> PartialEq<[&str; COUNT]> for Log {
+    fn eq(&self, texts: &[&str; COUNT]) -> bool {
+        self.lines.iter().map(|line| line.text.as_str()).eq(texts.iter().copied())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +105,7 @@ mod tests {
         let mut untimed = Log::from(vec!["second".to_owned()]);
         untimed.push("third");
         timed.append(untimed);
+        assert_eq!(timed, ["first", "second", "third"]);
         let found: Vec<_> =
             timed.into_lines().into_iter().map(|line| (line.after.is_some(), line.text)).collect();
         let expected = [(true, "first"), (false, "second"), (false, "third")];

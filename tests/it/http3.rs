@@ -40,7 +40,7 @@ struct Server {
 
 impl Server {
     /// One that agrees to speak this.
-    async fn speaking(alpn: &[u8]) -> Self {
+    fn speaking(alpn: &[u8]) -> Self {
         let authority = Authority::root("root", 2030);
         let folder = tempfile::tempdir().unwrap();
         let ca = SecretSource::File(write(folder.path(), "ca.pem", &authority.pem));
@@ -59,8 +59,8 @@ impl Server {
         Self { port, ca, requests, _folder: folder, _endpoint: endpoint }
     }
 
-    async fn start() -> Self {
-        Self::speaking(b"h3").await
+    fn start() -> Self {
+        Self::speaking(b"h3")
     }
 
     /// The settings for a probe of one of its pages.
@@ -143,7 +143,7 @@ fn kind(outcome: &ProbeOutcome) -> &'static str {
 
 #[tokio::test]
 async fn an_answer_over_http3_has_the_facts_of_any_other() {
-    let server = Server::start().await;
+    let server = Server::start();
     let mut config = server.config("/to");
     config.valid_http_versions = vec![Version::HTTP_3];
     config.fail_if_body_not_matches = vec![Pattern::new("^all is well$").unwrap()];
@@ -171,7 +171,7 @@ async fn an_answer_over_http3_has_the_facts_of_any_other() {
 
 #[tokio::test]
 async fn bodies_are_sent_and_a_target_of_http_is_asked_in_https() {
-    let server = Server::start().await;
+    let server = Server::start();
     let mut config = server.config("/echo");
     config.url.set_scheme("http").unwrap();
     config.method = Method::POST;
@@ -183,7 +183,7 @@ async fn bodies_are_sent_and_a_target_of_http_is_asked_in_https() {
 
 #[tokio::test]
 async fn answers_that_are_no_good_are_told_from_good_ones_in_time() {
-    let server = Server::start().await;
+    let server = Server::start();
     let check = async |allowed: Duration, path: &str, expected: &str, status: f64| {
         let config = HttpConfig { body_size_limit_bytes: 1 << 20, ..server.config(path) };
         let outcome = ask_within(allowed, config).await;
@@ -208,7 +208,7 @@ async fn answers_that_are_no_good_are_told_from_good_ones_in_time() {
 
 #[tokio::test]
 async fn nothing_is_said_to_a_server_over_quic_that_nobody_trusts() {
-    let server = Server::start().await;
+    let server = Server::start();
     let untrusted = HttpConfig { tls: TlsConfig::default(), ..server.config("/") };
     let outcome = ask_within(PLENTY, untrusted.clone()).await;
     assert_eq!(kind(&outcome), "certificate");
@@ -218,7 +218,7 @@ async fn nothing_is_said_to_a_server_over_quic_that_nobody_trusts() {
     let tls = TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() };
     let outcome = ask_within(PLENTY, HttpConfig { tls, ..untrusted }).await;
     assert_eq!(outcome.result, Ok(()));
-    let other = Server::speaking(b"hq").await;
+    let other = Server::speaking(b"hq");
     assert_eq!(kind(&ask_within(PLENTY, other.config("/")).await), "connect");
     let versions = TlsVersions::parse(None, Some("TLS12")).unwrap();
     let old = TlsConfig { versions, ..server.config("/").tls };

@@ -142,7 +142,7 @@ impl Visit<'_> {
         let entered = self.seen.enter(Phase::Processing);
         let receive = async |response: Response<http3::Body>| {
             self.seen.leave(entered);
-            self.receive(hop, cookies, response.map(Body::Http3)).await
+            self.receive(hop, cookies, response.map(|body| Body::Http3(Box::new(body)))).await
         };
         connection.exchange(request, receive).await
     }

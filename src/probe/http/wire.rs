@@ -72,7 +72,7 @@ impl Sender {
 /// The body of a response, in whatever version it comes.
 pub(super) enum Body {
     Hyper(Incoming),
-    Http3(http3::Body),
+    Http3(Box<http3::Body>),
 }
 
 impl Body {
@@ -86,10 +86,11 @@ impl Body {
             match body.frame().await? {
                 Err(error) => return Some(Err(io::Error::other(explain(&error)))),
                 // Trailers say nothing that is judged.
-                Ok(frame) => match frame.into_data() {
-                    Ok(piece) => return Some(Ok(piece)),
-                    Err(_) => continue,
-                },
+                Ok(frame) => {
+                    if let Ok(piece) = frame.into_data() {
+                        return Some(Ok(piece));
+                    }
+                }
             }
         }
     }

@@ -214,7 +214,7 @@ mod tests {
         let large = "the server sent a message of more than 1048576 bytes";
         check(b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(), large).await;
         check(b"\x82\x7f\x00\x00\x00\x00\x00\x10\x00\x01".to_vec(), large).await;
-        let piece = [b"\x7e\xff\xff".as_slice(), &[b'x'; 65_535]].concat();
+        let piece = [b"\x7e\xff\xff".as_slice(), &vec![b'x'; 65_535]].concat();
         let pieces = std::iter::once(b"\x02".as_slice()).chain(std::iter::repeat(b"\x00".as_slice()));
         check(pieces.take(20).flat_map(|opcode| [opcode, &piece].concat()).collect(), large).await;
         let many = "the server sent more than 4096 frames";

@@ -1,4 +1,4 @@
-//! The probes of TCP, Unix sockets, DNS, ICMP, gRPC and WebSockets against real servers on this machine, good and
+//! The probes of TCP, Unix sockets, DNS, ICMP, gRPC and of a WebSocket against real servers on this machine, good and
 //! hostile ones.
 
 mod dns;

@@ -23,7 +23,7 @@ const NAMES: usize = 90;
 const MAX_THREADS: usize = 64 + 40;
 
 /// valmis, to which the name server of this machine is another one; `None` where that cannot be arranged.
-async fn start(folder: &Path) -> Option<(Process, UdpSocket)> {
+fn start(folder: &Path) -> Option<(Process, UdpSocket)> {
     let Ok(silent) = UdpSocket::bind((NAME_SERVER, 53)) else {
         missing("the right to serve names at port 53");
         return None;
@@ -53,7 +53,7 @@ async fn a_resolver_that_hangs_takes_no_more_than_its_threads() {
         targets.join(", ")
     );
     fs::write(folder.path().join("valmis.yaml"), configuration).unwrap();
-    let Some((mut process, _silent)) = start(folder.path()).await else { return };
+    let Some((mut process, _silent)) = start(folder.path()) else { return };
     let base = format!("http://{}", process.in_log("address of valmis", address).await);
     let get = async |path: &str| {
         let answer = http().get(format!("{base}{path}")).send().await.map_err(|error| error.to_string())?;

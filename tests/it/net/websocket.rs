@@ -294,7 +294,7 @@ async fn servers_that_mean_no_good_are_told_from_good_ones_in_time() {
     let answer = |text: &str| Deed::Answer(text.as_bytes().to_vec());
     let upgraded = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
     let huge = [b"\x82\x7f".as_slice(), &u64::MAX.to_be_bytes()].concat();
-    let piece = [b"\x00\x7e\xff\xff".as_slice(), &[b'x'; 65_535]].concat();
+    let piece = [b"\x00\x7e\xff\xff".as_slice(), &vec![b'x'; 65_535]].concat();
     let begun = [frame(0x01, b""), piece.repeat(20)].concat();
     // What the server does, the kind of failure, the status, whether it counts as upgraded, and as the
     // pattern's fault.
