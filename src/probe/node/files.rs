@@ -31,6 +31,9 @@ pub(super) enum CollectError {
     /// The system refuses.
     #[error("cannot read `{}`: {}", .0.display(), .1)]
     Io(PathBuf, io::Error),
+    /// The kernel does not answer a call; a container's rules can forbid it.
+    #[error("`{0}` fails: {1}")]
+    Call(&'static str, io::Error),
     /// The text is not as the kernel writes it.
     #[error("`{}`: {}", .0.display(), .1)]
     Parse(PathBuf, ParseError),

@@ -1,7 +1,7 @@
 //! What the metrics about the machine mean, by the collectors that tell them.
 //!
-//! Source of names, types and help texts: `node_exporter`'s `collector/fixtures/e2e-output.txt`;
-//! `valmis_` ones are ours.
+//! Source of names, types and help texts: `node_exporter`'s `collector/fixtures/e2e-output.txt`, and the
+//! collectors themselves for what its tests leave out; `valmis_` ones are ours.
 
 use crate::probe::MetricMetadata;
 
@@ -261,6 +261,27 @@ pub(super) const TIME: &[MetricMetadata] = &[
     ("node_time_clocksource_available_info", "gauge", "Available clocksources read from '/sys/devices/system/clocksource'."),
     ("node_time_clocksource_current_info", "gauge", "Current clocksource read from '/sys/devices/system/clocksource'."),
     ("node_time_seconds", "gauge", "System time in seconds since epoch (1970)."),
+];
+
+#[rustfmt::skip]
+pub(super) const TIMEX: &[MetricMetadata] = &[
+    ("node_timex_estimated_error_seconds", "gauge", "Estimated error in seconds."),
+    ("node_timex_frequency_adjustment_ratio", "gauge", "Local clock frequency adjustment."),
+    ("node_timex_loop_time_constant", "gauge", "Phase-locked loop time constant."),
+    ("node_timex_maxerror_seconds", "gauge", "Maximum error in seconds."),
+    ("node_timex_offset_seconds", "gauge", "Time offset in between local system and reference clock."),
+    ("node_timex_pps_calibration_total", "counter", "Pulse per second count of calibration intervals."),
+    ("node_timex_pps_error_total", "counter", "Pulse per second count of calibration errors."),
+    ("node_timex_pps_frequency_hertz", "gauge", "Pulse per second frequency."),
+    ("node_timex_pps_jitter_seconds", "gauge", "Pulse per second jitter."),
+    ("node_timex_pps_jitter_total", "counter", "Pulse per second count of jitter limit exceeded events."),
+    ("node_timex_pps_shift_seconds", "gauge", "Pulse per second interval duration."),
+    ("node_timex_pps_stability_exceeded_total", "counter", "Pulse per second count of stability limit exceeded events."),
+    ("node_timex_pps_stability_hertz", "gauge", "Pulse per second stability, average of recent frequency changes."),
+    ("node_timex_status", "gauge", "Value of the status array bits."),
+    ("node_timex_sync_status", "gauge", "Is clock synchronized to a reliable server (1 = yes, 0 = no)."),
+    ("node_timex_tai_offset_seconds", "gauge", "International Atomic Time (TAI) offset."),
+    ("node_timex_tick_seconds", "gauge", "Seconds between clock ticks."),
 ];
 
 #[rustfmt::skip]

@@ -18,6 +18,7 @@ mod sockets;
 mod system;
 #[cfg(test)]
 mod tests;
+mod timex;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -120,6 +121,7 @@ const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
     ("sockstat", sockets::sockstat, metadata::SOCKSTAT),
     ("stat", cpu::stat, metadata::STAT),
     ("time", system::time, metadata::TIME),
+    ("timex", timex::timex, metadata::TIMEX),
     ("uname", system::uname, metadata::UNAME),
     ("vmstat", memory::vmstat, metadata::VMSTAT),
     ("zfs", raid::zfs, metadata::ZFS),
