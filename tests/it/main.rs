@@ -35,6 +35,7 @@ mod mixin;
 mod native_histograms;
 mod net;
 mod node;
+mod node_systemd;
 mod paging;
 mod pgbouncer;
 mod postgres;

@@ -257,6 +257,19 @@ pub(super) const STAT: &[MetricMetadata] = &[
 ];
 
 #[rustfmt::skip]
+pub(super) const SYSTEMD: &[MetricMetadata] = &[
+    ("node_systemd_socket_accepted_connections_total", "counter", "Total number of accepted socket connections"),
+    ("node_systemd_socket_current_connections", "gauge", "Current number of socket connections"),
+    ("node_systemd_socket_refused_connections_total", "gauge", "Total number of refused socket connections"),
+    ("node_systemd_system_running", "gauge", "Whether the system is operational (see 'systemctl is-system-running')"),
+    ("node_systemd_timer_last_trigger_seconds", "gauge", "Seconds since epoch of last trigger."),
+    ("node_systemd_unit_state", "gauge", "Systemd unit"),
+    ("node_systemd_units", "gauge", "Summary of systemd unit states"),
+    ("node_systemd_version", "gauge", "Detected systemd version"),
+    ("node_systemd_virtualization_info", "gauge", "Detected virtualization technology"),
+];
+
+#[rustfmt::skip]
 pub(super) const TIME: &[MetricMetadata] = &[
     ("node_time_clocksource_available_info", "gauge", "Available clocksources read from '/sys/devices/system/clocksource'."),
     ("node_time_clocksource_current_info", "gauge", "Current clocksource read from '/sys/devices/system/clocksource'."),

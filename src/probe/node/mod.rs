@@ -7,6 +7,7 @@
 
 mod block;
 mod cpu;
+mod dbus;
 mod files;
 mod load;
 mod memory;
@@ -16,6 +17,7 @@ mod raid;
 mod sensors;
 mod sockets;
 mod system;
+mod systemd;
 #[cfg(test)]
 mod tests;
 mod timex;
@@ -25,15 +27,16 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use regex::Regex;
 use tokio::sync::Semaphore;
 
 use super::samples::SampleSet;
 use super::{Deadline, MetricMetadata, ProbeFailure, ProbeOutcome, Prober};
 use crate::clock::SharedClock;
+use crate::model::GoRegex;
 
 pub use files::Paths;
 pub use metadata::TEXTFILE;
+pub use systemd::{EXCLUDED_UNITS, Units};
 
 use cpu::Processors;
 use files::CollectError;
@@ -59,6 +62,8 @@ pub struct Config {
     pub filters: Filters,
     /// Names of collectors that are not run.
     pub disabled: Vec<String>,
+    /// Which units of systemd are told of; without, systemd is not asked at all.
+    pub units: Option<Units>,
 }
 
 /// Devices of which nothing is told.
@@ -72,7 +77,7 @@ pub struct Filters {
 
 /// What a pattern excludes; nothing without one.
 #[derive(Debug, Clone, Default)]
-pub struct Excluded(pub Option<Regex>);
+pub struct Excluded(pub Option<GoRegex>);
 
 impl Excluded {
     fn wants(&self, device: &str) -> bool {
@@ -84,6 +89,7 @@ impl Excluded {
 struct Round<'a> {
     paths: &'a Paths,
     filters: &'a Filters,
+    units: Option<&'a Units>,
     processors: &'a mut Processors,
     now_seconds: f64,
 }
@@ -120,12 +126,16 @@ const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
     ("pressure", load::pressure, metadata::PRESSURE),
     ("sockstat", sockets::sockstat, metadata::SOCKSTAT),
     ("stat", cpu::stat, metadata::STAT),
+    (SYSTEMD, systemd::systemd, metadata::SYSTEMD),
     ("time", system::time, metadata::TIME),
     ("timex", timex::timex, metadata::TIMEX),
     ("uname", system::uname, metadata::UNAME),
     ("vmstat", memory::vmstat, metadata::VMSTAT),
     ("zfs", raid::zfs, metadata::ZFS),
 ];
+
+/// The one collector that is not run unless the configuration asks for it, as in `node_exporter`.
+const SYSTEMD: &str = "systemd";
 
 /// Those without which nothing is known of a machine: every kernel has them.
 const ESSENTIAL: &[&str] = &["cpu", "meminfo"];
@@ -214,13 +224,19 @@ impl Prober for NodeProber {
 /// Runs all collectors. Blocks.
 fn read(config: &Config, processors: &Mutex<Processors>, now_seconds: f64) -> ProbeOutcome {
     let mut processors = processors.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut round =
-        Round { paths: &config.paths, filters: &config.filters, processors: &mut processors, now_seconds };
+    let mut round = Round {
+        paths: &config.paths,
+        filters: &config.filters,
+        units: config.units.as_ref(),
+        processors: &mut processors,
+        now_seconds,
+    };
     let mut samples = SampleSet::default();
     let (mut log, mut missing) = (Vec::new(), Vec::new());
     samples.labelled("node_exporter_build_info", BUILD, 1.0);
     for (name, collect, _) in COLLECTORS {
-        if config.disabled.iter().any(|disabled| disabled == name) {
+        let is_disabled = config.disabled.iter().any(|disabled| disabled == name);
+        if is_disabled || *name == SYSTEMD && config.units.is_none() {
             continue;
         }
         let started = Instant::now();

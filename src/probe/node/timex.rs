@@ -11,11 +11,11 @@ const UNSYNCHRONIZED: i32 = 5;
 /// The bit of the status that says that the kernel counts in nanoseconds, not in microseconds.
 /// Source: `adjtimex(2)`, `STA_NANO`.
 const COUNTS_NANOSECONDS: i32 = 0x2000;
-const NANOSECOND: f64 = 1e-9;
-const MICROSECOND: f64 = 1e-6;
+const NANOSECONDS: f64 = 1e9;
+const MICROSECONDS: f64 = 1e6;
 /// Frequencies are told in parts per million, with 16 bits behind the point.
 /// Source: `adjtimex(2)`, notes.
-const FREQUENCY: f64 = 1e-6 / 65_536.0;
+const PARTS: f64 = 1e6 * 65_536.0;
 
 /// `node_timex_*`. The call changes nothing, since it is asked to change nothing, and so needs no rights.
 pub(super) fn timex(_: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
@@ -27,21 +27,21 @@ pub(super) fn timex(_: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), Co
 
 /// What the kernel's answer means.
 fn tell(state: i32, Timex(clock): &Timex, samples: &mut SampleSet) {
-    let resolution = if clock.status & COUNTS_NANOSECONDS != 0 { NANOSECOND } else { MICROSECOND };
+    let resolution = if clock.status & COUNTS_NANOSECONDS != 0 { NANOSECONDS } else { MICROSECONDS };
     samples.flag("node_timex_sync_status", state != UNSYNCHRONIZED);
     let values = [
         ("node_timex_status", clock.status as f64),
-        ("node_timex_offset_seconds", clock.offset as f64 * resolution),
-        ("node_timex_frequency_adjustment_ratio", 1.0 + clock.freq as f64 * FREQUENCY),
-        ("node_timex_maxerror_seconds", clock.maxerror as f64 * MICROSECOND),
-        ("node_timex_estimated_error_seconds", clock.esterror as f64 * MICROSECOND),
+        ("node_timex_offset_seconds", clock.offset as f64 / resolution),
+        ("node_timex_frequency_adjustment_ratio", 1.0 + clock.freq as f64 / PARTS),
+        ("node_timex_maxerror_seconds", clock.maxerror as f64 / MICROSECONDS),
+        ("node_timex_estimated_error_seconds", clock.esterror as f64 / MICROSECONDS),
         ("node_timex_loop_time_constant", clock.constant as f64),
-        ("node_timex_tick_seconds", clock.tick as f64 * MICROSECOND),
+        ("node_timex_tick_seconds", clock.tick as f64 / MICROSECONDS),
         ("node_timex_tai_offset_seconds", clock.tai as f64),
-        ("node_timex_pps_frequency_hertz", clock.ppsfreq as f64 * FREQUENCY),
-        ("node_timex_pps_jitter_seconds", clock.jitter as f64 * resolution),
+        ("node_timex_pps_frequency_hertz", clock.ppsfreq as f64 / PARTS),
+        ("node_timex_pps_jitter_seconds", clock.jitter as f64 / resolution),
         ("node_timex_pps_shift_seconds", clock.shift as f64),
-        ("node_timex_pps_stability_hertz", clock.stabil as f64 * FREQUENCY),
+        ("node_timex_pps_stability_hertz", clock.stabil as f64 / PARTS),
         ("node_timex_pps_jitter_total", clock.jitcnt as f64),
         ("node_timex_pps_calibration_total", clock.calcnt as f64),
         ("node_timex_pps_error_total", clock.errcnt as f64),
