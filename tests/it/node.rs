@@ -80,7 +80,7 @@ fn assert_described_alike(theirs: &Described) {
     assert!(compared > 100, "{compared}");
 }
 
-/// The fixtures are `collector/fixtures` of `node_exporter`, with `sys.ttar` unpacked beside it.
+/// The fixtures are `collector/fixtures` of `node_exporter`, with `sys.ttar` and `udev.ttar` unpacked beside it.
 #[tokio::test]
 async fn over_node_exporters_fixtures_every_family_is_as_its_own() {
     let Some(folder) = conformance::folder().map(|folder| folder.join("node")) else { return };
@@ -90,7 +90,7 @@ async fn over_node_exporters_fixtures_every_family_is_as_its_own() {
     }
     let (theirs, described) = read_page(&std::fs::read_to_string(expected).unwrap());
     assert_described_alike(&described);
-    let ours = read_machine(Paths { procfs: folder.join("proc"), sysfs: folder.join("sys"), ..Paths::default() }).await;
+    let ours = read_machine(Paths { procfs: folder.join("proc"), sysfs: folder.join("sys"), run: folder.clone() }).await;
     // What the test of node_exporter asks for on its command line, and what it takes from the machine
     // that it runs on.
     let asked = |labels: &Labels| {
@@ -194,7 +194,7 @@ async fn over_this_machine_every_family_of_a_real_node_exporter_is_there_with_li
             "node_timex_",
         ];
         prefixes.iter().any(|prefix| name.starts_with(prefix))
-            // One has its facts from udev, the other got another label later.
+            // Both have got another label since that version.
             && !["node_disk_info", "node_network_info"].contains(&name)
     };
     let mut missing = Vec::new();
@@ -254,7 +254,7 @@ async fn a_machine_found_through_other_paths_is_told_of() {
     write("sys/class/net/bonding_masters", "bond0\n");
     write("proc/spl/kstat/zfs/tank/state", "DEGRADED\n");
     write("proc/spl/kstat/zfs/arcstats", "not a pool\n");
-    let ours = read_machine(Paths { procfs: root.path().join("proc"), sysfs: root.path().join("sys"), ..Paths::default() }).await;
+    let ours = read_machine(Paths { procfs: root.path().join("proc"), sysfs: root.path().join("sys"), run: root.path().join("run") }).await;
     let check = |name: &str, labels: &[(&str, &str)], expected: Option<f64>| {
         let found = ours.iter().find(|(found, _)| {
             found.metric_name() == name && labels.iter().all(|(label, value)| found.get(label) == *value)

@@ -102,6 +102,11 @@ impl Paths {
         }
     }
 
+    /// What udev noted of a block device; nothing where there is no udev.
+    pub(super) fn udev(&self, major: u32, minor: u32) -> Option<String> {
+        read(&self.run.join(format!("udev/data/b{major}:{minor}"))).ok()
+    }
+
     /// The names in a folder below `sysfs`, sorted.
     pub(super) fn list(&self, name: &str) -> Result<Vec<String>, CollectError> {
         list(&self.sysfs.join(name))
@@ -130,9 +135,8 @@ fn read(path: &Path) -> Result<String, CollectError> {
 }
 
 fn failed(path: &Path, error: io::Error) -> CollectError {
-    if error.kind() == io::ErrorKind::NotFound {
-        CollectError::NoData(path.to_owned())
-    } else {
-        CollectError::Io(path.to_owned(), error)
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => CollectError::NoData(path.to_owned()),
+        _ => CollectError::Io(path.to_owned(), error),
     }
 }

@@ -163,6 +163,12 @@ pub(super) const CPU: &[MetricMetadata] = &[
 
 #[rustfmt::skip]
 pub(super) const DISKSTATS: &[MetricMetadata] = &[
+    ("node_disk_ata_rotation_rate_rpm", "gauge", "ATA disk rotation rate in RPMs (0 for SSDs)."),
+    ("node_disk_ata_write_cache", "gauge", "ATA disk has a write cache."),
+    ("node_disk_ata_write_cache_enabled", "gauge", "ATA disk has its write cache enabled."),
+    ("node_disk_device_mapper_info", "gauge", "Info about disk device mapper."),
+    ("node_disk_filesystem_info", "gauge", "Info about disk filesystem."),
+    ("node_disk_info", "gauge", "Info of /sys/block/<block_device>."),
     ("node_disk_discard_time_seconds_total", "counter", "This is the total number of seconds spent by all discards."),
     ("node_disk_discarded_sectors_total", "counter", "The total number of sectors discarded successfully."),
     ("node_disk_discards_completed_total", "counter", "The total number of discards completed successfully."),

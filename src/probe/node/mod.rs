@@ -21,6 +21,7 @@ mod systemd;
 #[cfg(test)]
 mod tests;
 mod timex;
+mod udev;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

@@ -102,9 +102,10 @@ const ERRORS: [(&str, &str, &str, &str); 2] = [
 pub(super) fn edac(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     const FOLDER: &str = "devices/system/edac/mc";
     let paths = round.paths;
-    for controller in paths.list(FOLDER)? {
-        let Some(number) = controller.strip_prefix("mc").filter(|number| is_number(number)) else { continue };
-        let folder = format!("{FOLDER}/{controller}");
+    let found = paths.list(FOLDER)?;
+    let controllers = found.iter().filter_map(|name| name.strip_prefix("mc").filter(|number| is_number(number)));
+    for number in bounded("edac", controllers, samples) {
+        let folder = format!("{FOLDER}/mc{number}");
         let rows = paths.list(&folder).unwrap_or_default();
         for (count, unplaced, total, by_row) in ERRORS {
             let controller = ("controller", number);
