@@ -40,11 +40,7 @@ async fn a_faulty_file_is_left_out_whole_and_named() {
         assert_eq!(value(&outcome, r#"{__name__="good"}"#), Some(1.0), "{text}");
         assert_eq!(value(&outcome, r#"{__name__="other"}"#), None, "{text}");
         assert_eq!(value(&outcome, ERROR), Some(1.0), "{text}");
-        assert!(
-            outcome.log[0].contains("b.prom` ") && outcome.log[0].contains(reason),
-            "{:?}",
-            outcome.log
-        );
+        assert!(outcome.log[0].contains("b.prom` ") && outcome.log[0].contains(reason), "{:?}", outcome.log);
     };
     check("other 1\nnot a sample\n", "line 2").await;
     check("other 1 1395066363000\n", "has a timestamp, which is not supported").await;
@@ -57,10 +53,7 @@ async fn a_faulty_file_is_left_out_whole_and_named() {
 async fn a_folder_that_is_not_there_is_unknown() {
     let outcome = look(Path::new("/nowhere/at/all")).await;
     let failure = outcome.result.unwrap_err();
-    assert!(
-        failure.unknown && failure.reason.contains("`/nowhere/at/all` cannot be listed"),
-        "{failure:?}"
-    );
+    assert!(failure.unknown && failure.reason.contains("`/nowhere/at/all` cannot be listed"), "{failure:?}");
 }
 
 #[tokio::test]

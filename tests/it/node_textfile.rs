@@ -14,7 +14,10 @@ use crate::tools;
 
 const FILES: &[(&str, &str)] = &[
     ("backup.prom", "# HELP backup_bytes Size.\n# TYPE backup_bytes gauge\nbackup_bytes{db=\"a\"} 5\n"),
-    ("backup2.prom", "# HELP backup_bytes Size.\n# TYPE backup_bytes gauge\nbackup_bytes{db=\"b\"} 6\nplain 1\n"),
+    (
+        "backup2.prom",
+        "# HELP backup_bytes Size.\n# TYPE backup_bytes gauge\nbackup_bytes{db=\"b\"} 6\nplain 1\n",
+    ),
     ("broken.prom", "broken 1\nnot a sample\n"),
     ("counted.prom", "# TYPE done_total counter\ndone_total 3\n"),
     (
@@ -23,7 +26,10 @@ const FILES: &[(&str, &str)] = &[
          took_sum 5\ntook_count 4\n# HELP size Sizes.\n# TYPE size summary\nsize{quantile=\"0.5\"} 7\n\
          size_sum 9\nsize_count 2\n",
     ),
-    ("wrong.prom", "# HELP backup_bytes Another.\n# TYPE backup_bytes gauge\nbackup_bytes{db=\"c\"} 7\nelse 1\n"),
+    (
+        "wrong.prom",
+        "# HELP backup_bytes Another.\n# TYPE backup_bytes gauge\nbackup_bytes{db=\"c\"} 7\nelse 1\n",
+    ),
 ];
 
 /// Types, help texts and series of what is in files, without the labels that valmis adds.
@@ -70,7 +76,11 @@ async fn what_files_say_is_shown_as_by_a_real_node_exporter() {
     }
     let folder = metrics.path().display();
     let mut command = Command::new(program);
-    command.args(["--web.listen-address=127.0.0.1:0", "--collector.disable-defaults", "--collector.textfile"]);
+    command.args([
+        "--web.listen-address=127.0.0.1:0",
+        "--collector.disable-defaults",
+        "--collector.textfile",
+    ]);
     command.arg(format!("--collector.textfile.directory={folder}"));
     let mut exporter = Process::start(&mut command, logs.path());
     let address = exporter

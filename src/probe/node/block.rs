@@ -39,8 +39,10 @@ fn parse(text: &str) -> Result<Vec<(Device<'_>, Vec<f64>)>, ParseError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
-            let fault =
-                || ParseError::Line { line: index + 1, expected: "two numbers, a device and 11 numbers or more" };
+            let fault = || ParseError::Line {
+                line: index + 1,
+                expected: "two numbers, a device and 11 numbers or more",
+            };
             let mut fields = line.split_ascii_whitespace();
             let mut number = || fields.next().and_then(|field| field.parse().ok()).ok_or_else(fault);
             let (major, minor) = (number()?, number()?);

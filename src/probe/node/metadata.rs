@@ -132,6 +132,11 @@ pub(super) const NETCLASS: &[MetricMetadata] = device_properties!(
 );
 
 #[rustfmt::skip]
+pub(super) const ARP: &[MetricMetadata] = &[
+    ("node_arp_entries", "gauge", "ARP entries by device"),
+];
+
+#[rustfmt::skip]
 pub(super) const BONDING: &[MetricMetadata] = &[
     ("node_bonding_active", "gauge", "Number of active slaves per bonding interface."),
     ("node_bonding_slaves", "gauge", "Number of configured slaves per bonding interface."),
@@ -159,6 +164,16 @@ pub(super) const CPU: &[MetricMetadata] = &[
     ("node_cpu_online", "gauge", "CPUs that are online and being scheduled."),
     ("node_cpu_package_throttles_total", "counter", "Number of times this CPU package has been throttled."),
     ("node_cpu_seconds_total", "counter", "Seconds the CPUs spent in each mode."),
+];
+
+#[rustfmt::skip]
+pub(super) const CPUFREQ: &[MetricMetadata] = &[
+    ("node_cpu_frequency_max_hertz", "gauge", "Maximum CPU thread frequency in hertz."),
+    ("node_cpu_frequency_min_hertz", "gauge", "Minimum CPU thread frequency in hertz."),
+    ("node_cpu_scaling_frequency_hertz", "gauge", "Current scaled CPU thread frequency in hertz."),
+    ("node_cpu_scaling_frequency_max_hertz", "gauge", "Maximum scaled CPU thread frequency in hertz."),
+    ("node_cpu_scaling_frequency_min_hertz", "gauge", "Minimum scaled CPU thread frequency in hertz."),
+    ("node_cpu_scaling_governor", "gauge", "Current enabled CPU frequency governor."),
 ];
 
 #[rustfmt::skip]
@@ -253,6 +268,24 @@ pub(super) const PRESSURE: &[MetricMetadata] = &[
 ];
 
 #[rustfmt::skip]
+pub(super) const SCHEDSTAT: &[MetricMetadata] = &[
+    ("node_schedstat_running_seconds_total", "counter", "Number of seconds CPU spent running a process."),
+    ("node_schedstat_timeslices_total", "counter", "Number of timeslices executed by CPU."),
+    ("node_schedstat_waiting_seconds_total", "counter", "Number of seconds spent by processing waiting for this CPU."),
+];
+
+#[rustfmt::skip]
+pub(super) const SOFTNET: &[MetricMetadata] = &[
+    ("node_softnet_backlog_len", "gauge", "Softnet backlog status"),
+    ("node_softnet_cpu_collision_total", "counter", "Number of collision occur while obtaining device lock while transmitting"),
+    ("node_softnet_dropped_total", "counter", "Number of dropped packets"),
+    ("node_softnet_flow_limit_count_total", "counter", "Number of times flow limit has been reached"),
+    ("node_softnet_processed_total", "counter", "Number of processed packets"),
+    ("node_softnet_received_rps_total", "counter", "Number of times cpu woken up received_rps"),
+    ("node_softnet_times_squeezed_total", "counter", "Number of times processing packets ran out of quota"),
+];
+
+#[rustfmt::skip]
 pub(super) const STAT: &[MetricMetadata] = &[
     ("node_boot_time_seconds", "gauge", "Node boot time, in unixtime."),
     ("node_context_switches_total", "counter", "Total number of context switches."),
@@ -264,6 +297,7 @@ pub(super) const STAT: &[MetricMetadata] = &[
 
 #[rustfmt::skip]
 pub(super) const SYSTEMD: &[MetricMetadata] = &[
+    ("node_systemd_service_restart_total", "counter", "Service unit count of Restart triggers"),
     ("node_systemd_socket_accepted_connections_total", "counter", "Total number of accepted socket connections"),
     ("node_systemd_socket_current_connections", "gauge", "Current number of socket connections"),
     ("node_systemd_socket_refused_connections_total", "gauge", "Total number of refused socket connections"),
@@ -273,6 +307,13 @@ pub(super) const SYSTEMD: &[MetricMetadata] = &[
     ("node_systemd_units", "gauge", "Summary of systemd unit states"),
     ("node_systemd_version", "gauge", "Detected systemd version"),
     ("node_systemd_virtualization_info", "gauge", "Detected virtualization technology"),
+];
+
+#[rustfmt::skip]
+pub(super) const THERMAL_ZONE: &[MetricMetadata] = &[
+    ("node_cooling_device_cur_state", "gauge", "Current throttle state of the cooling device"),
+    ("node_cooling_device_max_state", "gauge", "Maximum throttle state of the cooling device"),
+    ("node_thermal_zone_temp", "gauge", "Zone temperature in Celsius"),
 ];
 
 #[rustfmt::skip]
@@ -301,6 +342,11 @@ pub(super) const TIMEX: &[MetricMetadata] = &[
     ("node_timex_sync_status", "gauge", "Is clock synchronized to a reliable server (1 = yes, 0 = no)."),
     ("node_timex_tai_offset_seconds", "gauge", "International Atomic Time (TAI) offset."),
     ("node_timex_tick_seconds", "gauge", "Seconds between clock ticks."),
+];
+
+#[rustfmt::skip]
+pub(super) const UDP_QUEUES: &[MetricMetadata] = &[
+    ("node_udp_queues", "gauge", "Number of allocated memory in the kernel for UDP datagrams in bytes."),
 ];
 
 #[rustfmt::skip]

@@ -13,6 +13,7 @@ mod load;
 mod memory;
 mod metadata;
 mod network;
+mod queues;
 mod raid;
 mod sensors;
 mod sockets;
@@ -109,9 +110,11 @@ type Collect = fn(&mut Round<'_>, &mut SampleSet) -> Result<(), CollectError>;
 
 /// The collectors under the names that they have in `node_exporter`, and the metrics that each tells.
 const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
+    ("arp", queues::arp, metadata::ARP),
     ("bonding", network::bonding, metadata::BONDING),
     ("conntrack", sockets::conntrack, metadata::CONNTRACK),
     ("cpu", cpu::cpu, metadata::CPU),
+    ("cpufreq", cpu::cpufreq, metadata::CPUFREQ),
     ("diskstats", block::diskstats, metadata::DISKSTATS),
     ("edac", sensors::edac, metadata::EDAC),
     ("entropy", system::entropy, metadata::ENTROPY),
@@ -125,11 +128,15 @@ const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
     ("netdev", network::netdev, metadata::NETDEV),
     ("netstat", sockets::netstat, metadata::NETSTAT),
     ("pressure", load::pressure, metadata::PRESSURE),
+    ("schedstat", queues::schedstat, metadata::SCHEDSTAT),
     ("sockstat", sockets::sockstat, metadata::SOCKSTAT),
+    ("softnet", queues::softnet, metadata::SOFTNET),
     ("stat", cpu::stat, metadata::STAT),
     (SYSTEMD, systemd::systemd, metadata::SYSTEMD),
+    ("thermal_zone", sensors::thermal_zone, metadata::THERMAL_ZONE),
     ("time", system::time, metadata::TIME),
     ("timex", timex::timex, metadata::TIMEX),
+    ("udp_queues", queues::udp_queues, metadata::UDP_QUEUES),
     ("uname", system::uname, metadata::UNAME),
     ("vmstat", memory::vmstat, metadata::VMSTAT),
     ("zfs", raid::zfs, metadata::ZFS),

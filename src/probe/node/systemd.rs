@@ -1,7 +1,7 @@
 //! The units of systemd, asked over D-Bus.
 //!
-//! Source of the behaviour: `node_exporter` `collector/systemd_linux.go`. What it tells of tasks, restarts
-//! and start times when asked to is left out.
+//! Source of the behaviour: `node_exporter` `collector/systemd_linux.go`. What it tells of tasks and start times
+//! when asked to is left out; restarts of services, which alerts of its mixin look at, are there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,14 +55,14 @@ struct Unit {
 }
 
 /// What is asked of a unit, by the end of its name: interface and property.
-const TYPES: [(&str, &str, &str); 2] = [
-    (".service", "org.freedesktop.systemd1.Service", "Type"),
-    (".mount", "org.freedesktop.systemd1.Mount", "Type"),
-];
+const TYPES: [(&str, &str, &str); 2] =
+    [(".service", SERVICE_INTERFACE, "Type"), (".mount", "org.freedesktop.systemd1.Mount", "Type")];
+const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 const SOCKET: &str = "org.freedesktop.systemd1.Socket";
 
 /// The same for numbers, with the metric that each becomes and how many of it make one of the metric's unit.
-const NUMBERS: [(&str, &str, &str, &str, f64); 4] = [
+const NUMBERS: [(&str, &str, &str, &str, f64); 5] = [
+    (".service", SERVICE_INTERFACE, "NRestarts", "node_systemd_service_restart_total", 1.0),
     (
         ".timer",
         "org.freedesktop.systemd1.Timer",
@@ -185,10 +185,12 @@ fn summary(units: &[Unit]) -> BTreeMap<&str, f64> {
 /// The states of the units, with the types of those that have one.
 fn states(bus: &mut Bus, units: &[Unit], samples: &mut SampleSet) -> Result<(), CollectError> {
     let typed = |unit: &Unit| {
-        TYPES.iter().find(|(end, ..)| unit.name.ends_with(end)).map(|(_, interface, name)| [*interface, *name])
+        TYPES
+            .iter()
+            .find(|(end, ..)| unit.name.ends_with(end))
+            .map(|(_, interface, name)| [*interface, *name])
     };
-    let asked: Vec<(&Unit, [&str; 2])> =
-        units.iter().filter_map(|unit| Some((unit, typed(unit)?))).collect();
+    let asked: Vec<(&Unit, [&str; 2])> = units.iter().filter_map(|unit| Some((unit, typed(unit)?))).collect();
     let answers = ask_properties(bus, &asked)?;
     let mut types: BTreeMap<&str, &str> = BTreeMap::new();
     for ((unit, _), answer) in asked.iter().zip(&answers) {
@@ -206,7 +208,7 @@ fn states(bus: &mut Bus, units: &[Unit], samples: &mut SampleSet) -> Result<(), 
     Ok(())
 }
 
-/// What timers and sockets count.
+/// What services, timers and sockets count.
 fn numbers(bus: &mut Bus, units: &[Unit], samples: &mut SampleSet) -> Result<(), CollectError> {
     let asked = units.iter().flat_map(|unit| {
         let of_unit = NUMBERS.iter().filter(|(end, ..)| unit.name.ends_with(end));
@@ -235,7 +237,12 @@ mod tests {
     use super::*;
 
     fn unit(name: &str, active_state: &str) -> Unit {
-        Unit { name: name.to_owned(), is_loaded: true, active_state: active_state.to_owned(), path: "/".to_owned() }
+        Unit {
+            name: name.to_owned(),
+            is_loaded: true,
+            active_state: active_state.to_owned(),
+            path: "/".to_owned(),
+        }
     }
 
     #[test]
@@ -255,7 +262,12 @@ mod tests {
         let check = |include: Option<&str>, name: &str, expected: bool| {
             let include = include.map(|pattern| GoRegex::anchored(pattern).unwrap());
             let units = Units { include, exclude: GoRegex::anchored(EXCLUDED_UNITS).unwrap() };
-            assert_eq!(units.wants(&unit(name, "active")), expected, "{include:?} {name}", include = units.include);
+            assert_eq!(
+                units.wants(&unit(name, "active")),
+                expected,
+                "{include:?} {name}",
+                include = units.include
+            );
         };
         check(None, "ssh.service", true);
         check(None, "home.mount", false);

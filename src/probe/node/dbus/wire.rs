@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_call_is_written_as_the_specification_has_it() {
-        let call = Call { destination: "d", path: "/p", interface: "i", member: "m", arguments: &["ab", "c"] };
+        let call =
+            Call { destination: "d", path: "/p", interface: "i", member: "m", arguments: &["ab", "c"] };
         let mut written = Vec::new();
         call.write(7, &mut written);
         let expected: &[&[u8]] = &[
@@ -342,8 +343,18 @@ mod tests {
 
     #[test]
     fn answers_are_read_in_both_orders_of_bytes() {
-        let little = message(false, METHOD_RETURN, b"\x05\x01u\0\x07\0\0\0\x08\x01g\0\x01v\0", b"\x01s\0\0\x02\0\0\0ok\0");
-        let big = message(true, METHOD_RETURN, b"\x05\x01u\0\0\0\0\x07\x08\x01g\0\x01v\0", b"\x01s\0\0\0\0\0\x02ok\0");
+        let little = message(
+            false,
+            METHOD_RETURN,
+            b"\x05\x01u\0\x07\0\0\0\x08\x01g\0\x01v\0",
+            b"\x01s\0\0\x02\0\0\0ok\0",
+        );
+        let big = message(
+            true,
+            METHOD_RETURN,
+            b"\x05\x01u\0\0\0\0\x07\x08\x01g\0\x01v\0",
+            b"\x01s\0\0\0\0\0\x02ok\0",
+        );
         for message in [little, big] {
             let (serial, answer) = read(&message).unwrap().unwrap();
             let body = answer.unwrap();
@@ -351,7 +362,12 @@ mod tests {
             let error = body.property_number().unwrap_err();
             assert_eq!(error.to_string(), "an answer has the type `s`, not `t`");
         }
-        let number = message(false, METHOD_RETURN, b"\x08\x01g\0\x01v\0\0\x05\x01u\0\x07\0\0\0", b"\x01t\0\0\0\0\0\0\x09\0\0\0\0\0\0\0");
+        let number = message(
+            false,
+            METHOD_RETURN,
+            b"\x08\x01g\0\x01v\0\0\x05\x01u\0\x07\0\0\0",
+            b"\x01t\0\0\0\0\0\0\x09\0\0\0\0\0\0\0",
+        );
         assert_eq!(read(&number).unwrap().unwrap().1.unwrap().property_number(), Ok(9));
         let error = message(false, ERROR, b"\x04\x01s\0\x03\0\0\0a.b\0\0\0\0\0\x05\x01u\0\x07\0\0\0", b"");
         assert_eq!(read(&error).unwrap().unwrap().1.unwrap_err(), "a.b");
@@ -361,7 +377,12 @@ mod tests {
 
     #[test]
     fn no_bytes_make_the_reader_stumble() {
-        let good = message(false, METHOD_RETURN, b"\x05\x01u\0\x07\0\0\0\x08\x01g\0\x01v\0", b"\x01s\0\0\x02\0\0\0ok\0");
+        let good = message(
+            false,
+            METHOD_RETURN,
+            b"\x05\x01u\0\x07\0\0\0\x08\x01g\0\x01v\0",
+            b"\x01s\0\0\x02\0\0\0ok\0",
+        );
         for at in 0..good.len() {
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut bad = good.clone();
