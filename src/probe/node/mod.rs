@@ -25,7 +25,7 @@ mod timex;
 mod udev;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -92,6 +92,8 @@ struct Round<'a> {
     paths: &'a Paths,
     filters: &'a Filters,
     units: Option<&'a Units>,
+    /// How long a collector may wait for what is no file.
+    patience: Duration,
     processors: &'a mut Processors,
     now_seconds: f64,
 }
@@ -210,8 +212,10 @@ impl NodeProber {
         };
         let (config, processors) = (Arc::clone(&self.config), Arc::clone(&self.processors));
         let now_seconds = self.clock.now() as f64 / 1000.0;
+        // So that one who keeps a collector waiting does not take the time of all others.
+        let patience = deadline.remaining() / 2;
         let reading = tokio::task::spawn_blocking(move || {
-            let outcome = read(&config, &processors, now_seconds);
+            let outcome = read(&config, &processors, now_seconds, patience);
             drop(permit);
             outcome
         });
@@ -230,12 +234,18 @@ impl Prober for NodeProber {
 }
 
 /// Runs all collectors. Blocks.
-fn read(config: &Config, processors: &Mutex<Processors>, now_seconds: f64) -> ProbeOutcome {
+fn read(
+    config: &Config,
+    processors: &Mutex<Processors>,
+    now_seconds: f64,
+    patience: Duration,
+) -> ProbeOutcome {
     let mut processors = processors.lock().unwrap_or_else(PoisonError::into_inner);
     let mut round = Round {
         paths: &config.paths,
         filters: &config.filters,
         units: config.units.as_ref(),
+        patience,
         processors: &mut processors,
         now_seconds,
     };

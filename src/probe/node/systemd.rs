@@ -12,7 +12,7 @@ use super::{Round, bounded};
 use crate::model::GoRegex;
 use crate::probe::samples::SampleSet;
 
-/// How long systemd may take altogether.
+/// How long systemd may take altogether, if so much is left.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Where the bus of a machine listens, below `/run`.
 const SYSTEM_BUS: &str = "dbus/system_bus_socket";
@@ -95,7 +95,7 @@ fn property<'a>(path: &'a str, arguments: &'a [&'a str; 2]) -> Call<'a> {
 /// `node_systemd_*`.
 pub(super) fn systemd(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     let Some(wanted) = round.units else { return Ok(()) };
-    let mut bus = Bus::connect(&round.paths.run.join(SYSTEM_BUS), PATIENCE)?;
+    let mut bus = Bus::connect(&round.paths.run.join(SYSTEM_BUS), round.patience.min(PATIENCE))?;
     manager(&mut bus, samples)?;
     let list = Call {
         destination: SERVICE,
