@@ -51,7 +51,7 @@ pub(super) enum Probe {
     },
     /// Ask a Redis server what it tells of itself.
     ///
-    /// The password is that of `--password-file`, or of REDISCLI_AUTH as for redis-cli.
+    /// The password is that of `--password-file`, or of `REDISCLI_AUTH` as for redis-cli.
     Redis {
         /// `host:port`, or `rediss://host:port` for TLS.
         address: String,

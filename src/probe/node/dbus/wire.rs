@@ -165,8 +165,8 @@ impl Header {
             let field = reader.byte()?;
             match (field, reader.signature()?) {
                 (field::REPLY_SERIAL, "u") => serial = Some(reader.number()?),
-                (field::ERROR_NAME, "s") => error = reader.text()?.to_owned(),
-                (field::SIGNATURE, "g") => signature = reader.signature()?.to_owned(),
+                (field::ERROR_NAME, "s") => reader.text()?.clone_into(&mut error),
+                (field::SIGNATURE, "g") => reader.signature()?.clone_into(&mut signature),
                 (_, "s" | "o") => drop(reader.text()?),
                 (_, "g") => drop(reader.signature()?),
                 (_, "u") => drop(reader.number()?),
