@@ -128,6 +128,8 @@ fn metric_type(text: &str) -> MetricType {
     match text {
         "gauge" => MetricType::Gauge,
         "counter" => MetricType::Counter,
+        "histogram" => MetricType::Histogram,
+        "summary" => MetricType::Summary,
         _ => MetricType::Unknown,
     }
 }

@@ -19,7 +19,7 @@ use crate::probe::certificate::{
 };
 use crate::probe::disk::{self, Discovery, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber};
-use crate::probe::node::{self, NodeProber};
+use crate::probe::node::NodeProber;
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::redis::{self, RedisProber};
 use crate::probe::{AddressPolicy, Pattern, Prober, Reach};
@@ -179,20 +179,7 @@ fn machine(machine: &MachineConfig, clock: &SharedClock) -> Result<Option<Compon
     if !machine.enabled {
         return Ok(None);
     }
-    let excluded = |pattern: &str| {
-        let pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
-        let compiled = pattern.map(regex::Regex::new).transpose().context("machine")?;
-        anyhow::Ok(node::Excluded(compiled))
-    };
-    let config = node::Config {
-        paths: machine.paths.clone(),
-        filters: node::Filters {
-            network: excluded(&machine.network_devices_exclude)?,
-            disk: excluded(&machine.disk_devices_exclude)?,
-        },
-        disabled: machine.disabled_collectors.clone(),
-    };
-    let prober = NodeProber::new(config, clock.clone());
+    let prober = NodeProber::new(machine.node().context("machine")?, clock.clone());
     Ok(Some(component(Kind::Machine, "host", machine_name(), machine.pace, machine, prober)))
 }
 

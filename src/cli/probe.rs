@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::trust::Trust;
 use super::{Exit, Output, duration, environment, runtime};
+use crate::client::SecretSource;
 use crate::clock::{SharedClock, SystemClock};
 use crate::exposition::{Metadata, MetricType, Negotiated, Page};
 use crate::model::Secret;
@@ -17,6 +18,7 @@ use crate::probe::certificate::{
 use crate::probe::disk::{self, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber, parse_target};
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber, Selection};
+use crate::probe::redis::{RedisAddress, RedisConfig, RedisProber};
 use crate::probe::{Deadline, ProbeOutcome, Prober, describe};
 
 /// Look at one thing once, and say what is wrong with it.
@@ -44,6 +46,23 @@ pub(super) enum Probe {
         /// Read the password from this file.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Ask a Redis server what it tells of itself.
+    ///
+    /// The password is that of `--password-file`, or of `REDISCLI_AUTH` as for redis-cli.
+    Redis {
+        /// `host:port`, or `rediss://host:port` for TLS.
+        address: String,
+        /// Log in as this user instead of the default one.
+        #[arg(long, value_name = "NAME")]
+        username: Option<String>,
+        /// Read the password from this file.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        #[command(flatten)]
+        trust: Trust,
         #[command(flatten)]
         patience: Patience,
     },
@@ -76,6 +95,7 @@ pub(super) struct Patience {
 pub(super) fn run(command: &Probe, out: &mut Output) -> Result<Exit> {
     let (Probe::Http { patience, .. }
     | Probe::Postgres { patience, .. }
+    | Probe::Redis { patience, .. }
     | Probe::Disk { patience, .. }
     | Probe::Cert { patience, .. }) = command;
     let runtime = runtime()?;
@@ -121,6 +141,16 @@ fn prober(command: &Probe) -> Result<(String, Box<dyn Prober>)> {
                     selection: Selection::default(),
                 })),
             )
+        }
+        Probe::Redis { address, username, password_file, trust, .. } => {
+            let address = RedisAddress::parse(address)?;
+            let in_file = password_file.clone().map(SecretSource::File);
+            let password = in_file.or_else(|| {
+                environment("REDISCLI_AUTH").map(|password| SecretSource::Value(Secret::new(password)))
+            });
+            let what = address.to_string();
+            let (username, tls) = (username.clone(), trust.config().into());
+            (what, Box::new(RedisProber::new(RedisConfig { address, username, password, tls }, clock)))
         }
         Probe::Disk { path, .. } => {
             let path = std::path::absolute(path).context("the path cannot be used")?;
@@ -171,7 +201,11 @@ fn page(outcome: &ProbeOutcome) -> String {
     for sample in &outcome.samples {
         let name = sample.labels.metric_name();
         if let Some((kind, help)) = describe(name) {
-            let kind = if kind == "counter" { MetricType::Counter } else { MetricType::Gauge };
+            let kind = match kind {
+                "counter" => MetricType::Counter,
+                "gauge" => MetricType::Gauge,
+                _ => MetricType::Unknown,
+            };
             page.describe(name, Metadata::new(kind, help));
         }
         page.add(sample.labels.clone(), sample.value, None);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Pace;
+use crate::model::{GoRegex, GoRegexError};
 use crate::probe::disk;
 use crate::probe::node;
 
@@ -15,6 +16,8 @@ pub struct MachineConfig {
     pub paths: node::Paths,
     /// Where the machine's root is mounted, if not at `/`. Source: `--path.rootfs`.
     pub rootfs: Option<PathBuf>,
+    /// Where `/run` is, if not below that root. Source: `--path.udev.data`, two folders up.
+    pub run: Option<PathBuf>,
     /// Collectors that are not run. Source: `--no-collector.<name>`.
     pub disabled_collectors: Vec<String>,
     /// Network devices that are left out, a regular expression; empty: none.
@@ -27,6 +30,13 @@ pub struct MachineConfig {
     pub mount_points_exclude: String,
     /// Kinds of file systems that are no storage. Source: `--collector.filesystem.fs-types-exclude`.
     pub fs_types_exclude: String,
+    /// Whether systemd is asked for its units. Source: `--collector.systemd`.
+    pub systemd: bool,
+    /// Units that are told of, by their whole names; empty: all.
+    /// Source: `--collector.systemd.unit-include`.
+    pub systemd_units_include: String,
+    /// Those of them that are left out. Source: `--collector.systemd.unit-exclude`.
+    pub systemd_units_exclude: String,
     /// The folder of `*.prom` files that jobs write, if any. Source: `--collector.textfile.directory`.
     pub textfile_directory: Option<PathBuf>,
     /// When.
@@ -39,14 +49,46 @@ impl Default for MachineConfig {
             enabled: true,
             paths: node::Paths::default(),
             rootfs: None,
+            run: None,
             disabled_collectors: Vec::new(),
             network_devices_exclude: String::new(),
             disk_devices_exclude: node::EXCLUDED_DISKS.to_owned(),
             mount_points_exclude: disk::EXCLUDED_MOUNT_POINTS.to_owned(),
             fs_types_exclude: disk::EXCLUDED_FS_TYPES.to_owned(),
+            systemd: false,
+            systemd_units_include: String::new(),
+            systemd_units_exclude: node::EXCLUDED_UNITS.to_owned(),
             textfile_directory: None,
             pace: Pace::default(),
         }
+    }
+}
+
+impl MachineConfig {
+    /// What the prober of the machine is to look at. The patterns were read before and are right.
+    pub fn node(&self) -> Result<node::Config, GoRegexError> {
+        let given = |pattern: &str| (!pattern.is_empty()).then(|| pattern.to_owned());
+        let excluded = |pattern: &str| {
+            given(pattern).map(|pattern| GoRegex::new(&pattern)).transpose().map(node::Excluded)
+        };
+        let units = || {
+            let include = given(&self.systemd_units_include);
+            Ok(node::Units {
+                include: include.map(|pattern| GoRegex::anchored(&pattern)).transpose()?,
+                exclude: GoRegex::anchored(&self.systemd_units_exclude)?,
+            })
+        };
+        let below_root = || self.rootfs.as_ref().map(|root| root.join("run"));
+        let run = self.run.clone().or_else(below_root).unwrap_or_else(|| self.paths.run.clone());
+        Ok(node::Config {
+            paths: node::Paths { run, ..self.paths.clone() },
+            filters: node::Filters {
+                network: excluded(&self.network_devices_exclude)?,
+                disk: excluded(&self.disk_devices_exclude)?,
+            },
+            units: self.systemd.then(units).transpose()?,
+            disabled: self.disabled_collectors.clone(),
+        })
     }
 }
 
@@ -93,7 +135,11 @@ mod tests {
         assert_eq!(machine.paths.procfs, PathBuf::from("/host/proc"));
         assert_eq!(machine.paths.sysfs, PathBuf::from("/sys"));
         assert_eq!(machine.rootfs, Some("/host".into()));
+        assert_eq!(machine.node().unwrap().paths.run, PathBuf::from("/host/run"));
         MachinePaths { rootfs: Some("/".into()), ..MachinePaths::default() }.apply(&mut machine);
         assert_eq!(machine.rootfs, None);
+        assert_eq!(machine.node().unwrap().paths.run, PathBuf::from("/run"));
+        machine.run = Some("/elsewhere".into());
+        assert_eq!(machine.node().unwrap().paths.run, PathBuf::from("/elsewhere"));
     }
 }

@@ -14,7 +14,7 @@ use crate::probe::MetricMetadata;
 pub struct Family {
     /// Its name.
     pub name: String,
-    /// `gauge`, `counter` or `untyped`.
+    /// `gauge`, `counter`, `histogram`, `summary` or `untyped`.
     pub metric_type: &'static str,
     /// What it means.
     pub help: String,
@@ -84,20 +84,33 @@ fn describe_own(name: &str) -> Option<(&'static str, String)> {
     found.map(|(_, kind, help)| (*kind, (*help).to_owned()))
 }
 
+/// The ends of the names of a histogram's or a summary's samples; what is left is the family's name.
+const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+
 /// Groups samples into metrics, ordered by name.
 pub(super) fn families<'a>(own: Vec<Sample>, cells: impl Iterator<Item = &'a Cell>) -> Vec<Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut add =
-        |sample: Sample, kind: Option<Kind>, describe: &dyn Fn(&str) -> Option<(&'static str, String)>| {
-            let name = sample.labels.metric_name();
-            if let Some(family) = families.get_mut(name) {
-                family.samples.push(sample);
-                return;
-            }
-            let (metric_type, help) = describe(name).unwrap_or(("untyped", String::new()));
-            let name = name.to_owned();
-            families.insert(name.clone(), Family { name, metric_type, help, kind, samples: vec![sample] });
+    let mut add = |sample: Sample,
+                   kind: Option<Kind>,
+                   describe: &dyn Fn(&str) -> Option<(&'static str, String)>| {
+        let name = sample.labels.metric_name();
+        if let Some(family) = families.get_mut(name) {
+            family.samples.push(sample);
+            return;
+        }
+        let part = || {
+            PARTS.iter().find_map(|part| {
+                let whole = name.strip_suffix(part)?;
+                let (metric_type, help) = describe(whole)?;
+                matches!(metric_type, "histogram" | "summary").then_some((whole, metric_type, help))
+            })
         };
+        let described = describe(name).map(|(metric_type, help)| (name, metric_type, help));
+        let (name, metric_type, help) = described.or_else(part).unwrap_or((name, "untyped", String::new()));
+        let name = name.to_owned();
+        let new = || Family { name: name.clone(), metric_type, help, kind, samples: Vec::new() };
+        families.entry(name.clone()).or_insert_with(new).samples.push(sample);
+    };
     for sample in own {
         add(sample, None, &describe_own);
     }

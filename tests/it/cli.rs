@@ -17,26 +17,26 @@ use crate::tools::{run, tool};
 
 /// What a command did.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
     /// The lines that are no comments, of a metrics page.
-    fn samples(&self) -> Vec<&str> {
+    pub(crate) fn samples(&self) -> Vec<&str> {
         self.out.lines().filter(|line| !line.starts_with('#')).collect()
     }
 
     /// The verdict of a probe: its last line.
-    fn verdict(&self) -> &str {
+    pub(crate) fn verdict(&self) -> &str {
         self.out.lines().last().unwrap_or_default()
     }
 }
 
 /// Runs `valmis` in a folder. On a thread of its own, so that servers of the test can answer.
-async fn cli_with(folder: &Path, environment: &[(&str, &str)], args: &[&str]) -> Ran {
+pub(crate) async fn cli_with(folder: &Path, environment: &[(&str, &str)], args: &[&str]) -> Ran {
     let mut command = command(folder);
     command.args(args).envs(environment.iter().copied());
     let ran = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

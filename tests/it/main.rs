@@ -36,6 +36,8 @@ mod mixin;
 mod native_histograms;
 mod net;
 mod node;
+mod node_systemd;
+mod node_textfile;
 mod paging;
 mod pgbouncer;
 mod postgres;

@@ -12,6 +12,7 @@ use valmis::probe::redis::{METADATA, RedisAddress, RedisConfig, RedisProber};
 use valmis::probe::tls::TlsConfig;
 use valmis::probe::{ProbeOutcome, Prober};
 
+use crate::cli::cli_with;
 use crate::real::postgres::free_port;
 use crate::real::process::Process;
 use crate::real::within;
@@ -190,6 +191,35 @@ async fn a_replica_is_well_while_it_hears_from_its_master() {
     let outcome = wait_for(&prober, "replication").await;
     assert_eq!(value(&outcome, "redis_up", &[]), Some(1.0));
     assert_eq!(value(&outcome, "redis_master_link_up", &link), Some(0.0));
+}
+
+#[tokio::test]
+async fn one_can_be_looked_at_from_the_command_line() {
+    let Some(redis) = Redis::start(&["--requirepass", PASSWORD]).await else { return };
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
+    let address = format!("127.0.0.1:{}", redis.port);
+    let probe = ["probe", "redis", &address];
+    let check =
+        async |environment: &[(&str, &str)], more: &[&str], code: i32, sample: &str, verdict: &str| {
+            let ran = cli_with(folder.path(), environment, &[&probe[..], more].concat()).await;
+            assert_eq!(ran.code, Some(code), "{ran:?}");
+            assert!(ran.samples().contains(&sample) && ran.verdict().contains(verdict), "{ran:?}");
+            assert!(!(ran.out + &ran.err).contains(PASSWORD));
+        };
+    check(&[], &["--password-file", "password"], 0, "redis_up 1", ": success").await;
+    check(&[("REDISCLI_AUTH", PASSWORD)], &[], 0, "redis_up 1", ": success").await;
+    check(&[], &[], 1, "redis_up 0", ": failure (auth): ").await;
+    check(
+        &[],
+        &["--username", "nobody", "--password-file", "password"],
+        1,
+        "redis_up 0",
+        ": failure (auth): ",
+    )
+    .await;
+    let ran = cli_with(folder.path(), &[], &["probe", "redis", "redis://:hunter2@h"]).await;
+    assert!(ran.code == Some(2) && !ran.err.contains("hunter2"), "{ran:?}");
 }
 
 #[tokio::test]

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use regex::Regex;
-
 use super::Context;
 use crate::config::MachineConfig;
 use crate::config::machine::host_root;
+use crate::model::GoRegex;
 use crate::probe::node;
 use crate::yaml::{Fields, Node};
 
@@ -22,12 +21,16 @@ impl Context<'_> {
             machine.paths.sysfs = path;
         }
         machine.rootfs = self.absolute_path(&mut fields, "rootfs").and_then(host_root);
+        machine.run = self.absolute_path(&mut fields, "run");
+        machine.systemd = self.flag(&mut fields, "systemd", machine.systemd);
         machine.disabled_collectors = self.disabled_collectors(&mut fields);
         let patterns = [
             ("network_devices_exclude", &mut machine.network_devices_exclude),
             ("disk_devices_exclude", &mut machine.disk_devices_exclude),
             ("mount_points_exclude", &mut machine.mount_points_exclude),
             ("fs_types_exclude", &mut machine.fs_types_exclude),
+            ("systemd_units_include", &mut machine.systemd_units_include),
+            ("systemd_units_exclude", &mut machine.systemd_units_exclude),
         ];
         for (key, pattern) in patterns {
             if let Some(given) = self.pattern(&mut fields, key) {
@@ -68,16 +71,12 @@ impl Context<'_> {
         disabled
     }
 
-    /// A regular expression.
+    /// A regular expression, in Go's syntax.
     fn pattern(&mut self, fields: &mut Fields<'_>, key: &'static str) -> Option<String> {
         let node = fields.take(key)?;
         let text = self.reader.text(key, node)?;
-        if let Err(error) = Regex::new(text) {
-            self.reader.error(
-                "bad-pattern",
-                node.place,
-                format!("`{key}` is no regular expression: {error}"),
-            );
+        if let Err(error) = GoRegex::new(text) {
+            self.reader.error("bad-pattern", node.place, format!("`{key}`: {error}"));
             return None;
         }
         Some(text.to_owned())
@@ -96,7 +95,8 @@ mod tests {
         let surroundings = Surroundings { environment: &|_| None, folder: Path::new("/etc") };
         let text = "machine:\n  procfs: /host/proc\n  sysfs: /host/sys\n  rootfs: /host\n  \
                     disabled_collectors: [hwmon]\n  network_devices_exclude: ^veth\n  \
-                    textfile_directory: /var/lib/metrics\n  interval: 30s\n";
+                    textfile_directory: /var/lib/metrics\n  interval: 30s\n  run: /host/run\n  systemd: true\n  \
+                    systemd_units_include: (ssh|cron)\\.service\n";
         let (config, findings) = read("valmis.yaml", text, &surroundings);
         assert_eq!(findings, []);
         let machine = config.machine;
@@ -108,12 +108,24 @@ mod tests {
         assert_eq!(machine.textfile_directory, Some(PathBuf::from("/var/lib/metrics")));
         assert_eq!(machine.disk_devices_exclude, node::EXCLUDED_DISKS);
         assert_eq!(machine.pace.interval.as_secs(), 30);
+        assert_eq!(machine.run, Some(PathBuf::from("/host/run")));
+        assert!(machine.node().unwrap().units.is_some_and(|units| units.include.is_some()));
 
         let text = "machine:\n  enabled: false\n  procfs: proc\n  disabled_collectors: [wifi]\n  \
-                    fs_types_exclude: '('\n  nonsense: 1\n";
+                    fs_types_exclude: '('\n  nonsense: 1\n  systemd_units_exclude: (?!ssh)\n";
         let (config, findings) = read("valmis.yaml", text, &surroundings);
         assert!(!config.machine.enabled);
-        let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
-        assert_eq!(codes, ["relative-path", "unknown-collector", "bad-pattern", "unknown-key"]);
+        let found: Vec<_> = findings.iter().map(|finding| (finding.code, finding.to_string())).collect();
+        let expected = [
+            ("relative-path", "valmis.yaml:3:11"),
+            ("unknown-collector", "valmis.yaml:4:25"),
+            ("bad-pattern", "`fs_types_exclude`: error parsing regexp: missing closing ): `(`"),
+            ("unknown-key", "valmis.yaml:6:"),
+            ("bad-pattern", "valmis.yaml:7:26"),
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for ((code, text), (expected, part)) in found.iter().zip(expected) {
+            assert!(*code == expected && text.contains(part), "{found:?}");
+        }
     }
 }

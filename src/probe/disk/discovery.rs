@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use regex::Regex;
-
 use super::mountinfo::{Mount, visible};
+use crate::model::{GoRegex, GoRegexError};
 
 /// Mount points that hold no disk of their own.
 /// Source: `node_exporter` `collector/filesystem_linux.go`, `defMountPointsExcluded`; the last
@@ -20,8 +19,8 @@ pub const EXCLUDED_FS_TYPES: &str = r"^(?:autofs|binfmt_misc|bpf|cgroup2?|config
 /// watched stays watched, since that is the very thing to report.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    mount_points: Regex,
-    fs_types: Regex,
+    mount_points: GoRegex,
+    fs_types: GoRegex,
     chosen: HashSet<(String, String)>,
 }
 
@@ -33,8 +32,8 @@ impl Default for Discovery {
 
 impl Discovery {
     /// Leaves out what the patterns match: mount points, and kinds of file systems.
-    pub fn new(mount_points: &str, fs_types: &str) -> Result<Self, regex::Error> {
-        let (mount_points, fs_types) = (Regex::new(mount_points)?, Regex::new(fs_types)?);
+    pub fn new(mount_points: &str, fs_types: &str) -> Result<Self, GoRegexError> {
+        let (mount_points, fs_types) = (GoRegex::new(mount_points)?, GoRegex::new(fs_types)?);
         Ok(Self { mount_points, fs_types, chosen: HashSet::new() })
     }
 

@@ -1,6 +1,7 @@
-//! Block devices: `/proc/diskstats`.
+//! What block devices did: `/proc/diskstats`.
 
 use super::files::{CollectError, ParseError};
+use super::udev::{self, Device};
 use super::{Round, bounded};
 use crate::probe::samples::SampleSet;
 
@@ -33,35 +34,39 @@ const COLUMNS: [(&str, f64); 17] = [
 /// The columns that every kernel has.
 const LEAST_COLUMNS: usize = 11;
 
-/// The device and its counters, as many as the kernel has.
-fn parse(text: &str) -> Result<Vec<(&str, Vec<f64>)>, ParseError> {
+/// The devices and their counters, as many as the kernel has.
+fn parse(text: &str) -> Result<Vec<(Device<'_>, Vec<f64>)>, ParseError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
-            let mut fields = line.split_ascii_whitespace().skip(2);
-            let device = fields.next().unwrap_or_default();
+            let fault = || ParseError::Line {
+                line: index + 1,
+                expected: "two numbers, a device and 11 numbers or more",
+            };
+            let mut fields = line.split_ascii_whitespace();
+            let mut number = || fields.next().and_then(|field| field.parse().ok()).ok_or_else(fault);
+            let (major, minor) = (number()?, number()?);
+            let name = fields.next().ok_or_else(fault)?;
             let counters: Vec<f64> = fields.map_while(|field| field.parse().ok()).collect();
             if counters.len() < LEAST_COLUMNS {
-                return Err(ParseError::Line {
-                    line: index + 1,
-                    expected: "a device and 11 numbers or more",
-                });
+                return Err(fault());
             }
-            Ok((device, counters))
+            Ok((Device { major, minor, name }, counters))
         })
         .collect()
 }
 
 /// `node_disk_*`.
 pub(super) fn diskstats(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
-    let text = round.paths.proc("diskstats")?;
-    let devices =
-        parse(&text).map_err(|error| CollectError::Parse(round.paths.procfs.join("diskstats"), error))?;
-    let devices = devices.into_iter().filter(|(device, _)| round.filters.disk.wants(device));
+    let paths = round.paths;
+    let text = paths.proc("diskstats")?;
+    let devices = parse(&text).map_err(|error| CollectError::Parse(paths.procfs.join("diskstats"), error))?;
+    let devices = devices.into_iter().filter(|(device, _)| round.filters.disk.wants(device.name));
     for (device, counters) in bounded("diskstats", devices, samples) {
         for ((name, unit), value) in COLUMNS.iter().zip(counters) {
-            samples.labelled(name, &[("device", device)], value * unit);
+            samples.labelled(name, &[("device", device.name)], value * unit);
         }
+        udev::device(paths, &device, samples);
     }
     Ok(())
 }
@@ -74,9 +79,13 @@ mod tests {
     fn a_kernel_has_eleven_columns_or_more() {
         let text = "   8       0 sda 1 2 3 4 5 6 7 8 9 10 11\n 259 0 nvme0n1 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
         let devices = parse(text).unwrap();
-        assert_eq!((devices[0].0, devices[0].1.len()), ("sda", 11));
-        assert_eq!((devices[1].0, devices[1].1.len()), ("nvme0n1", 17));
-        let error = parse("8 0 sda 1 2 x 4 5 6 7 8 9 10 11\n").unwrap_err();
-        assert_eq!(error.to_string(), "line 1: expected a device and 11 numbers or more");
+        assert_eq!((devices[0].0.name, devices[0].1.len()), ("sda", 11));
+        assert_eq!((devices[1].0.name, devices[1].1.len()), ("nvme0n1", 17));
+        assert_eq!((devices[1].0.major, devices[1].0.minor), (259, 0));
+        for bad in ["8 0 sda 1 2 x 4 5 6 7 8 9 10 11\n", "sda 0 8 1 2 3 4 5 6 7 8 9 10 11\n"] {
+            let error = parse(bad).err().unwrap();
+            let expected = "line 1: expected two numbers, a device and 11 numbers or more";
+            assert_eq!(error.to_string(), expected);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `/proc/stat`: what the processors did, and a few counters of the kernel.
+//! `/proc/stat`: what the processors did, and a few counters of the kernel; how fast they run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,6 +142,39 @@ fn topology(round: &Round<'_>, samples: &mut SampleSet) {
     for (package, count) in &packages {
         samples.labelled("node_cpu_package_throttles_total", &[("package", package)], *count);
     }
+}
+
+/// Frequencies in kilohertz, and `node_exporter`'s names for them.
+const FREQUENCIES: [(&str, &str); 5] = [
+    ("cpuinfo_min_freq", "node_cpu_frequency_min_hertz"),
+    ("cpuinfo_max_freq", "node_cpu_frequency_max_hertz"),
+    ("scaling_cur_freq", "node_cpu_scaling_frequency_hertz"),
+    ("scaling_min_freq", "node_cpu_scaling_frequency_min_hertz"),
+    ("scaling_max_freq", "node_cpu_scaling_frequency_max_hertz"),
+];
+
+/// `node_cpu_*frequency_*` and `node_cpu_scaling_governor`; virtual machines have nothing of it.
+pub(super) fn cpufreq(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
+    const FOLDER: &str = "devices/system/cpu";
+    let paths = round.paths;
+    let mut found = Err(CollectError::NoData(paths.sysfs.join(FOLDER).join("cpu0/cpufreq")));
+    for folder in paths.list(FOLDER)? {
+        let Some(cpu) = folder.strip_prefix("cpu").filter(|cpu| cpu.parse::<u32>().is_ok()) else { continue };
+        let folder = format!("{FOLDER}/{folder}/cpufreq");
+        for (attribute, name) in FREQUENCIES {
+            if let Some(kilohertz) = paths.number(&format!("{folder}/{attribute}")) {
+                samples.labelled(name, &[("cpu", cpu)], kilohertz * 1000.0);
+                found = Ok(());
+            }
+        }
+        let Some(governor) = paths.attribute(&format!("{folder}/scaling_governor")) else { continue };
+        let known = paths.attribute(&format!("{folder}/scaling_available_governors")).unwrap_or_default();
+        for known in known.split_ascii_whitespace() {
+            let labels = [("cpu", cpu), ("governor", known)];
+            samples.labelled("node_cpu_scaling_governor", &labels, f64::from(known == governor));
+        }
+    }
+    found
 }
 
 /// The lines of `/proc/stat` that are no processor, and `node_exporter`'s names for them.

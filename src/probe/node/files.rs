@@ -1,24 +1,29 @@
-//! Reading what the kernel says in `/proc` and `/sys`.
+//! Reading what the kernel says in `/proc` and `/sys`, and why that can fail.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::dbus::BusError;
+
 /// The largest file that is read. `/proc/stat` of a machine with a thousand interrupts has 20 kB.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Where the kernel's files are. `node_exporter` calls these `--path.procfs` and `--path.sysfs`.
+/// Where the kernel's files are, and those of its first programs. `node_exporter` calls these
+/// `--path.procfs`, `--path.sysfs` and, for `udev/data` below `run`, `--path.udev.data`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Paths {
     /// Where `proc` is mounted.
     pub procfs: PathBuf,
     /// Where `sysfs` is mounted.
     pub sysfs: PathBuf,
+    /// Where `/run` is: what udev knows of devices, and the bus over which systemd answers.
+    pub run: PathBuf,
 }
 
 impl Default for Paths {
     fn default() -> Self {
-        Self { procfs: PathBuf::from("/proc"), sysfs: PathBuf::from("/sys") }
+        Self { procfs: "/proc".into(), sysfs: "/sys".into(), run: "/run".into() }
     }
 }
 
@@ -31,6 +36,12 @@ pub(super) enum CollectError {
     /// The system refuses.
     #[error("cannot read `{}`: {}", .0.display(), .1)]
     Io(PathBuf, io::Error),
+    /// The kernel does not answer a call; a container's rules can forbid it.
+    #[error("`{0}` fails: {1}")]
+    Call(&'static str, io::Error),
+    /// What is asked over D-Bus does not answer, or not as it should.
+    #[error("systemd cannot be asked: {0}")]
+    Bus(#[from] BusError),
     /// The text is not as the kernel writes it.
     #[error("`{}`: {}", .0.display(), .1)]
     Parse(PathBuf, ParseError),
@@ -91,6 +102,11 @@ impl Paths {
         }
     }
 
+    /// What udev noted of a block device; nothing where there is no udev.
+    pub(super) fn udev(&self, major: u32, minor: u32) -> Option<String> {
+        read(&self.run.join(format!("udev/data/b{major}:{minor}"))).ok()
+    }
+
     /// The names in a folder below `sysfs`, sorted.
     pub(super) fn list(&self, name: &str) -> Result<Vec<String>, CollectError> {
         list(&self.sysfs.join(name))
@@ -119,9 +135,8 @@ fn read(path: &Path) -> Result<String, CollectError> {
 }
 
 fn failed(path: &Path, error: io::Error) -> CollectError {
-    if error.kind() == io::ErrorKind::NotFound {
-        CollectError::NoData(path.to_owned())
-    } else {
-        CollectError::Io(path.to_owned(), error)
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => CollectError::NoData(path.to_owned()),
+        _ => CollectError::Io(path.to_owned(), error),
     }
 }

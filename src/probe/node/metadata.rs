@@ -1,7 +1,7 @@
 //! What the metrics about the machine mean, by the collectors that tell them.
 //!
-//! Source of names, types and help texts: `node_exporter`'s `collector/fixtures/e2e-output.txt`;
-//! `valmis_` ones are ours.
+//! Source of names, types and help texts: `node_exporter`'s `collector/fixtures/e2e-output.txt`, and the
+//! collectors themselves for what its tests leave out; `valmis_` ones are ours.
 
 use crate::probe::MetricMetadata;
 
@@ -132,6 +132,11 @@ pub(super) const NETCLASS: &[MetricMetadata] = device_properties!(
 );
 
 #[rustfmt::skip]
+pub(super) const ARP: &[MetricMetadata] = &[
+    ("node_arp_entries", "gauge", "ARP entries by device"),
+];
+
+#[rustfmt::skip]
 pub(super) const BONDING: &[MetricMetadata] = &[
     ("node_bonding_active", "gauge", "Number of active slaves per bonding interface."),
     ("node_bonding_slaves", "gauge", "Number of configured slaves per bonding interface."),
@@ -162,7 +167,23 @@ pub(super) const CPU: &[MetricMetadata] = &[
 ];
 
 #[rustfmt::skip]
+pub(super) const CPUFREQ: &[MetricMetadata] = &[
+    ("node_cpu_frequency_max_hertz", "gauge", "Maximum CPU thread frequency in hertz."),
+    ("node_cpu_frequency_min_hertz", "gauge", "Minimum CPU thread frequency in hertz."),
+    ("node_cpu_scaling_frequency_hertz", "gauge", "Current scaled CPU thread frequency in hertz."),
+    ("node_cpu_scaling_frequency_max_hertz", "gauge", "Maximum scaled CPU thread frequency in hertz."),
+    ("node_cpu_scaling_frequency_min_hertz", "gauge", "Minimum scaled CPU thread frequency in hertz."),
+    ("node_cpu_scaling_governor", "gauge", "Current enabled CPU frequency governor."),
+];
+
+#[rustfmt::skip]
 pub(super) const DISKSTATS: &[MetricMetadata] = &[
+    ("node_disk_ata_rotation_rate_rpm", "gauge", "ATA disk rotation rate in RPMs (0 for SSDs)."),
+    ("node_disk_ata_write_cache", "gauge", "ATA disk has a write cache."),
+    ("node_disk_ata_write_cache_enabled", "gauge", "ATA disk has its write cache enabled."),
+    ("node_disk_device_mapper_info", "gauge", "Info about disk device mapper."),
+    ("node_disk_filesystem_info", "gauge", "Info about disk filesystem."),
+    ("node_disk_info", "gauge", "Info of /sys/block/<block_device>."),
     ("node_disk_discard_time_seconds_total", "counter", "This is the total number of seconds spent by all discards."),
     ("node_disk_discarded_sectors_total", "counter", "The total number of sectors discarded successfully."),
     ("node_disk_discards_completed_total", "counter", "The total number of discards completed successfully."),
@@ -247,6 +268,24 @@ pub(super) const PRESSURE: &[MetricMetadata] = &[
 ];
 
 #[rustfmt::skip]
+pub(super) const SCHEDSTAT: &[MetricMetadata] = &[
+    ("node_schedstat_running_seconds_total", "counter", "Number of seconds CPU spent running a process."),
+    ("node_schedstat_timeslices_total", "counter", "Number of timeslices executed by CPU."),
+    ("node_schedstat_waiting_seconds_total", "counter", "Number of seconds spent by processing waiting for this CPU."),
+];
+
+#[rustfmt::skip]
+pub(super) const SOFTNET: &[MetricMetadata] = &[
+    ("node_softnet_backlog_len", "gauge", "Softnet backlog status"),
+    ("node_softnet_cpu_collision_total", "counter", "Number of collision occur while obtaining device lock while transmitting"),
+    ("node_softnet_dropped_total", "counter", "Number of dropped packets"),
+    ("node_softnet_flow_limit_count_total", "counter", "Number of times flow limit has been reached"),
+    ("node_softnet_processed_total", "counter", "Number of processed packets"),
+    ("node_softnet_received_rps_total", "counter", "Number of times cpu woken up received_rps"),
+    ("node_softnet_times_squeezed_total", "counter", "Number of times processing packets ran out of quota"),
+];
+
+#[rustfmt::skip]
 pub(super) const STAT: &[MetricMetadata] = &[
     ("node_boot_time_seconds", "gauge", "Node boot time, in unixtime."),
     ("node_context_switches_total", "counter", "Total number of context switches."),
@@ -257,10 +296,57 @@ pub(super) const STAT: &[MetricMetadata] = &[
 ];
 
 #[rustfmt::skip]
+pub(super) const SYSTEMD: &[MetricMetadata] = &[
+    ("node_systemd_service_restart_total", "counter", "Service unit count of Restart triggers"),
+    ("node_systemd_socket_accepted_connections_total", "counter", "Total number of accepted socket connections"),
+    ("node_systemd_socket_current_connections", "gauge", "Current number of socket connections"),
+    ("node_systemd_socket_refused_connections_total", "gauge", "Total number of refused socket connections"),
+    ("node_systemd_system_running", "gauge", "Whether the system is operational (see 'systemctl is-system-running')"),
+    ("node_systemd_timer_last_trigger_seconds", "gauge", "Seconds since epoch of last trigger."),
+    ("node_systemd_unit_state", "gauge", "Systemd unit"),
+    ("node_systemd_units", "gauge", "Summary of systemd unit states"),
+    ("node_systemd_version", "gauge", "Detected systemd version"),
+    ("node_systemd_virtualization_info", "gauge", "Detected virtualization technology"),
+];
+
+#[rustfmt::skip]
+pub(super) const THERMAL_ZONE: &[MetricMetadata] = &[
+    ("node_cooling_device_cur_state", "gauge", "Current throttle state of the cooling device"),
+    ("node_cooling_device_max_state", "gauge", "Maximum throttle state of the cooling device"),
+    ("node_thermal_zone_temp", "gauge", "Zone temperature in Celsius"),
+];
+
+#[rustfmt::skip]
 pub(super) const TIME: &[MetricMetadata] = &[
     ("node_time_clocksource_available_info", "gauge", "Available clocksources read from '/sys/devices/system/clocksource'."),
     ("node_time_clocksource_current_info", "gauge", "Current clocksource read from '/sys/devices/system/clocksource'."),
     ("node_time_seconds", "gauge", "System time in seconds since epoch (1970)."),
+];
+
+#[rustfmt::skip]
+pub(super) const TIMEX: &[MetricMetadata] = &[
+    ("node_timex_estimated_error_seconds", "gauge", "Estimated error in seconds."),
+    ("node_timex_frequency_adjustment_ratio", "gauge", "Local clock frequency adjustment."),
+    ("node_timex_loop_time_constant", "gauge", "Phase-locked loop time constant."),
+    ("node_timex_maxerror_seconds", "gauge", "Maximum error in seconds."),
+    ("node_timex_offset_seconds", "gauge", "Time offset in between local system and reference clock."),
+    ("node_timex_pps_calibration_total", "counter", "Pulse per second count of calibration intervals."),
+    ("node_timex_pps_error_total", "counter", "Pulse per second count of calibration errors."),
+    ("node_timex_pps_frequency_hertz", "gauge", "Pulse per second frequency."),
+    ("node_timex_pps_jitter_seconds", "gauge", "Pulse per second jitter."),
+    ("node_timex_pps_jitter_total", "counter", "Pulse per second count of jitter limit exceeded events."),
+    ("node_timex_pps_shift_seconds", "gauge", "Pulse per second interval duration."),
+    ("node_timex_pps_stability_exceeded_total", "counter", "Pulse per second count of stability limit exceeded events."),
+    ("node_timex_pps_stability_hertz", "gauge", "Pulse per second stability, average of recent frequency changes."),
+    ("node_timex_status", "gauge", "Value of the status array bits."),
+    ("node_timex_sync_status", "gauge", "Is clock synchronized to a reliable server (1 = yes, 0 = no)."),
+    ("node_timex_tai_offset_seconds", "gauge", "International Atomic Time (TAI) offset."),
+    ("node_timex_tick_seconds", "gauge", "Seconds between clock ticks."),
+];
+
+#[rustfmt::skip]
+pub(super) const UDP_QUEUES: &[MetricMetadata] = &[
+    ("node_udp_queues", "gauge", "Number of allocated memory in the kernel for UDP datagrams in bytes."),
 ];
 
 #[rustfmt::skip]

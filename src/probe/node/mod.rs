@@ -7,33 +7,39 @@
 
 mod block;
 mod cpu;
+mod dbus;
 mod files;
 mod load;
 mod memory;
 mod metadata;
 mod network;
+mod queues;
 mod raid;
 mod sensors;
 mod sockets;
 mod system;
+mod systemd;
 #[cfg(test)]
 mod tests;
+mod timex;
+mod udev;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use regex::Regex;
 use tokio::sync::Semaphore;
 
 use super::metadata::BUILD;
 use super::samples::SampleSet;
 use super::{Deadline, MetricMetadata, ProbeFailure, ProbeOutcome, Prober};
 use crate::clock::SharedClock;
+use crate::model::GoRegex;
 
 pub use files::Paths;
 pub use metadata::TEXTFILE;
+pub use systemd::{EXCLUDED_UNITS, Units};
 
 use cpu::Processors;
 use files::CollectError;
@@ -59,6 +65,8 @@ pub struct Config {
     pub filters: Filters,
     /// Names of collectors that are not run.
     pub disabled: Vec<String>,
+    /// Which units of systemd are told of; without, systemd is not asked at all.
+    pub units: Option<Units>,
 }
 
 /// Devices of which nothing is told.
@@ -72,7 +80,7 @@ pub struct Filters {
 
 /// What a pattern excludes; nothing without one.
 #[derive(Debug, Clone, Default)]
-pub struct Excluded(pub Option<Regex>);
+pub struct Excluded(pub Option<GoRegex>);
 
 impl Excluded {
     fn wants(&self, device: &str) -> bool {
@@ -84,6 +92,9 @@ impl Excluded {
 struct Round<'a> {
     paths: &'a Paths,
     filters: &'a Filters,
+    units: Option<&'a Units>,
+    /// How long a collector may wait for what is no file.
+    patience: Duration,
     processors: &'a mut Processors,
     now_seconds: f64,
 }
@@ -102,9 +113,11 @@ type Collect = fn(&mut Round<'_>, &mut SampleSet) -> Result<(), CollectError>;
 
 /// The collectors under the names that they have in `node_exporter`, and the metrics that each tells.
 const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
+    ("arp", queues::arp, metadata::ARP),
     ("bonding", network::bonding, metadata::BONDING),
     ("conntrack", sockets::conntrack, metadata::CONNTRACK),
     ("cpu", cpu::cpu, metadata::CPU),
+    ("cpufreq", cpu::cpufreq, metadata::CPUFREQ),
     ("diskstats", block::diskstats, metadata::DISKSTATS),
     ("edac", sensors::edac, metadata::EDAC),
     ("entropy", system::entropy, metadata::ENTROPY),
@@ -118,13 +131,22 @@ const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
     ("netdev", network::netdev, metadata::NETDEV),
     ("netstat", sockets::netstat, metadata::NETSTAT),
     ("pressure", load::pressure, metadata::PRESSURE),
+    ("schedstat", queues::schedstat, metadata::SCHEDSTAT),
     ("sockstat", sockets::sockstat, metadata::SOCKSTAT),
+    ("softnet", queues::softnet, metadata::SOFTNET),
     ("stat", cpu::stat, metadata::STAT),
+    (SYSTEMD, systemd::systemd, metadata::SYSTEMD),
+    ("thermal_zone", sensors::thermal_zone, metadata::THERMAL_ZONE),
     ("time", system::time, metadata::TIME),
+    ("timex", timex::timex, metadata::TIMEX),
+    ("udp_queues", queues::udp_queues, metadata::UDP_QUEUES),
     ("uname", system::uname, metadata::UNAME),
     ("vmstat", memory::vmstat, metadata::VMSTAT),
     ("zfs", raid::zfs, metadata::ZFS),
 ];
+
+/// The one collector that is not run unless the configuration asks for it, as in `node_exporter`.
+const SYSTEMD: &str = "systemd";
 
 /// Those without which nothing is known of a machine: every kernel has them.
 const ESSENTIAL: &[&str] = &["cpu", "meminfo"];
@@ -184,8 +206,10 @@ impl NodeProber {
         };
         let (config, processors) = (Arc::clone(&self.config), Arc::clone(&self.processors));
         let now_seconds = self.clock.now() as f64 / 1000.0;
+        // So that one who keeps a collector waiting does not take the time of all others.
+        let patience = deadline.remaining() / 2;
         let reading = tokio::task::spawn_blocking(move || {
-            let outcome = read(&config, &processors, now_seconds);
+            let outcome = read(&config, &processors, now_seconds, patience);
             drop(permit);
             outcome
         });
@@ -204,15 +228,27 @@ impl Prober for NodeProber {
 }
 
 /// Runs all collectors. Blocks.
-fn read(config: &Config, processors: &Mutex<Processors>, now_seconds: f64) -> ProbeOutcome {
+fn read(
+    config: &Config,
+    processors: &Mutex<Processors>,
+    now_seconds: f64,
+    patience: Duration,
+) -> ProbeOutcome {
     let mut processors = processors.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut round =
-        Round { paths: &config.paths, filters: &config.filters, processors: &mut processors, now_seconds };
+    let mut round = Round {
+        paths: &config.paths,
+        filters: &config.filters,
+        units: config.units.as_ref(),
+        patience,
+        processors: &mut processors,
+        now_seconds,
+    };
     let mut samples = SampleSet::default();
     let (mut log, mut missing) = (Vec::new(), Vec::new());
     samples.labelled("node_exporter_build_info", BUILD, 1.0);
     for (name, collect, _) in COLLECTORS {
-        if config.disabled.iter().any(|disabled| disabled == name) {
+        let is_disabled = config.disabled.iter().any(|disabled| disabled == name);
+        if is_disabled || *name == SYSTEMD && config.units.is_none() {
             continue;
         }
         let started = Instant::now();

@@ -1,5 +1,7 @@
 //! Disks that stand in for one another: software RAID in `/proc/mdstat`, pools of ZFS.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::files::{CollectError, ParseError};
 use super::{Round, bounded};
 use crate::probe::samples::SampleSet;
@@ -92,34 +94,43 @@ fn synced(line: &str) -> Option<f64> {
     line.split_once('(')?.1.split_once('/')?.0.parse().ok()
 }
 
-/// `node_md_*`.
+/// `node_md_*`: of an array's disks and blocks as `/proc/mdstat` says, and what sysfs says beside it.
 pub(super) fn mdadm(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     let paths = round.paths;
     let text = paths.proc("mdstat")?;
     let arrays = parse(&text).map_err(|error| CollectError::Parse(paths.procfs.join("mdstat"), error))?;
-    for array in bounded("mdadm", arrays.into_iter(), samples) {
-        let device = ("device", array.device);
-        samples.labelled("node_md_disks_required", &[device], array.required);
-        for (state, disks) in [("active", array.active), ("failed", array.failed), ("spare", array.spare)] {
-            samples.labelled("node_md_disks", &[device, ("state", state)], disks);
+    let arrays: BTreeMap<&str, Array<'_>> = arrays.into_iter().map(|array| (array.device, array)).collect();
+    let listed = paths.list("block").unwrap_or_default();
+    let in_sysfs = listed.iter().map(String::as_str).filter(|device| device.starts_with("md"));
+    let devices: BTreeSet<&str> = arrays.keys().copied().chain(in_sysfs).collect();
+    for name in bounded("mdadm", devices.into_iter(), samples) {
+        let device = ("device", name);
+        if let Some(array) = arrays.get(name) {
+            array.tell(samples);
         }
-        for state in STATES {
-            samples.labelled("node_md_state", &[device, ("state", state)], f64::from(state == array.state));
-        }
-        samples.labelled("node_md_blocks", &[device], array.blocks);
-        samples.labelled("node_md_blocks_synced", &[device], array.blocks_synced);
-    }
-    let devices = paths.list("block").unwrap_or_default();
-    for device in devices.iter().filter(|device| device.starts_with("md")) {
-        let attribute = |name: &str| paths.number(&format!("block/{device}/md/{name}"));
+        let attribute = |attribute: &str| paths.number(&format!("block/{name}/md/{attribute}"));
         if let Some(disks) = attribute("raid_disks") {
-            samples.labelled("node_md_raid_disks", &[("device", device)], disks);
+            samples.labelled("node_md_raid_disks", &[device], disks);
             // An array without redundancy has no such attribute: it cannot be degraded.
-            let degraded = attribute("degraded").unwrap_or_default();
-            samples.labelled("node_md_degraded", &[("device", device)], degraded);
+            samples.labelled("node_md_degraded", &[device], attribute("degraded").unwrap_or_default());
         }
     }
     Ok(())
+}
+
+impl Array<'_> {
+    fn tell(&self, samples: &mut SampleSet) {
+        let device = ("device", self.device);
+        samples.labelled("node_md_disks_required", &[device], self.required);
+        for (state, disks) in [("active", self.active), ("failed", self.failed), ("spare", self.spare)] {
+            samples.labelled("node_md_disks", &[device, ("state", state)], disks);
+        }
+        for state in STATES {
+            samples.labelled("node_md_state", &[device, ("state", state)], f64::from(state == self.state));
+        }
+        samples.labelled("node_md_blocks", &[device], self.blocks);
+        samples.labelled("node_md_blocks_synced", &[device], self.blocks_synced);
+    }
 }
 
 /// The states of a pool of ZFS, as `node_exporter` has them.
@@ -130,13 +141,19 @@ const POOL_STATES: [&str; 7] =
 pub(super) fn zfs(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     const FOLDER: &str = "spl/kstat/zfs";
     let paths = round.paths;
-    let pools = paths.list_proc(FOLDER)?;
-    let states =
-        pools.iter().filter_map(|pool| Some((pool, paths.proc(&format!("{FOLDER}/{pool}/state")).ok()?)));
-    for (pool, found) in bounded("zfs", states, samples) {
+    let mut pools = Vec::new();
+    for pool in paths.list_proc(FOLDER)? {
+        match paths.proc(&format!("{FOLDER}/{pool}/state")) {
+            Ok(state) => pools.push((pool, state)),
+            // One of the files that lie beside the pools.
+            Err(CollectError::NoData(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    for (pool, found) in bounded("zfs", pools.into_iter(), samples) {
         for state in POOL_STATES {
             let is = found.trim().eq_ignore_ascii_case(state);
-            samples.labelled("node_zfs_zpool_state", &[("zpool", pool), ("state", state)], f64::from(is));
+            samples.labelled("node_zfs_zpool_state", &[("zpool", &pool), ("state", state)], f64::from(is));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Hardware that reports on itself: temperatures, and memory that corrects errors.
+//! Hardware that reports on itself: temperatures, what cools, and memory that corrects errors.
 
 use std::collections::BTreeMap;
 
@@ -82,6 +82,34 @@ fn clean(name: &str) -> String {
     name.to_lowercase().chars().map(clean).collect::<String>().trim_matches('_').to_owned()
 }
 
+/// `node_thermal_zone_temp` and `node_cooling_device_*`.
+pub(super) fn thermal_zone(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
+    const FOLDER: &str = "class/thermal";
+    let paths = round.paths;
+    for entry in bounded("thermal_zone", paths.list(FOLDER)?.into_iter(), samples) {
+        let number = |name: &str| paths.number(&format!("{FOLDER}/{entry}/{name}"));
+        let kind = paths.attribute(&format!("{FOLDER}/{entry}/type")).unwrap_or_default();
+        if let Some(zone) = entry.strip_prefix("thermal_zone") {
+            // Some zones cannot be read while their device sleeps.
+            if let Some(temperature) = number("temp") {
+                let labels = [("zone", zone), ("type", &kind)];
+                samples.labelled("node_thermal_zone_temp", &labels, temperature / 1000.0);
+            }
+        } else if let Some(name) = entry.strip_prefix("cooling_device") {
+            let states = [
+                ("cur_state", "node_cooling_device_cur_state"),
+                ("max_state", "node_cooling_device_max_state"),
+            ];
+            for (attribute, metric) in states {
+                if let Some(state) = number(attribute) {
+                    samples.labelled(metric, &[("name", name), ("type", &kind)], state);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Counters of a memory controller and of its rows.
 const ERRORS: [(&str, &str, &str, &str); 2] = [
     (
@@ -102,9 +130,11 @@ const ERRORS: [(&str, &str, &str, &str); 2] = [
 pub(super) fn edac(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     const FOLDER: &str = "devices/system/edac/mc";
     let paths = round.paths;
-    for controller in paths.list(FOLDER)? {
-        let Some(number) = controller.strip_prefix("mc").filter(|number| is_number(number)) else { continue };
-        let folder = format!("{FOLDER}/{controller}");
+    let found = paths.list(FOLDER)?;
+    let controllers =
+        found.iter().filter_map(|name| name.strip_prefix("mc").filter(|number| is_number(number)));
+    for number in bounded("edac", controllers, samples) {
+        let folder = format!("{FOLDER}/mc{number}");
         let rows = paths.list(&folder).unwrap_or_default();
         for (count, unplaced, total, by_row) in ERRORS {
             let controller = ("controller", number);

@@ -50,7 +50,8 @@ async fn this_machine_tells_of_itself_and_every_series_is_described_and_unique()
 #[tokio::test]
 async fn a_machine_that_cannot_be_read_is_unknown_and_says_why() {
     let nowhere = tempfile::tempdir().unwrap();
-    let paths = Paths { procfs: nowhere.path().join("proc"), sysfs: nowhere.path().join("sys") };
+    let paths =
+        Paths { procfs: nowhere.path().join("proc"), sysfs: nowhere.path().join("sys"), ..Paths::default() };
     let outcome = probe(&prober(paths, &[])).await;
     let failure = outcome.result.clone().unwrap_err();
     assert!(failure.unknown, "{failure:?}");
@@ -63,7 +64,8 @@ async fn a_machine_that_cannot_be_read_is_unknown_and_says_why() {
 #[tokio::test]
 async fn a_collector_that_fails_stops_no_other() {
     let root = tempfile::tempdir().unwrap();
-    let paths = Paths { procfs: root.path().join("proc"), sysfs: root.path().join("sys") };
+    let paths =
+        Paths { procfs: root.path().join("proc"), sysfs: root.path().join("sys"), ..Paths::default() };
     write(root.path(), "proc/stat", "cpu0 1 0 0 9 0 0 0 0 0 0\nctxt 5\n");
     write(root.path(), "proc/meminfo", "MemTotal: 4 kB\nNewField: 3 kB\n");
     write(root.path(), "proc/loadavg", "nonsense\n");
@@ -83,7 +85,7 @@ async fn a_collector_that_fails_stops_no_other() {
 #[tokio::test]
 async fn devices_beyond_the_limit_are_counted_and_excluded_ones_are_not_there() {
     let root = tempfile::tempdir().unwrap();
-    let paths = Paths { procfs: root.path().to_owned(), sysfs: root.path().join("sys") };
+    let paths = Paths { procfs: root.path().to_owned(), sysfs: root.path().join("sys"), ..Paths::default() };
     write(root.path(), "stat", "cpu0 1\n");
     write(root.path(), "meminfo", "MemTotal: 4 kB\n");
     let line = |index: usize| format!("veth{index}: {}\n", "1 ".repeat(16));
@@ -100,7 +102,7 @@ async fn devices_beyond_the_limit_are_counted_and_excluded_ones_are_not_there() 
     let dropped =
         |outcome: &ProbeOutcome| value(outcome, "valmis_node_devices_dropped", &[("collector", "netdev")]);
     assert_eq!((count(&outcome), dropped(&outcome)), (MAX_DEVICES, Some(3.0)));
-    config.filters.network = Excluded(Some(Regex::new("^veth[1-9]").unwrap()));
+    config.filters.network = Excluded(Some(GoRegex::new("^veth[1-9]").unwrap()));
     let outcome = probe(&NodeProber::new(config, Arc::new(FixedClock::at(0)))).await;
     assert_eq!((count(&outcome), dropped(&outcome)), (1, Some(0.0)));
 }

@@ -11,16 +11,17 @@ use url::Url;
 use valmis::client::SecretSource;
 use valmis::clock::SystemClock;
 use valmis::exposition::{Entry, Format, Parser};
-use valmis::model::Labels;
+use valmis::model::{GoRegex, Labels};
 use valmis::probe::certificate::{ServedCertificateConfig, TlsProber};
 use valmis::probe::disk::{self, DiskProber};
 use valmis::probe::http::{HttpConfig, HttpProber};
 use valmis::probe::icmp::{IcmpConfig, IcmpProber};
-use valmis::probe::node::{Config, NodeProber, Paths};
+use valmis::probe::node::{Config, EXCLUDED_UNITS, NodeProber, Paths, Units};
 use valmis::probe::postgres::PostgresProber;
 use valmis::probe::tls::TlsConfig;
 use valmis::probe::{ProbeOutcome, Prober, describe};
 
+use crate::node_systemd::replay;
 use crate::postgres::{ROLES, monitor_dsn, probe_until, sum, target};
 use crate::postgres_collectors::everything;
 use crate::real::eventually;
@@ -180,9 +181,11 @@ async fn machine(series: &mut Series) {
         std::fs::write(path, text).unwrap();
     }
     let root = hardware.path();
-    let rare = Paths { procfs: root.join("proc"), sysfs: root.join("sys") };
-    for (paths, instance) in [(Paths::default(), "a:9100"), (rare, "b:9100")] {
-        let config = Config { paths, ..Config::default() };
+    let rare = Paths { procfs: root.join("proc"), sysfs: root.join("sys"), run: root.join("run") };
+    replay(&rare.run);
+    let units = Units { include: None, exclude: GoRegex::anchored(EXCLUDED_UNITS).unwrap() };
+    for (paths, units, instance) in [(Paths::default(), None, "a:9100"), (rare, Some(units), "b:9100")] {
+        let config = Config { paths, units, ..Config::default() };
         let prober: &dyn Prober = &NodeProber::new(config, Arc::new(SystemClock));
         let outcome = probe(prober).await;
         assert_eq!(outcome.result, Ok(()));

@@ -210,7 +210,7 @@ fn rules_for_the_exporters_fire_over_what_valmis_exports() {
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
     assert_eq!(judged.len(), STATES.len(), "there are states of rules that are not in the pack");
     let able = judged.iter().filter(|rule| rule.fires).count();
-    assert!(able * 10 >= (judged.len() - WRONG.len()) * 9, "{able} of {}", judged.len());
+    assert!(able * 10 >= judged.len() * 9, "{able} of {}", judged.len());
     let (page, expected) = (checkout(PAGE), render(&judged));
     if variable("UPDATE_COMMUNITY_RULES").is_some() {
         fs::write(&page, &expected).unwrap();
