@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::model::Labels;
 use crate::probe::certificate::{
-    CertificateFilesConfig, CertificateFilesProber, ComparedProber, Glob, ServedCertificateConfig, TlsProber,
+    CertificateFiles, CertificateFilesProber, ComparedProber, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, Discovery, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber};
@@ -232,10 +232,8 @@ fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
         TlsProber::new(config, clock.clone())
     };
     let instance = |server: &TlsServer| format!("{}:{}", server.host, server.port);
-    let in_files = |files: &Glob| {
-        let config = CertificateFilesConfig { name: watched.name.clone(), files: files.clone() };
-        CertificateFilesProber::new(config, clock.clone())
-    };
+    let in_files =
+        |files: &CertificateFiles| CertificateFilesProber::new(&watched.name, files.clone(), clock.clone());
     let (name, pace) = (&watched.name, watched.pace);
     match &watched.source {
         CertificateSource::Server(server) => {

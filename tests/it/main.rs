@@ -28,6 +28,7 @@ mod http_features;
 mod http_hostile;
 mod http_probe;
 mod isolation;
+mod keystores;
 mod ledger;
 mod lifecycle;
 mod lints;

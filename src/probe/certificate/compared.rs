@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
 
-use super::{CertificateFilesProber, TlsProber};
+use super::{CertificateFilesProber, SUBJECT, TlsProber};
 use crate::clock::SharedClock;
 use crate::model::{Labels, METRIC_NAME, Sample};
 use crate::probe::samples::SampleSet;
@@ -74,11 +74,7 @@ fn is_leaf(sample: &Sample) -> bool {
 
 /// When the newest certificate for the subject of `leaf` in files ends.
 fn newest_like(leaf: &Sample, files: &[Sample]) -> Option<f64> {
-    let subject = |labels: &Labels| -> Vec<String> {
-        ["C", "ST", "L", "O", "OU", "CN"]
-            .map(|part| labels.get(&format!("subject_{part}")).to_owned())
-            .to_vec()
-    };
+    let subject = |labels: &Labels| SUBJECT.map(|part| labels.get(part).to_owned());
     let wanted = subject(&leaf.labels);
     let ends = files.iter().filter(|sample| {
         sample.labels.metric_name() == "x509_cert_not_after" && subject(&sample.labels) == wanted

@@ -6,11 +6,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use url::Url;
 
-use super::{CERTIFICATE_METADATA, OUTCOME_METADATA, emit_certificate};
+use super::{CERTIFICATE_METADATA, emit_certificate};
 use crate::clock::SharedClock;
 use crate::probe::MetricMetadata;
 use crate::probe::connect::{self, Route, connect, resolve};
 use crate::probe::conversation::Conversation;
+use crate::probe::outcome;
 use crate::probe::samples::SampleSet;
 use crate::probe::tls::{self, Handshake, TlsConfig};
 use crate::probe::{AddressPolicy, Deadline, ProbeFailure, ProbeOutcome, Prober, StartTls};
@@ -18,7 +19,7 @@ use crate::probe::{AddressPolicy, Deadline, ProbeFailure, ProbeOutcome, Prober, 
 /// The metrics of [`TlsProber`]. The certificates bear the label `chain_position` beside their usual
 /// ones, since a server may show the same one twice: `0` is the server's own.
 pub const SERVED_METADATA: &[&[MetricMetadata]] = &[
-    OUTCOME_METADATA,
+    outcome::METADATA,
     connect::METADATA,
     tls::METADATA,
     tls::SERVED_METADATA,
