@@ -69,7 +69,7 @@ fn pbes2(
     };
     let iv = cipher.parameters.clone().take(OCTET_STRING).map_or(&[][..], |iv| iv.content);
     if cipher.oid == DES_EDE3_CBC {
-        let key = pbkdf2(derivation, 24, password)?;
+        let key = pbkdf2(derivation, Some(24), password)?;
         return cbc(TdesEde3::new_from_slice(&key), iv, ciphertext);
     }
     let (aes, key_bytes): (&'static Aes, usize) = match cipher.oid.strip_prefix(AES) {
@@ -78,7 +78,7 @@ fn pbes2(
         Some([42]) => (&AES_256, 32),
         _ => return Err(cipher.unsupported()),
     };
-    let key = pbkdf2(derivation, key_bytes, password)?;
+    let key = pbkdf2(derivation, Some(key_bytes), password)?;
     let malformed = |_| Pkcs12Error::Malformed("the initial vector");
     let iv = DecryptionContext::Iv128(FixedLength::try_from(iv).map_err(malformed)?);
     let mut text = ciphertext.to_vec();
@@ -89,10 +89,11 @@ fn pbes2(
     Ok(text)
 }
 
-/// A key of a length by PBKDF2.
+/// A key by PBKDF2, of the length that its cipher needs; without one, of the length that the parameters
+/// state.
 pub(super) fn pbkdf2(
     algorithm: Algorithm<'_>,
-    length_bytes: usize,
+    length_bytes: Option<usize>,
     password: &mut Password,
 ) -> Result<Vec<u8>, Pkcs12Error> {
     if algorithm.oid != PBKDF2 {
@@ -100,10 +101,19 @@ pub(super) fn pbkdf2(
     }
     let (salt, rounds) = algorithm.salt_and_rounds()?;
     let mut parameters = algorithm.sequence()?;
-    // Salt and rounds once more, and the length of the key, which the cipher says too.
-    for tag in [OCTET_STRING, INTEGER, INTEGER] {
-        parameters.take(tag);
-    }
+    // Salt and rounds once more.
+    parameters.take(OCTET_STRING);
+    parameters.take(INTEGER);
+    let stated = parameters.take(INTEGER).map(|length| match length.content {
+        [length] | [0, length] => Some(usize::from(*length)),
+        _ => None,
+    });
+    let length_bytes = match (length_bytes, stated) {
+        (Some(of_cipher), None) => of_cipher,
+        (Some(of_cipher), Some(stated)) if stated == Some(of_cipher) => of_cipher,
+        (None, Some(Some(stated))) => stated,
+        _ => return Err(Pkcs12Error::Malformed("the length of a key")),
+    };
     let hash = match parameters.algorithm() {
         None => pbkdf2::PBKDF2_HMAC_SHA1,
         Some(prf) => match prf.oid.strip_prefix(RSA_DIGEST) {

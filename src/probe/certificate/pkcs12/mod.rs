@@ -8,6 +8,8 @@
 mod ber;
 mod cipher;
 mod password;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 
@@ -219,8 +221,7 @@ impl<'a> Seal<'a> {
             return Err(Pkcs12Error::Malformed("its seal"));
         };
         let algorithm = cipher::hmac_algorithm(algorithm)?;
-        let length = algorithm.digest_algorithm().output_len();
-        Ok((algorithm, cipher::pbkdf2(derivation, length, password)?))
+        Ok((algorithm, cipher::pbkdf2(derivation, None, password)?))
     }
 
     fn digest(&self) -> Result<(&'static digest::Algorithm, hmac::Algorithm), Pkcs12Error> {
