@@ -264,7 +264,7 @@ async fn a_certificate_that_was_renewed_on_disk_and_not_loaded_is_noticed() {
     let mut served = ServedCertificateConfig::parse(&server.address.to_string()).unwrap();
     served.tls.ca = Some(SecretSource::File(folder.path().join("ca.pem")));
     let on_disk = files(&folder.path().join("tls.crt").display().to_string());
-    let prober = ComparedProber::new(TlsProber::new(served, clock()), on_disk, clock());
+    let prober = ComparedProber::new(TlsProber::new(served, clock()), on_disk);
     let look = async || {
         let outcome = probe(&prober).await;
         let metadata = [SERVED_METADATA, FILES_METADATA, &[COMPARED_METADATA]].concat();

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::CERTIFICATE_METADATA;
+use super::compared::Held;
 use super::contents::Password;
 use super::crl;
 use super::glob::Glob;
@@ -132,7 +133,8 @@ impl CertificateFilesProber {
         Self { name: name.into(), files, clock, keystores, counted }
     }
 
-    async fn run(&self, deadline: Deadline) -> ProbeOutcome {
+    /// Looks once; yields also what certificates there are.
+    pub(super) async fn look_at(&self, deadline: Deadline) -> (ProbeOutcome, Vec<Held>) {
         let started = Instant::now();
         let (mut scan, result) = match self.scan(deadline).await {
             Ok(mut scan) => {
@@ -153,7 +155,7 @@ impl CertificateFilesProber {
         self.emit_source(&scan, &mut samples);
         let mut samples = samples.into_samples();
         samples.extend(scan.samples.into_samples());
-        ProbeOutcome { result, samples, log: scan.course.log }
+        (ProbeOutcome { result, samples, log: scan.course.log }, scan.held)
     }
 
     /// Reads on a thread of its own. Looking at one file after the other it stops by itself before the
@@ -203,6 +205,6 @@ impl CertificateFilesProber {
 
 impl Prober for CertificateFilesProber {
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
-        self.run(deadline).boxed()
+        self.look_at(deadline).map(|(outcome, _)| outcome).boxed()
     }
 }

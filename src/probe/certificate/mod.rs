@@ -13,12 +13,14 @@ mod keystores;
 mod kubeconfig;
 mod pkcs12;
 mod reason;
+mod renewals;
 mod scan;
 mod served;
 
 pub use self::compared::{COMPARED_METADATA, ComparedProber};
 pub use self::files::{CertificateFiles, CertificateFilesProber, FILES_METADATA, SourceKind};
 pub use self::glob::{Glob, GlobError};
+pub use self::renewals::{LAST_RENEWAL, RENEWALS, Renewals};
 pub use self::served::{SERVED_METADATA, ServedCertificateConfig, ServedTargetError, TlsProber};
 
 use super::MetricMetadata;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::compared::Held;
 use super::contents::{Contents, Password};
 use super::files::{CertificateFiles, SourceKind};
 use super::glob::{Glob, MAX_FILES};
@@ -24,6 +25,8 @@ pub(super) struct Scan {
     pub(super) samples: SampleSet,
     pub(super) course: Course,
     pub(super) faults: Vec<Fault>,
+    /// Whom the certificates are for.
+    pub(super) held: Vec<Held>,
     /// Files, and entries of kubeconfig files, with certificates or revocation lists.
     pub(super) bundles: usize,
     /// Certificates that bear the names of another one in their bundle.
@@ -180,6 +183,7 @@ impl Scan {
             // x509-certificate-exporter.
             let discriminator = if is_ambiguous { &certificate.fingerprint_sha256[..8] } else { "" };
             self.collisions += u64::from(is_ambiguous);
+            self.held.push(Held::of(certificate));
             let mut labels = labels.to_vec();
             labels.push(("discriminator", discriminator));
             emit_certificate(&mut self.samples, certificate, &labels, now);

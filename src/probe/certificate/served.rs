@@ -1,11 +1,14 @@
 //! The certificates that a server shows.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use url::Url;
 
+use super::compared::Held;
+use super::renewals::{self, Renewals};
 use super::{CERTIFICATE_METADATA, emit_certificate};
 use crate::clock::SharedClock;
 use crate::probe::MetricMetadata;
@@ -24,6 +27,7 @@ pub const SERVED_METADATA: &[&[MetricMetadata]] = &[
     tls::METADATA,
     tls::SERVED_METADATA,
     CERTIFICATE_METADATA,
+    renewals::METADATA,
     &[("ssl_probe_success", "gauge", "If the probe was a success")],
 ];
 
@@ -99,15 +103,24 @@ fn protocol(scheme: &str) -> Option<(Option<StartTls>, u16)> {
 pub struct TlsProber {
     config: ServedCertificateConfig,
     clock: SharedClock,
+    /// Nothing for a single look, which proves nothing.
+    renewals: Option<Mutex<Renewals>>,
 }
 
 impl TlsProber {
     /// A prober of one server. The clock says which certificates are expired.
     pub fn new(config: ServedCertificateConfig, clock: SharedClock) -> Self {
-        Self { config, clock }
+        Self { config, clock, renewals: None }
     }
 
-    async fn run(&self, deadline: Deadline) -> ProbeOutcome {
+    /// The same, noting renewals beyond those that are known.
+    #[must_use]
+    pub fn noting_renewals(self, known: Renewals) -> Self {
+        Self { renewals: Some(Mutex::new(known)), ..self }
+    }
+
+    /// Looks once; yields also the server's own certificate.
+    pub(super) async fn look_at(&self, deadline: Deadline) -> (ProbeOutcome, Option<Held>) {
         let started = Instant::now();
         let allowed = deadline.remaining();
         let mut route = Route::default();
@@ -140,7 +153,14 @@ impl TlsProber {
             let position = position.to_string();
             emit_certificate(&mut samples, certificate, &[("chain_position", &position)], now);
         }
-        ProbeOutcome { result, samples: samples.into_samples(), log }
+        let leaf = facts.certificates.first();
+        if let (Some(renewals), Some(leaf)) = (&self.renewals, leaf) {
+            let mut renewals = renewals.lock().unwrap_or_else(PoisonError::into_inner);
+            renewals.note(leaf.not_after as f64, now as f64);
+            renewals.emit(&mut samples);
+        }
+        let leaf = leaf.map(Held::of);
+        (ProbeOutcome { result, samples: samples.into_samples(), log }, leaf)
     }
 
     async fn look(
@@ -150,7 +170,7 @@ impl TlsProber {
         handshake: &mut Handshake,
         log: &mut Vec<String>,
     ) -> Result<(), ProbeFailure> {
-        let Self { config, clock } = self;
+        let Self { config, clock, .. } = self;
         let tls = config.tls.prepare(&config.host, &[], clock).await?;
         *handshake = tls.handshake();
         let started = Instant::now();
@@ -175,7 +195,7 @@ impl TlsProber {
 
 impl Prober for TlsProber {
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
-        self.run(deadline).boxed()
+        self.look_at(deadline).map(|(outcome, _)| outcome).boxed()
     }
 }
 
