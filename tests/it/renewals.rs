@@ -61,3 +61,27 @@ async fn a_renewal_is_proved_by_what_the_store_remembers_and_one_that_is_not_loa
     becomes(&valmis, RENEWALS, Some(1.0)).await;
     assert_eq!(value(&valmis, LAST).await, proved);
 }
+
+#[tokio::test]
+async fn entries_that_look_at_the_same_files_are_told_apart() {
+    let (server, folder) = (TlsServer::start().await, tempfile::tempdir().unwrap());
+    server.write_certificate(&folder.path().join("tls.crt"));
+    let root = folder.path().display();
+    let entries = format!(
+        "{NO_DISK}certificates:\n- {{name: one, file: {root}/tls.crt, interval: 1s}}\n\
+         - {{name: two, directory: {root}, interval: 1s}}\n"
+    );
+    let valmis = Valmis::start_with(&entries, &[]).await;
+    let page = eventually("both entries", async || {
+        let (_, page) = valmis.get("/metrics").await;
+        let both = ["one", "two"].iter().all(|name| page.contains(&format!("source_name=\"{name}\"")));
+        if both { Ok(page) } else { Err(page) }
+    })
+    .await;
+    let mut seen = std::collections::HashSet::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        assert!(seen.insert(series), "`{series}` occurs twice");
+    }
+    assert!(!valmis.log().contains("were refused"), "{}", valmis.log());
+}

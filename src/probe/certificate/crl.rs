@@ -113,6 +113,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_list_need_not_say_when_the_next_one_comes() {
+        let element = |tag: u8, content: &[&[u8]]| {
+            let content = content.concat();
+            [&[tag, u8::try_from(content.len()).unwrap()], &content[..]].concat()
+        };
+        let (algorithm, issuer) = (element(SEQUENCE, &[]), element(SEQUENCE, &[]));
+        let this_update = element(UTC_TIME, &[b"260101000000Z"]);
+        let signed = element(SEQUENCE, &[&algorithm, &issuer, &this_update]);
+        let list = element(SEQUENCE, &[&signed, &algorithm, &element(0x03, &[&[0]])]);
+        let list = RevocationList::parse(&list).unwrap();
+        assert_eq!((list.this_update(), list.next_update, list.number()), (1_767_225_600, None, String::new()));
+        let mut samples = SampleSet::default();
+        list.emit(&mut samples, &[], 1_767_225_700);
+        let samples = samples.into_samples();
+        let names: Vec<_> = samples.iter().map(|sample| sample.labels.metric_name()).collect();
+        assert_eq!(names, ["x509_crl_this_update", "x509_crl_fresh_since_seconds", "x509_crl_number"]);
+    }
+
+    #[test]
     fn what_is_no_list_is_refused() {
         for bytes in [&b""[..], b"garbage", &[0x30, 0x00], &[0x30, 0x02, 0x30, 0x00]] {
             assert_eq!(RevocationList::parse(bytes), None);

@@ -150,8 +150,10 @@ impl CertificateFilesProber {
             scan.course.log.push(format!("failed: {}", failure.reason));
         }
         let mut samples = SampleSet::default();
-        samples.flag("probe_success", result.is_ok());
-        samples.gauge("probe_duration_seconds", started.elapsed().as_secs_f64());
+        // All files are of one instance: the machine.
+        let source = [("source_name", self.name.as_str())];
+        samples.labelled("probe_success", &source, f64::from(result.is_ok()));
+        samples.labelled("probe_duration_seconds", &source, started.elapsed().as_secs_f64());
         self.emit_source(&scan, &mut samples);
         let mut samples = samples.into_samples();
         samples.extend(scan.samples.into_samples());
@@ -166,9 +168,9 @@ impl CertificateFilesProber {
         let Ok(mut keystores) = Arc::clone(&self.keystores).try_lock_owned() else {
             return Err(ProbeFailure::unknown("timeout", "an earlier probe still waits for the file system"));
         };
-        let files = self.files.clone();
+        let (name, files) = (self.name.clone(), self.files.clone());
         let until = Instant::now() + allowed * 4 / 5;
-        let reading = tokio::task::spawn_blocking(move || Scan::of(&files, &mut keystores, now, until));
+        let reading = tokio::task::spawn_blocking(move || Scan::of(&name, &files, &mut keystores, now, until));
         match tokio::time::timeout_at(deadline.instant(), reading).await {
             Ok(Ok(scan)) => Ok(scan),
             Ok(Err(stopped)) => Err(ProbeFailure::unknown("internal", stopped.to_string())),

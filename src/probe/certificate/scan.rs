@@ -40,16 +40,24 @@ pub(super) struct Scan {
 /// Where certificates lie, for people and as labels.
 #[derive(Clone, Copy)]
 struct Place<'a> {
+    /// What the files are called as a whole.
+    source: &'a str,
     path: &'a str,
     /// The entry of a kubeconfig file: what it is, and its name.
     entry: Option<(&'static str, &'a str)>,
 }
 
 impl<'a> Place<'a> {
-    fn labels(self) -> [(&'static str, &'a str); 4] {
+    fn labels(self) -> [(&'static str, &'a str); 5] {
         let name = self.path.rsplit('/').next().unwrap_or_default();
         let (kind, key) = self.entry.unwrap_or_default();
-        [("filename", name), ("filepath", self.path), ("embedded_kind", kind), ("embedded_key", key)]
+        [
+            ("source_name", self.source),
+            ("filename", name),
+            ("filepath", self.path),
+            ("embedded_kind", kind),
+            ("embedded_key", key),
+        ]
     }
 }
 
@@ -61,8 +69,15 @@ impl std::fmt::Display for Place<'_> {
 }
 
 impl Scan {
-    /// Looks at all files until `until`. Blocks. `now` is in seconds since the Unix epoch.
-    pub(super) fn of(files: &CertificateFiles, keystores: &mut Keystores, now: i64, until: Instant) -> Self {
+    /// Looks at all files, which metrics call `source`, until `until`. Blocks. `now` is in seconds since the
+    /// Unix epoch.
+    pub(super) fn of(
+        source: &str,
+        files: &CertificateFiles,
+        keystores: &mut Keystores,
+        now: i64,
+        until: Instant,
+    ) -> Self {
         let mut scan = Self::default();
         let found = scan.find(files, until);
         let password = files.password();
@@ -76,7 +91,7 @@ impl Scan {
                 break;
             }
             let path = file.display().to_string();
-            let place = Place { path: &path, entry: None };
+            let place = Place { source, path: &path, entry: None };
             let looked = match files.kind {
                 SourceKind::File => scan.file(place, file, &password, keystores, now),
                 SourceKind::Kubeconfig => scan.kubeconfig(place, file, now),
