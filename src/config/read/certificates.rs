@@ -5,12 +5,15 @@ use crate::config::{CertificateConfig, CertificateSource, TlsServer};
 use crate::probe::certificate::{CertificateFiles, Glob, ServedCertificateConfig, SourceKind};
 use crate::yaml::{Fields, Node, NodeKind};
 
+/// Something was wrong, and was told.
+struct Reported;
+
 impl Context<'_> {
     pub(super) fn certificate(&mut self, node: &Node) -> Option<CertificateConfig> {
         let mut fields = self.reader.fields("a certificate", node);
         let name = fields.require(&mut self.reader, "name").and_then(|node| self.name(node));
         let server = fields.take("url").map(|node| self.tls_server(node));
-        let files = self.certificate_files(&mut fields);
+        let files = self.certificate_files(&mut fields).transpose().map(Result::ok);
         let source = match (server, files) {
             (Some(server), None) => server.map(CertificateSource::Server),
             (None, Some(files)) => files.map(CertificateSource::Files),
@@ -30,8 +33,8 @@ impl Context<'_> {
         Some(CertificateConfig { name: name?, source: source?, tls, pace })
     }
 
-    /// The files of an entry, if it names any; `Some(None)` if it does so wrongly.
-    fn certificate_files(&mut self, fields: &mut Fields<'_>) -> Option<Option<CertificateFiles>> {
+    /// The files of an entry, if it names any.
+    fn certificate_files(&mut self, fields: &mut Fields<'_>) -> Result<Option<CertificateFiles>, Reported> {
         let files = fields.take("file").map(|node| self.globs("file", node, ""));
         let directories = fields.take("directory").map(|node| self.globs("directory", node, "/*"));
         let kubeconfig = fields.take("kubeconfig");
@@ -49,7 +52,7 @@ impl Context<'_> {
                 let place = kubeconfig.map_or_else(|| fields.place(), |node| node.place);
                 let message = "`kubeconfig` belongs into an entry of its own, without `file` and `directory`";
                 self.reader.error("two-kinds", place, message);
-                return Some(None);
+                return Err(Reported);
             }
             (Some(files), None) => (SourceKind::File, files),
             (None, Some(kubeconfigs)) => (SourceKind::Kubeconfig, kubeconfigs),
@@ -58,16 +61,12 @@ impl Context<'_> {
                     let message = "`exclude` and a password belong to `file`, `directory` or `kubeconfig`";
                     self.reader.error("missing-key", fields.place(), message);
                 }
-                return None;
+                return Ok(None);
             }
         };
         let exclude = exclude.unwrap_or_else(|| Some(Vec::new()));
-        Some(patterns.zip(exclude).map(|(patterns, exclude)| CertificateFiles {
-            kind,
-            patterns,
-            exclude,
-            password,
-        }))
+        let (patterns, exclude) = patterns.zip(exclude).ok_or(Reported)?;
+        Ok(Some(CertificateFiles { kind, patterns, exclude, password }))
     }
 
     /// A pattern, or a list of them, each with `ending` after it. `None` if one is wrong.

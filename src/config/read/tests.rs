@@ -435,7 +435,7 @@ fn certificates_lie_in_files_directories_and_kubeconfigs() {
     let two = vec![pattern("/tls/a.pem"), pattern("/etc/valmis/b.p12")];
     let password = Some(SecretSource::File("/etc/valmis/p12".into()));
     let exclude = vec![pattern("/tls/old*")];
-    let keystores = CertificateFiles { patterns: two, exclude, password, ..one.clone() };
+    let keystores = CertificateFiles { kind: SourceKind::File, patterns: two, exclude, password };
     check("file: [/tls/a.pem, b.p12], exclude: /tls/old*, password_file: p12", keystores);
     let both = CertificateFiles { patterns: vec![pattern("/b.pem"), pattern("/tls/*")], ..one.clone() };
     check("directory: /tls, file: /b.pem", both);

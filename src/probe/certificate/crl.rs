@@ -123,7 +123,10 @@ mod tests {
         let signed = element(SEQUENCE, &[&algorithm, &issuer, &this_update]);
         let list = element(SEQUENCE, &[&signed, &algorithm, &element(0x03, &[&[0]])]);
         let list = RevocationList::parse(&list).unwrap();
-        assert_eq!((list.this_update(), list.next_update, list.number()), (1_767_225_600, None, String::new()));
+        assert_eq!(
+            (list.this_update(), list.next_update, list.number()),
+            (1_767_225_600, None, String::new())
+        );
         let mut samples = SampleSet::default();
         list.emit(&mut samples, &[], 1_767_225_700);
         let samples = samples.into_samples();

@@ -170,7 +170,8 @@ impl CertificateFilesProber {
         };
         let (name, files) = (self.name.clone(), self.files.clone());
         let until = Instant::now() + allowed * 4 / 5;
-        let reading = tokio::task::spawn_blocking(move || Scan::of(&name, &files, &mut keystores, now, until));
+        let reading =
+            tokio::task::spawn_blocking(move || Scan::of(&name, &files, &mut keystores, now, until));
         match tokio::time::timeout_at(deadline.instant(), reading).await {
             Ok(Ok(scan)) => Ok(scan),
             Ok(Err(stopped)) => Err(ProbeFailure::unknown("internal", stopped.to_string())),

@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     fn far_off() -> Instant {
-        Instant::now() + Duration::from_secs(600)
+        Instant::now() + Duration::from_mins(10)
     }
 
     #[test]

@@ -68,6 +68,7 @@ struct RawUser {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::struct_field_names, reason = "so they are called in the file")]
 struct User {
     client_certificate: Option<String>,
     client_certificate_data: Option<String>,

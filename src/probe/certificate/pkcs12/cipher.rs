@@ -16,7 +16,7 @@ use rc2::Rc2;
 
 use super::password::{Password, Purpose};
 use super::{Algorithm, Pkcs12Error};
-use crate::probe::der::{INTEGER, OCTET_STRING, Reader, SEQUENCE};
+use crate::probe::der::{Element, INTEGER, OCTET_STRING, Reader, SEQUENCE};
 
 const BLOCK_BYTES: usize = 8;
 
@@ -170,7 +170,7 @@ impl<'a> Algorithm<'a> {
     /// Its parameters, if they are a sequence.
     pub(super) fn sequence(self) -> Result<Reader<'a>, Pkcs12Error> {
         let mut parameters = self.parameters;
-        let sequence = parameters.take(SEQUENCE).map(|sequence| sequence.reader());
+        let sequence = parameters.take(SEQUENCE).map(Element::reader);
         sequence.ok_or(Pkcs12Error::Malformed("the parameters of an algorithm"))
     }
 
