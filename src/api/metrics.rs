@@ -54,7 +54,11 @@ const PERSONAS: &[Persona] = &[
         exporters: &[Exporter::Node],
         ..NOTHING
     },
-    Persona { name: "certificates", prefixes: &["x509_", "probe_ssl_", "valmis_tls_"], ..NOTHING },
+    Persona {
+        name: "certificates",
+        prefixes: &["x509_", "probe_ssl_", "ssl_", "valmis_tls_", "valmis_certificate_"],
+        ..NOTHING
+    },
     Persona { name: "valmis", own: &[""], ..NOTHING },
 ];
 

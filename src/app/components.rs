@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use xxhash_rust::xxh64::Xxh64;
 
+use super::renewals;
 use crate::blackbox::{ModuleTarget, ScheduledTarget};
 use crate::client::SecretSource;
 use crate::clock::SharedClock;
@@ -15,7 +16,7 @@ use crate::config::{
 };
 use crate::model::Labels;
 use crate::probe::certificate::{
-    CertificateFilesConfig, CertificateFilesProber, ComparedProber, Glob, ServedCertificateConfig, TlsProber,
+    CertificateFiles, CertificateFilesProber, ComparedProber, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, Discovery, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber};
@@ -24,6 +25,7 @@ use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::redis::{self, RedisProber};
 use crate::probe::{AddressPolicy, Pattern, Prober, Reach};
 use crate::readiness::{Component, Key, Kind, ModuleInfo, Thresholds};
+use crate::storage::Queryable;
 use crate::textfile::TextfileProber;
 
 /// The label `instance` of what concerns the machine itself.
@@ -33,7 +35,11 @@ pub(super) fn machine_name() -> String {
 }
 
 /// Everything that the configuration names, except file systems that have to be found first.
-pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Component>> {
+pub(super) async fn configured(
+    config: &Config,
+    clock: &SharedClock,
+    store: &dyn Queryable,
+) -> Result<Vec<Component>> {
     let mut components = Vec::new();
     for app in &config.apps {
         if let Some(url) = &app.url {
@@ -52,7 +58,7 @@ pub(super) fn configured(config: &Config, clock: &SharedClock) -> Result<Vec<Com
     let kernel = Arc::new(kernel(&config.machine));
     components.extend(config.disks.iter().map(|watched| disk(watched, &kernel)));
     for watched in &config.certificates {
-        components.push(certificate(watched, clock));
+        components.push(certificate(watched, clock, store).await);
     }
     components.extend(config.probes.iter().flat_map(|probe| probes(probe, clock)));
     Ok(components)
@@ -207,8 +213,9 @@ fn disk(watched: &DiskConfig, kernel: &Arc<disk::Kernel>) -> Component {
     component(Kind::Disk, &name, machine_name(), watched.pace, watched, prober)
 }
 
-fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
-    let served = |server: &TlsServer| {
+async fn certificate(watched: &CertificateConfig, clock: &SharedClock, store: &dyn Queryable) -> Component {
+    let instance = |server: &TlsServer| format!("{}:{}", server.host, server.port);
+    let served = async |server: &TlsServer| {
         let config = ServedCertificateConfig {
             host: server.host.clone(),
             port: server.port,
@@ -216,23 +223,21 @@ fn certificate(watched: &CertificateConfig, clock: &SharedClock) -> Component {
             addresses: AddressPolicy::default(),
             tls: watched.tls.clone().into(),
         };
-        TlsProber::new(config, clock.clone())
+        let known = renewals::of(store, &instance(server), clock.now()).await;
+        TlsProber::new(config, clock.clone()).noting_renewals(known)
     };
-    let instance = |server: &TlsServer| format!("{}:{}", server.host, server.port);
-    let in_files = |files: &Glob| {
-        let config = CertificateFilesConfig { name: watched.name.clone(), files: files.clone() };
-        CertificateFilesProber::new(config, clock.clone())
-    };
+    let in_files =
+        |files: &CertificateFiles| CertificateFilesProber::new(&watched.name, files.clone(), clock.clone());
     let (name, pace) = (&watched.name, watched.pace);
     match &watched.source {
         CertificateSource::Server(server) => {
-            component(Kind::Certificate, name, instance(server), pace, watched, served(server))
+            component(Kind::Certificate, name, instance(server), pace, watched, served(server).await)
         }
         CertificateSource::Files(files) => {
             component(Kind::Certificate, name, machine_name(), pace, watched, in_files(files))
         }
         CertificateSource::ServedFromFiles(server, files) => {
-            let prober = ComparedProber::new(served(server), in_files(files), clock.clone());
+            let prober = ComparedProber::new(served(server).await, in_files(files));
             component(Kind::Certificate, name, instance(server), pace, watched, prober)
         }
     }

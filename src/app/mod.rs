@@ -6,6 +6,7 @@ mod components;
 mod front;
 mod own;
 mod parts;
+mod renewals;
 pub(crate) mod rules;
 mod scrapes;
 mod signals;

@@ -198,7 +198,7 @@ impl Parts {
     /// changes.
     pub(super) async fn apply(&mut self, config: &Config) -> Result<()> {
         let handles = self.handles.clone();
-        let components = components::configured(config, &handles.clock)?;
+        let components = components::configured(config, &handles.clock, &*handles.storage).await?;
         let discovery = components::disk_discovery(&config.machine)?;
         let (rule_files, sources_of_groups) =
             rule_sources::files(config).map_err(|findings| super::explain(&findings))?;

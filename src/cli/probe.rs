@@ -13,7 +13,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::exposition::{Metadata, MetricType, Negotiated, Page};
 use crate::model::Secret;
 use crate::probe::certificate::{
-    CertificateFilesConfig, CertificateFilesProber, Glob, ServedCertificateConfig, TlsProber,
+    CertificateFiles, CertificateFilesProber, Glob, ServedCertificateConfig, TlsProber,
 };
 use crate::probe::disk::{self, DiskProber};
 use crate::probe::http::{HttpConfig, HttpProber, parse_target};
@@ -163,8 +163,7 @@ fn prober(command: &Probe) -> Result<(String, Box<dyn Prober>)> {
             let pattern = std::path::absolute(target).context("the pattern cannot be used")?;
             let files = Glob::parse(&pattern.to_string_lossy())?;
             let what = files.as_str().to_owned();
-            let config = CertificateFilesConfig { name: files.as_str().to_owned(), files };
-            (what, Box::new(CertificateFilesProber::new(config, clock)))
+            (what.clone(), Box::new(CertificateFilesProber::new(what, CertificateFiles::new(files), clock)))
         }
         Probe::Cert { target, trust, .. } => {
             let config = ServedCertificateConfig {

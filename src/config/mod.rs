@@ -25,7 +25,7 @@ use crate::heartbeat::{Expected, Told};
 use crate::model::Secret;
 use crate::notifier::AlertmanagerSet;
 use crate::probe::StartTls;
-use crate::probe::certificate::Glob;
+use crate::probe::certificate::CertificateFiles;
 use crate::probe::http::Method;
 use crate::probe::postgres;
 use crate::promql::Features;
@@ -227,10 +227,10 @@ pub struct CertificateConfig {
 pub enum CertificateSource {
     /// Served by a TLS server.
     Server(TlsServer),
-    /// In files that match a pattern.
-    Files(Glob),
-    /// Served by a TLS server from files that match a pattern: the two are compared.
-    ServedFromFiles(TlsServer, Glob),
+    /// In files.
+    Files(CertificateFiles),
+    /// Served by a TLS server from files: the two are compared.
+    ServedFromFiles(TlsServer, CertificateFiles),
 }
 
 /// A server that talks TLS.

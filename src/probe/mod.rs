@@ -6,6 +6,7 @@
 pub mod certificate;
 mod connect;
 mod conversation;
+mod der;
 pub mod dialog;
 pub mod disk;
 pub mod dns;

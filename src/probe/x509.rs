@@ -215,7 +215,7 @@ pub struct DistinguishedName {
 }
 
 impl DistinguishedName {
-    fn of(name: &X509Name<'_>) -> Self {
+    pub(super) fn of(name: &X509Name<'_>) -> Self {
         let attributes = name.iter_attributes().map(|attribute| {
             let value = attribute
                 .as_str()

@@ -39,6 +39,8 @@ postgres:
   - {name: beside, dsn: 'postgres://u@NOBODY/db', password: canary-postgres-password, interval: 1s}
 redis:
   - {name: cache, address: 'NOBODY', password: canary-redis-password, interval: 1s}
+certificates:
+  - {name: keystore, file: FOLDER/keystore.p12, password: canary-keystore-password, interval: 1s}
 blackbox:
   config_file: FOLDER/blackbox.yml
   allow: any

@@ -6,8 +6,8 @@ use rcgen::{SerialNumber, date_time_ymd};
 use valmis::client::SecretSource;
 use valmis::probe::ProbeOutcome;
 use valmis::probe::certificate::{
-    COMPARED_METADATA, CertificateFilesConfig, CertificateFilesProber, ComparedProber, FILES_METADATA, Glob,
-    SERVED_METADATA, ServedCertificateConfig, TlsProber,
+    COMPARED_METADATA, CertificateFiles, CertificateFilesProber, ComparedProber, FILES_METADATA, Glob,
+    SERVED_METADATA, ServedCertificateConfig, SourceKind, TlsProber,
 };
 
 use crate::servers::{
@@ -19,8 +19,7 @@ async fn look(pattern: &str) -> ProbeOutcome {
 }
 
 fn files(pattern: &str) -> CertificateFilesProber {
-    let config = CertificateFilesConfig { name: "tls".to_owned(), files: Glob::parse(pattern).unwrap() };
-    CertificateFilesProber::new(config, clock())
+    CertificateFilesProber::new("tls", CertificateFiles::new(Glob::parse(pattern).unwrap()), clock())
 }
 
 async fn look_with(prober: &CertificateFilesProber) -> ProbeOutcome {
@@ -91,10 +90,10 @@ async fn what_cannot_be_read_is_named_and_the_rest_is_read() {
     let failure = outcome.result.clone().unwrap_err();
     assert_eq!(failure.kind, "file");
     for (file, reason) in [
-        ("garbage.pem", "neither PEM nor DER"),
+        ("garbage.pem", "neither PEM nor DER nor PKCS#12"),
         ("cut.pem", "section 2: not PEM"),
         ("inside.pem", "section 1: not an X.509 certificate"),
-        ("empty.pem", "neither PEM nor DER"),
+        ("empty.pem", "it is empty"),
         ("huge.pem", "larger than 1048576 bytes"),
         ("broken.pem", "No such file"),
     ] {
@@ -221,15 +220,10 @@ async fn a_volume_of_kubernetes_is_followed_when_its_link_moves() {
     symlink("..1", root.join("..data")).unwrap();
     symlink("..data/tls.crt", root.join("tls.crt")).unwrap();
     let prober = files(&format!("{}/*.crt", root.display()));
-    let names = |outcome: &ProbeOutcome| {
-        let ends =
-            outcome.samples.iter().filter(|sample| sample.labels.metric_name() == "x509_cert_not_after");
-        ends.map(|sample| sample.labels.get("subject_CN").to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(names(&look_with(&prober).await), ["old"]);
+    assert_eq!(subjects(&look_with(&prober).await), ["old"]);
     symlink("..2", root.join("..new")).unwrap();
     std::fs::rename(root.join("..new"), root.join("..data")).unwrap();
-    assert_eq!(names(&look_with(&prober).await), ["new"]);
+    assert_eq!(subjects(&look_with(&prober).await), ["new"]);
 }
 
 #[tokio::test]
@@ -270,7 +264,7 @@ async fn a_certificate_that_was_renewed_on_disk_and_not_loaded_is_noticed() {
     let mut served = ServedCertificateConfig::parse(&server.address.to_string()).unwrap();
     served.tls.ca = Some(SecretSource::File(folder.path().join("ca.pem")));
     let on_disk = files(&folder.path().join("tls.crt").display().to_string());
-    let prober = ComparedProber::new(TlsProber::new(served, clock()), on_disk, clock());
+    let prober = ComparedProber::new(TlsProber::new(served, clock()), on_disk);
     let look = async || {
         let outcome = probe(&prober).await;
         let metadata = [SERVED_METADATA, FILES_METADATA, &[COMPARED_METADATA]].concat();
@@ -288,4 +282,124 @@ async fn a_certificate_that_was_renewed_on_disk_and_not_loaded_is_noticed() {
     assert_eq!(value(&outcome, "valmis_certificate_not_reloaded", &[]), None);
     assert_eq!(value(&outcome, "probe_success", &[]), Some(0.0));
     assert!(value(&outcome, "x509_cert_not_after", &[("chain_position", "0")]).is_some());
+}
+
+#[tokio::test]
+async fn a_directory_is_looked_at_without_what_lies_deeper_or_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::create_dir(root.join("deeper")).unwrap();
+    for name in ["one.pem", "two", "old-three.pem", ".hidden", "deeper/four.pem"] {
+        write(root, name, certificate(name, 1).pem);
+    }
+    let pattern = |text: &str| Glob::parse(&format!("{}/{text}", root.display())).unwrap();
+    let files = CertificateFiles { exclude: vec![pattern("old-*")], ..CertificateFiles::new(pattern("*")) };
+    let outcome = look_with(&CertificateFilesProber::new("tls", files, clock())).await;
+    assert_eq!(outcome.result, Ok(()));
+    assert_eq!(subjects(&outcome), ["one.pem", "two"]);
+}
+
+/// Whom the certificates are for.
+fn subjects(outcome: &ProbeOutcome) -> Vec<&str> {
+    let ends = outcome.samples.iter().filter(|sample| sample.labels.metric_name() == "x509_cert_not_after");
+    ends.map(|sample| sample.labels.get("subject_CN")).collect()
+}
+
+#[tokio::test]
+async fn kubeconfig_files_bear_certificates_and_point_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let base64 = |pem: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let (authority, admin, other) = (certificate("ca", 1), certificate("admin", 2), certificate("other", 3));
+    write(folder.path(), "ca.crt", &authority.pem);
+    let text = format!(
+        "apiVersion: v1
+kind: Config
+clusters:
+- {{name: beside, cluster: {{server: https://a, certificate-authority: ca.crt}}}}
+- {{name: within, cluster: {{server: https://a, certificate-authority-data: {ca}}}}}
+- {{name: gone, cluster: {{server: https://a, certificate-authority: gone.crt}}}}
+users:
+- {{name: good, user: {{client-certificate-data: {cert}, client-key-data: {key}}}}}
+- {{name: mixed, user: {{client-certificate-data: {cert}, client-key-data: {wrong}}}}}
+- {{name: broken, user: {{client-certificate-data: '%%%'}}}}
+- {{name: token, user: {{token: hunter2}}}}
+",
+        ca = base64(&authority.pem),
+        cert = base64(&admin.pem),
+        key = base64(&admin.key.serialize_pem()),
+        wrong = base64(&other.key.serialize_pem()),
+    );
+    write(folder.path(), "admin.conf", text);
+    let pattern = Glob::parse(&format!("{}/*.conf", folder.path().display())).unwrap();
+    let files = CertificateFiles { kind: SourceKind::Kubeconfig, ..CertificateFiles::new(pattern) };
+    let outcome = look_with(&CertificateFilesProber::new("clients", files, clock())).await;
+    let path = folder.path().join("admin.conf").display().to_string();
+    let of = |name: &str, kind: &str, key: &str| {
+        let labels = [
+            ("filename", "admin.conf"),
+            ("filepath", path.as_str()),
+            ("embedded_kind", kind),
+            ("embedded_key", key),
+        ];
+        value(&outcome, name, &labels)
+    };
+    assert_eq!(subjects(&outcome), ["ca", "ca", "admin", "admin"]);
+    assert_eq!(of("x509_cert_expired", "cluster", "beside"), Some(0.0));
+    assert_eq!(of("x509_cert_expired", "cluster", "within"), Some(0.0));
+    assert_eq!(of("x509_cert_error", "cluster", "within"), Some(0.0));
+    assert_eq!(of("x509_cert_error", "cluster", "gone"), Some(1.0));
+    assert_eq!(of("x509_cert_error", "user", "broken"), Some(1.0));
+    assert_eq!(of("x509_cert_error", "user", "token"), None);
+    assert_eq!(of("valmis_certificate_key_matches", "user", "good"), Some(1.0));
+    assert_eq!(of("valmis_certificate_key_matches", "user", "mixed"), Some(0.0));
+    let source = [("source_kind", "kubeconfig"), ("source_name", "clients")];
+    assert_eq!(value(&outcome, "x509_source_bundles", &source), Some(4.0));
+    let failure = outcome.result.unwrap_err().reason;
+    let gone = format!("`{path}`: cluster `gone`: cannot read `{}/gone.crt`: ", folder.path().display());
+    assert!(failure.starts_with(&gone), "{failure}");
+    assert!(failure.ends_with(&format!("`{path}`: user `broken`: its data are not base64")), "{failure}");
+    assert!(!format!("{:?}", outcome.log).contains("hunter2"));
+}
+
+#[tokio::test]
+async fn revocation_lists_tell_how_long_they_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::root("root", 2030);
+    let list = |number: u64, year: i32| {
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: date_time_ymd(year, 5, 1),
+            next_update: date_time_ymd(year, 7, 1),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: vec![rcgen::RevokedCertParams {
+                serial_number: SerialNumber::from(7),
+                revocation_time: date_time_ymd(2025, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&authority.issuer).unwrap()
+    };
+    let (old, new) = (list(70_000, 2025), list(70_001, 2026));
+    write(folder.path(), "both.crl", [old.pem().unwrap(), new.pem().unwrap()].concat());
+    write(folder.path(), "der.crl", new.der());
+    write(folder.path(), "bad.crl", "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n");
+    let outcome = look(&format!("{}/*.crl", folder.path().display())).await;
+    let check = |name: &str, file: &str, number: &str, expected: Option<f64>| {
+        let labels = [("filename", file), ("crl_number", number), ("issuer_CN", "root")];
+        assert_eq!(value(&outcome, name, &labels), expected, "{name} {file} {number}");
+    };
+    for file in ["both.crl", "der.crl"] {
+        check("x509_crl_this_update", file, "70001", Some(1_777_593_600.0));
+        check("x509_crl_next_update", file, "70001", Some(1_782_864_000.0));
+        check("x509_crl_number", file, "70001", Some(70_001.0));
+        check("x509_crl_stale", file, "70001", Some(0.0));
+        check("x509_crl_stale_in_seconds", file, "70001", Some(2_548_800.0));
+        check("x509_crl_fresh_since_seconds", file, "70001", Some(2_721_600.0));
+    }
+    check("x509_crl_stale", "both.crl", "70000", Some(1.0));
+    let failure = outcome.result.clone().unwrap_err().reason;
+    assert!(failure.ends_with("bad.crl`: section 1: not an X.509 revocation list"), "{failure}");
+    assert_eq!(value(&outcome, "x509_source_errors_total", &[("reason", "bad_crl")]), Some(1.0));
 }

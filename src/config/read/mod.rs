@@ -3,6 +3,7 @@
 mod alertmanagers;
 mod apps;
 mod blackbox;
+mod certificates;
 mod connections;
 mod drills;
 mod heartbeats;

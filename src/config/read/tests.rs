@@ -7,7 +7,7 @@ use super::*;
 use crate::client::{HttpAuth, SecretSource};
 use crate::config::{CertificateSource, DiskConfig, Pace, TlsServer};
 use crate::model::Secret;
-use crate::probe::certificate::Glob;
+use crate::probe::certificate::{CertificateFiles, Glob, SourceKind};
 use crate::state::LedgerLimits;
 
 fn read_text(text: &str) -> Result<Config, Vec<Diagnostic>> {
@@ -62,8 +62,8 @@ fn the_documented_configuration_is_understood() {
     assert_eq!(config.disks, [DiskConfig { path: "/".into(), pace: Pace::default() }]);
     let server = TlsServer { host: "127.0.0.1".to_owned(), port: 8443, starttls: None };
     assert_eq!(config.certificates[0].source, CertificateSource::Server(server));
-    let files = CertificateSource::Files(Glob::parse("/etc/valmis/tls/*.pem").expect("a pattern"));
-    assert_eq!(config.certificates[1].source, files);
+    let pattern = Glob::parse("/etc/valmis/tls/*.pem").expect("a pattern");
+    assert_eq!(config.certificates[1].source, CertificateSource::Files(CertificateFiles::new(pattern)));
     assert!(config.rules.builtin);
     assert_eq!(config.rules.files, ["/etc/valmis/./my-rules/*.yaml"]);
 }
@@ -198,7 +198,7 @@ scrapes:
     valmis.yaml:14:10: `dsn` cannot be used: invalid value for `sslmode`: expected `disable`, `prefer`, `require`, `verify-ca` or `verify-full`
     valmis.yaml:14:10: `dsn` cannot be used: unknown connection parameter `target_session_attrs`
     valmis.yaml:14:10: `dsn` cannot be used: missing connection parameter `user`
-    valmis.yaml:17:11: `file`: `/etc/valmis/tls/{a,b}.pem` uses `{`; only `*`, `**` and `?` are understood
+    valmis.yaml:17:11: `file`: `/etc/valmis/tls/{a,b}.pem` uses `{`; only `*`, `**`, `?` and `[…]` are understood
     valmis.yaml:19:5: the app `a` is scraped as job `a` already
       hint: give this job another name, or leave `metrics` of the app out
     valmis.yaml:23:5: two entries of `scrapes` have the name `d`
@@ -419,5 +419,44 @@ pings: [{name: a/b, period: 1d}, {name: c}, {name: d, period: 1m}, {name: d, per
       hint: use letters, digits, `-`, `_` and `.`
     valmis.yaml:2:34: a ping needs a value for `period`
     valmis.yaml:2:68: two entries of `pings` have the name `d`
+    ");
+}
+
+#[test]
+fn certificates_lie_in_files_directories_and_kubeconfigs() {
+    let pattern = |text: &str| Glob::parse(text).expect("a pattern");
+    let check = |text: &str, expected: CertificateFiles| {
+        let config =
+            read_text(&format!("certificates: [{{name: a, {text}}}]")).expect("a good configuration");
+        assert_eq!(config.certificates[0].source, CertificateSource::Files(expected), "{text}");
+    };
+    let one = CertificateFiles::new(pattern("/tls/a.pem"));
+    check("file: /tls/a.pem", one.clone());
+    let two = vec![pattern("/tls/a.pem"), pattern("/etc/valmis/b.p12")];
+    let password = Some(SecretSource::File("/etc/valmis/p12".into()));
+    let exclude = vec![pattern("/tls/old*")];
+    let keystores = CertificateFiles { kind: SourceKind::File, patterns: two, exclude, password };
+    check("file: [/tls/a.pem, b.p12], exclude: /tls/old*, password_file: p12", keystores);
+    let both = CertificateFiles { patterns: vec![pattern("/b.pem"), pattern("/tls/*")], ..one.clone() };
+    check("directory: /tls, file: /b.pem", both);
+    let patterns = vec![pattern("/etc/kubernetes/*.conf")];
+    let clients = CertificateFiles { kind: SourceKind::Kubeconfig, patterns, ..one };
+    check("kubeconfig: /etc/kubernetes/*.conf", clients);
+}
+
+#[test]
+fn files_of_certificates_that_contradict_one_another_are_refused() {
+    let text = "certificates:
+- {name: a, file: /a, kubeconfig: /b}
+- {name: b, url: 'https://h', password_file: p}
+- {name: c}
+- {name: d, directory: ['/{a}', [], /b]}
+";
+    insta::assert_snapshot!(findings(text), @"
+    valmis.yaml:2:35: `kubeconfig` belongs into an entry of its own, without `file` and `directory`
+    valmis.yaml:3:3: `exclude` and a password belong to `file`, `directory` or `kubeconfig`
+    valmis.yaml:4:3: a certificate needs `url`, or one of `file`, `directory` and `kubeconfig`, or both to have them compared
+    valmis.yaml:5:25: `directory`: `/{a}/*` uses `{`; only `*`, `**`, `?` and `[…]` are understood
+    valmis.yaml:5:33: `directory` must be a text, not a list
     ");
 }

@@ -4,58 +4,42 @@
 //! automation: the file is new, the server still shows the old one, and whoever watches either alone sees
 //! nothing.
 
-use std::sync::{Mutex, PoisonError};
-
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
 
 use super::{CertificateFilesProber, TlsProber};
-use crate::clock::SharedClock;
-use crate::model::{Labels, METRIC_NAME, Sample};
+use crate::model::METRIC_NAME;
 use crate::probe::samples::SampleSet;
+use crate::probe::x509::Certificate;
 use crate::probe::{Deadline, MetricMetadata, ProbeOutcome, Prober};
 
 /// The metrics that come of comparing, beside those of the two probers.
-pub const COMPARED_METADATA: &[MetricMetadata] = &[
-    (
-        "valmis_certificate_not_reloaded",
-        "gauge",
-        "Whether a file holds a newer certificate of the same subject than the server shows.",
-    ),
-    (
-        "valmis_certificate_last_renewal_timestamp_seconds",
-        "gauge",
-        "When the server was first seen with a certificate that ends later than the one before; absent until then.",
-    ),
-];
+pub const COMPARED_METADATA: &[MetricMetadata] = &[(
+    "valmis_certificate_not_reloaded",
+    "gauge",
+    "Whether a file holds a newer certificate of the same subject than the server shows.",
+)];
 
 /// Looks at a server and at the files from which it serves.
 pub struct ComparedProber {
     served: TlsProber,
     files: CertificateFilesProber,
-    clock: SharedClock,
-    renewals: Mutex<Renewals>,
 }
 
 impl ComparedProber {
-    /// A prober of both. The clock says when a renewal was seen.
-    pub fn new(served: TlsProber, files: CertificateFilesProber, clock: SharedClock) -> Self {
-        Self { served, files, clock, renewals: Mutex::default() }
+    /// A prober of both.
+    pub fn new(served: TlsProber, files: CertificateFilesProber) -> Self {
+        Self { served, files }
     }
 
     async fn run(&self, deadline: Deadline) -> ProbeOutcome {
-        let (served, files) = join(self.served.probe(deadline), self.files.probe(deadline)).await;
-        let leaf = served.samples.iter().find(|sample| is_leaf(sample));
+        let ((served, leaf), (files, held)) =
+            join(self.served.look_at(deadline), self.files.look_at(deadline)).await;
         let mut compared = SampleSet::default();
-        if let Some(leaf) = leaf {
-            if files.result.is_ok() {
-                let is_newer = newest_like(leaf, &files.samples).is_some_and(|newest| newest > leaf.value);
-                compared.flag("valmis_certificate_not_reloaded", is_newer);
-            }
-            let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = renewals.note(leaf.value, self.clock.now() as f64 / 1000.0) {
-                compared.gauge("valmis_certificate_last_renewal_timestamp_seconds", at);
-            }
+        // A file that cannot be read says nothing of what it holds.
+        if let Some(leaf) = leaf.filter(|_| files.result.is_ok()) {
+            let is_newer = held.iter().any(|held| held.is_newer_than(&leaf));
+            compared.flag("valmis_certificate_not_reloaded", is_newer);
         }
         merge(served, files, compared)
     }
@@ -67,41 +51,32 @@ impl Prober for ComparedProber {
     }
 }
 
-/// The server's own certificate, by the metric that says when it ends.
-fn is_leaf(sample: &Sample) -> bool {
-    sample.labels.metric_name() == "x509_cert_not_after" && sample.labels.get("chain_position") == "0"
+/// Whom a certificate is for, and when it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    subject: String,
+    /// The names and addresses of servers.
+    names: Vec<String>,
+    not_after: i64,
 }
 
-/// When the newest certificate for the subject of `leaf` in files ends.
-fn newest_like(leaf: &Sample, files: &[Sample]) -> Option<f64> {
-    let subject = |labels: &Labels| -> Vec<String> {
-        ["C", "ST", "L", "O", "OU", "CN"]
-            .map(|part| labels.get(&format!("subject_{part}")).to_owned())
-            .to_vec()
-    };
-    let wanted = subject(&leaf.labels);
-    let ends = files.iter().filter(|sample| {
-        sample.labels.metric_name() == "x509_cert_not_after" && subject(&sample.labels) == wanted
-    });
-    ends.map(|sample| sample.value).reduce(f64::max)
-}
-
-/// What is known of renewals: proof that they work.
-#[derive(Debug, Default)]
-struct Renewals {
-    not_after: Option<f64>,
-    last: Option<f64>,
-}
-
-impl Renewals {
-    /// Takes in when the certificate that is shown `now` ends. Yields when it was last renewed.
-    fn note(&mut self, not_after: f64, now: f64) -> Option<f64> {
-        if self.not_after.is_some_and(|before| not_after > before) {
-            self.last = Some(now);
+impl Held {
+    pub(super) fn of(certificate: &Certificate) -> Self {
+        let addresses = certificate.ip_addresses.iter().map(ToString::to_string);
+        Self {
+            subject: certificate.subject.to_string(),
+            names: certificate.dns_names.iter().cloned().chain(addresses).collect(),
+            not_after: certificate.not_after,
         }
-        // A server that goes back to an older one, or one of several behind an address, proves nothing.
-        self.not_after = Some(self.not_after.map_or(not_after, |before| before.max(not_after)));
-        self.last
+    }
+
+    /// Whether it could take the place of `served` and ends later. A certificate need not have a subject;
+    /// then it has to be for every name that the other one is for.
+    fn is_newer_than(&self, served: &Self) -> bool {
+        let is_for_all = || served.names.iter().all(|name| self.names.contains(name));
+        let is_alike = self.subject == served.subject
+            && (!served.subject.is_empty() || (!served.names.is_empty() && is_for_all()));
+        is_alike && self.not_after > served.not_after
     }
 }
 
@@ -127,32 +102,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_renewal_is_proved_by_a_later_end_alone() {
-        let mut renewals = Renewals::default();
-        let mut check = |not_after: f64, now: f64, expected: Option<f64>| {
-            assert_eq!(renewals.note(not_after, now), expected, "{not_after} at {now}");
+    fn a_certificate_takes_the_place_of_one_for_the_same_subject_or_names() {
+        let held = |subject: &str, names: &[&str], not_after| Held {
+            subject: subject.to_owned(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            not_after,
         };
-        check(100.0, 1.0, None);
-        check(100.0, 2.0, None);
-        check(90.0, 3.0, None);
-        check(100.0, 4.0, None);
-        check(200.0, 5.0, Some(5.0));
-        check(200.0, 6.0, Some(5.0));
-        check(300.0, 7.0, Some(7.0));
-    }
-
-    #[test]
-    fn certificates_of_one_subject_are_compared() {
-        let sample = |subject: &str, place: (&str, &str), value: f64| {
-            let name = (METRIC_NAME, "x509_cert_not_after");
-            Sample::new(Labels::from_pairs([name, ("subject_CN", subject), place]), 0, value)
+        let check = |served: &Held, file: &Held, expected: bool| {
+            assert_eq!(file.is_newer_than(served), expected, "{served:?} {file:?}");
         };
-        let leaf = sample("a", ("chain_position", "0"), 100.0);
-        assert!(is_leaf(&leaf));
-        let file = |subject: &str, value: f64| sample(subject, ("filepath", "/x"), value);
-        let check = |files: &[Sample], expected: Option<f64>| assert_eq!(newest_like(&leaf, files), expected);
-        check(&[], None);
-        check(&[file("b", 200.0)], None);
-        check(&[file("b", 200.0), file("a", 100.0), file("a", 50.0)], Some(100.0));
+        let served = held("CN=a", &["a"], 100);
+        check(&served, &held("CN=a", &["a"], 101), true);
+        check(&served, &held("CN=a", &["b"], 101), true);
+        check(&served, &held("CN=a", &["a"], 100), false);
+        check(&served, &held("CN=b", &["a"], 101), false);
+        let nameless = held("", &["a", "b"], 100);
+        check(&nameless, &held("", &["b", "c", "a"], 101), true);
+        check(&nameless, &held("", &["a"], 101), false);
+        check(&nameless, &held("", &[], 101), false);
+        check(&held("", &[], 100), &held("", &[], 101), false);
     }
 }

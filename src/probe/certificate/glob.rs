@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// How many directory entries are looked at, how deep `**` goes, and how many files are taken.
 const MAX_ENTRIES: usize = 100_000;
 const MAX_DEPTH: usize = 16;
-const MAX_FILES: usize = 1_000;
+pub(super) const MAX_FILES: usize = 1_000;
 
-/// A pattern for paths. In a path's component `?` stands for one character and `*` for any number; the
-/// component `**` stands for any number of directories. Names that begin with a dot are found only if
-/// the pattern's component begins with one: so the hidden copies in a Kubernetes volume are not found
-/// twice. `**` does not follow links to directories, which could lead in circles.
+/// A pattern for paths. In a path's component `?` stands for one character, `*` for any number, `[a-z]`
+/// for one of these and `[!a-z]` for one that is none of them; the component `**` stands for any number of
+/// directories. Names that begin with a dot are found only if the pattern's component begins with one: so
+/// the hidden copies in a Kubernetes volume are not found twice. `**` does not follow links to
+/// directories, which could lead in circles.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Glob {
     text: String,
@@ -25,10 +27,23 @@ pub struct Glob {
 enum Component {
     /// Exactly this name.
     Literal(String),
-    /// A name with `*` or `?`.
-    Pattern(Vec<char>),
+    /// A name with wildcards.
+    Pattern(Vec<Token>),
     /// Any number of directories.
     AnyDepth,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Token {
+    Exactly(char),
+    /// `?`
+    One,
+    /// `*`
+    Many,
+    /// `[a-z]`
+    OneOf(Vec<(char, char)>),
+    /// `[!a-z]`
+    NoneOf(Vec<(char, char)>),
 }
 
 /// Why a text is no pattern.
@@ -41,19 +56,43 @@ pub enum GlobError {
     #[error("`{0}` does not name files: it ends with `{1}`")]
     NotFiles(String, &'static str),
     /// Other programs give these characters a meaning; here they have none, and do not occur in names.
-    #[error("`{0}` uses `{1}`; only `*`, `**` and `?` are understood")]
+    #[error("`{0}` uses `{1}`; only `*`, `**`, `?` and `[…]` are understood")]
     Unsupported(String, char),
+    /// A bracket without end, without characters, or with an end before its beginning.
+    #[error("`{0}` has a `[` that is not followed by characters such as `a-z` and a `]`")]
+    Brackets(String),
 }
 
 /// What a pattern found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The paths, sorted.
+    /// The paths, sorted, at most [`MAX_FILES`].
     pub(super) files: Vec<PathBuf>,
     /// Directories that could not be looked into.
     pub(super) faults: Vec<(PathBuf, io::Error)>,
-    /// Whether there is more than is looked at.
+    /// Files beyond those.
+    pub(super) left_out: usize,
+    /// Whether not every directory was looked through: there are too many entries, they lie too deep, or
+    /// there was not enough time.
     pub(super) truncated: bool,
+}
+
+impl Found {
+    /// Takes a file. Of too many the first in the order of their names stay, so that it is the same ones
+    /// each time, and what is held stays small.
+    fn take(&mut self, file: PathBuf) {
+        self.files.push(file);
+        if self.files.len() >= 2 * MAX_FILES {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.files.sort_unstable();
+        self.files.dedup();
+        self.left_out += self.files.len().saturating_sub(MAX_FILES);
+        self.files.truncate(MAX_FILES);
+    }
 }
 
 impl Glob {
@@ -62,7 +101,7 @@ impl Glob {
         if !text.starts_with('/') {
             return Err(GlobError::NotAbsolute(text.to_owned()));
         }
-        if let Some(character) = text.chars().find(|character| "[]{}\\".contains(*character)) {
+        if let Some(character) = text.chars().find(|character| "{}\\".contains(*character)) {
             return Err(GlobError::Unsupported(text.to_owned(), character));
         }
         for ending in ["/", "**"] {
@@ -75,8 +114,9 @@ impl Glob {
         for name in text.split('/').filter(|name| !name.is_empty() && *name != ".") {
             if name == "**" {
                 components.push(Component::AnyDepth);
-            } else if name.contains(['*', '?']) {
-                components.push(Component::Pattern(name.chars().collect()));
+            } else if name.contains(['*', '?', '[']) {
+                let tokens = tokens(name).ok_or_else(|| GlobError::Brackets(text.to_owned()))?;
+                components.push(Component::Pattern(tokens));
             } else if components.is_empty() {
                 base.push(name);
             } else {
@@ -91,18 +131,38 @@ impl Glob {
         &self.text
     }
 
-    /// Looks for files. Blocks. A path without `*` and `?` is found whether it exists or not: that it
-    /// does not is for the reader to report.
-    pub(super) fn find(&self) -> Found {
+    /// Whether the pattern stands for this path.
+    pub(super) fn matches(&self, path: &Path) -> bool {
+        let Ok(below) = path.strip_prefix(&self.base) else { return false };
+        let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
+        fits(
+            &self.components,
+            &names,
+            |component| *component == Component::AnyDepth,
+            |component, name| match component {
+                Component::Literal(literal) => literal == name,
+                Component::Pattern(pattern) => name_fits(pattern, name),
+                Component::AnyDepth => true,
+            },
+        )
+    }
+
+    /// Looks for files until `until`. Blocks. A path without wildcards is found whether it exists or not:
+    /// that it does not is for the reader to report.
+    pub(super) fn find(&self, until: Instant) -> Found {
         let mut found = Found::default();
         let mut entries = 0;
         // Paths that are reached, the components that are left, and how deep `**` has gone.
         let mut open: Vec<(PathBuf, &[Component], usize)> = vec![(self.base.clone(), &self.components, 0)];
         while let Some((path, components, depth)) = open.pop() {
             let Some((component, rest)) = components.split_first() else {
-                found.files.push(path);
+                found.take(path);
                 continue;
             };
+            if Instant::now() >= until {
+                found.truncated = true;
+                break;
+            }
             if let Component::Literal(name) = component {
                 let next = path.join(name);
                 if next.exists() {
@@ -136,12 +196,14 @@ impl Glob {
                     continue;
                 };
                 match component {
-                    Component::Pattern(pattern) if matches(pattern, &name) => {
+                    Component::Pattern(pattern) if name_fits(pattern, &name) => {
                         // A directory is gone into, anything else is taken: a broken link too, for the
                         // reader to report.
                         let next = entry.path();
-                        if rest.is_empty() != next.is_dir() {
-                            open.push((next, rest, depth));
+                        match (rest.is_empty(), next.is_dir()) {
+                            (true, false) => found.take(next),
+                            (false, true) => open.push((next, rest, depth)),
+                            _ => {}
                         }
                     }
                     Component::AnyDepth if !name.starts_with('.') => {
@@ -156,12 +218,7 @@ impl Glob {
                 }
             }
         }
-        found.files.sort_unstable();
-        found.files.dedup();
-        if found.files.len() > MAX_FILES {
-            found.files.truncate(MAX_FILES);
-            found.truncated = true;
-        }
+        found.cut();
         found
     }
 }
@@ -172,45 +229,116 @@ fn is_fault(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether `name` fits a pattern of `*`, `?` and other characters.
-fn matches(pattern: &[char], name: &str) -> bool {
+/// Reads a name with wildcards; `None` if its brackets are wrong.
+fn tokens(name: &str) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut rest = name;
+    while let Some(character) = rest.chars().next() {
+        rest = &rest[character.len_utf8()..];
+        tokens.push(match character {
+            '*' => Token::Many,
+            '?' => Token::One,
+            '[' => {
+                let (inside, after) = rest.split_once(']')?;
+                rest = after;
+                match inside.strip_prefix('!') {
+                    Some(inside) => Token::NoneOf(ranges(inside)?),
+                    None => Token::OneOf(ranges(inside)?),
+                }
+            }
+            character => Token::Exactly(character),
+        });
+    }
+    Some(tokens)
+}
+
+/// Reads `a-zA-Z_`; `None` if there is nothing, or a range ends before it begins.
+fn ranges(inside: &str) -> Option<Vec<(char, char)>> {
+    let mut ranges = Vec::new();
+    let mut left: &[char] = &inside.chars().collect::<Vec<_>>();
+    while let Some((&first, rest)) = left.split_first() {
+        let (last, rest) = match rest {
+            ['-', last, rest @ ..] => (*last, rest),
+            rest => (first, rest),
+        };
+        if first > last {
+            return None;
+        }
+        ranges.push((first, last));
+        left = rest;
+    }
+    (!ranges.is_empty()).then_some(ranges)
+}
+
+/// Whether a name fits a pattern.
+fn name_fits(pattern: &[Token], name: &str) -> bool {
     let name: Vec<char> = name.chars().collect();
-    if name.first() == Some(&'.') && pattern.first() != Some(&'.') {
+    if name.first() == Some(&'.') && pattern.first() != Some(&Token::Exactly('.')) {
         return false;
     }
-    let (mut at_pattern, mut at_name) = (0, 0);
-    // Where to go on if the rest does not fit: the last `*` takes one character more.
+    let is_among = |ranges: &[(char, char)], character: char| {
+        ranges.iter().any(|(first, last)| (*first..=*last).contains(&character))
+    };
+    fits(
+        pattern,
+        &name,
+        |token| *token == Token::Many,
+        |token, character| match token {
+            Token::Exactly(exactly) => exactly == character,
+            Token::One | Token::Many => true,
+            Token::OneOf(ranges) => is_among(ranges, *character),
+            Token::NoneOf(ranges) => !is_among(ranges, *character),
+        },
+    )
+}
+
+/// Whether `items` fit a pattern in which some parts stand for any number of them, and each other part for
+/// one. Takes at most the product of both lengths.
+fn fits<P, T>(
+    pattern: &[P],
+    items: &[T],
+    stands_for_many: impl Fn(&P) -> bool,
+    fits_one: impl Fn(&P, &T) -> bool,
+) -> bool {
+    let (mut at_pattern, mut at_item) = (0, 0);
+    // Where to go on if the rest does not fit: the last part for many takes one more.
     let mut retry: Option<(usize, usize)> = None;
-    while at_name < name.len() {
+    while at_item < items.len() {
         match pattern.get(at_pattern) {
-            Some('*') => {
-                retry = Some((at_pattern + 1, at_name));
+            Some(part) if stands_for_many(part) => {
+                retry = Some((at_pattern + 1, at_item));
                 at_pattern += 1;
             }
-            Some(character) if *character == '?' || *character == name[at_name] => {
+            Some(part) if fits_one(part, &items[at_item]) => {
                 at_pattern += 1;
-                at_name += 1;
+                at_item += 1;
             }
             _ => match retry {
-                Some((after_star, taken)) => {
-                    retry = Some((after_star, taken + 1));
-                    (at_pattern, at_name) = (after_star, taken + 1);
+                Some((after, taken)) => {
+                    retry = Some((after, taken + 1));
+                    (at_pattern, at_item) = (after, taken + 1);
                 }
                 None => return false,
             },
         }
     }
-    pattern[at_pattern..].iter().all(|character| *character == '*')
+    pattern[at_pattern..].iter().all(stands_for_many)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn far_off() -> Instant {
+        Instant::now() + Duration::from_mins(10)
+    }
 
     #[test]
     fn names_match_patterns() {
         let check = |pattern: &str, name: &str, expected: bool| {
-            assert_eq!(matches(&pattern.chars().collect::<Vec<_>>(), name), expected, "{pattern} {name}");
+            assert_eq!(name_fits(&tokens(pattern).unwrap(), name), expected, "{pattern} {name}");
         };
         check("*.pem", "a.pem", true);
         check("*.pem", ".pem", false);
@@ -223,6 +351,12 @@ mod tests {
         check("a*b*c", "aXbXbX", false);
         check("*", "", true);
         check("**a", "ba", true);
+        check("[a-c]x[_0-9]", "bx7", true);
+        check("[a-c]x[_0-9]", "dx7", false);
+        check("[!a-c].pem", "d.pem", true);
+        check("[!a-c].pem", "b.pem", false);
+        check("[!a].pem", "..pem", false);
+        check("[a-]", "-", true);
         // Time does not explode.
         check(&("*a".repeat(50) + "b"), &"a".repeat(200), false);
     }
@@ -235,7 +369,11 @@ mod tests {
         check("tls/*.pem", "`tls/*.pem` is not an absolute path");
         check("/tls/", "`/tls/` does not name files: it ends with `/`");
         check("/tls/**", "`/tls/**` does not name files: it ends with `**`");
-        check("/tls/[ab].pem", "`/tls/[ab].pem` uses `[`; only `*`, `**` and `?` are understood");
+        check("/tls/{a,b}", "`/tls/{a,b}` uses `{`; only `*`, `**`, `?` and `[…]` are understood");
+        for pattern in ["/[", "/[]", "/[!]", "/[z-a]", "/[a/b]"] {
+            let fault = "has a `[` that is not followed by characters such as `a-z` and a `]`";
+            check(pattern, &format!("`{pattern}` {fault}"));
+        }
     }
 
     #[test]
@@ -251,11 +389,11 @@ mod tests {
         std::os::unix::fs::symlink("..data/z.pem", root.join("z.pem")).unwrap();
         std::os::unix::fs::symlink("nowhere", root.join("broken.pem")).unwrap();
         let check = |pattern: &str, expected: &[&str]| {
-            let found = Glob::parse(&format!("{}/{pattern}", root.display())).unwrap().find();
+            let found = Glob::parse(&format!("{}/{pattern}", root.display())).unwrap().find(far_off());
             let names: Vec<_> =
                 found.files.iter().map(|file| file.strip_prefix(&root).unwrap().to_str().unwrap()).collect();
             assert_eq!(names, expected, "{pattern}");
-            assert!(found.faults.is_empty() && !found.truncated, "{found:?}");
+            assert!(found.faults.is_empty() && !found.truncated && found.left_out == 0, "{found:?}");
         };
         check("*.pem", &["broken.pem", "top.pem", "z.pem"]);
         check("**/*.pem", &["a/b/y.pem", "a/x.pem", "broken.pem", "top.pem", "z.pem"]);
@@ -268,5 +406,35 @@ mod tests {
         check("missing.pem", &["missing.pem"]);
         check("missing/*.pem", &[]);
         check("top.pem/*", &[]);
+    }
+
+    #[test]
+    fn a_path_is_one_that_a_pattern_stands_for_or_not() {
+        let check = |pattern: &str, path: &str, expected: bool| {
+            assert_eq!(Glob::parse(pattern).unwrap().matches(Path::new(path)), expected, "{pattern} {path}");
+        };
+        check("/tls/*.pem", "/tls/a.pem", true);
+        check("/tls/*.pem", "/tls/a/a.pem", false);
+        check("/tls/*.pem", "/other/a.pem", false);
+        check("/tls/a.pem", "/tls/a.pem", true);
+        check("/**/old/*", "/tls/a/old/x.pem", true);
+        check("/**/old/*", "/tls/a/new/x.pem", false);
+        check("/tls/**/x.pem", "/tls/x.pem", true);
+        let deep = "/a".repeat(40);
+        check(&format!("{}/b", "/**/a".repeat(20)), &deep, false);
+    }
+
+    #[test]
+    fn of_too_many_files_the_first_are_taken_and_the_others_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..10_000 {
+            fs::write(folder.path().join(format!("{number:04}.pem")), "").unwrap();
+        }
+        let glob = Glob::parse(&format!("{}/*.pem", folder.path().display())).unwrap();
+        let found = glob.find(far_off());
+        let last = found.files.last().and_then(|path| path.file_name()).unwrap();
+        assert_eq!((found.files.len(), found.left_out, last.to_str()), (1000, 9000, Some("0999.pem")));
+        let found = glob.find(Instant::now());
+        assert!(found.truncated && found.files.is_empty());
     }
 }

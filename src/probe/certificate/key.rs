@@ -17,10 +17,12 @@ use crate::probe::small_file::read_blocking;
 /// Whether the key that goes with the first certificate of a file is that certificate's. Nothing if there
 /// is no key that may be read and understood: who watches certificates need not be able to read keys.
 pub(super) fn matches(file: &Path, contents: &[u8], certificate_der: &[u8]) -> Option<bool> {
-    let key = PrivateKeyDer::from_pem_slice(contents).ok().or_else(|| {
-        let beside = beside(file)?;
-        PrivateKeyDer::from_pem_slice(&read_blocking(&beside).ok()?).ok()
-    })?;
+    is_of(contents, certificate_der).or_else(|| is_of(&read_blocking(&beside(file)?).ok()?, certificate_der))
+}
+
+/// Whether a key in PEM is a certificate's. Nothing if there is no key that is understood.
+pub(super) fn is_of(pem: &[u8], certificate_der: &[u8]) -> Option<bool> {
+    let key = PrivateKeyDer::from_pem_slice(pem).ok()?;
     let of_key = any_supported_type(&key).ok()?.public_key()?.to_vec();
     let (_, certificate) = X509Certificate::from_der(certificate_der).ok()?;
     Some(certificate.public_key().raw == of_key.as_slice())

@@ -1,16 +1,20 @@
 //! The certificates that a server shows.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use url::Url;
 
-use super::{CERTIFICATE_METADATA, OUTCOME_METADATA, emit_certificate};
+use super::compared::Held;
+use super::renewals::{self, Renewals};
+use super::{CERTIFICATE_METADATA, emit_certificate};
 use crate::clock::SharedClock;
 use crate::probe::MetricMetadata;
 use crate::probe::connect::{self, Route, connect, resolve};
 use crate::probe::conversation::Conversation;
+use crate::probe::outcome;
 use crate::probe::samples::SampleSet;
 use crate::probe::tls::{self, Handshake, TlsConfig};
 use crate::probe::{AddressPolicy, Deadline, Log, ProbeFailure, ProbeOutcome, Prober, StartTls};
@@ -18,11 +22,12 @@ use crate::probe::{AddressPolicy, Deadline, Log, ProbeFailure, ProbeOutcome, Pro
 /// The metrics of [`TlsProber`]. The certificates bear the label `chain_position` beside their usual
 /// ones, since a server may show the same one twice: `0` is the server's own.
 pub const SERVED_METADATA: &[&[MetricMetadata]] = &[
-    OUTCOME_METADATA,
+    outcome::METADATA,
     connect::METADATA,
     tls::METADATA,
     tls::SERVED_METADATA,
     CERTIFICATE_METADATA,
+    renewals::METADATA,
     &[("ssl_probe_success", "gauge", "If the probe was a success")],
 ];
 
@@ -98,15 +103,24 @@ fn protocol(scheme: &str) -> Option<(Option<StartTls>, u16)> {
 pub struct TlsProber {
     config: ServedCertificateConfig,
     clock: SharedClock,
+    /// Nothing for a single look, which proves nothing.
+    renewals: Option<Mutex<Renewals>>,
 }
 
 impl TlsProber {
     /// A prober of one server. The clock says which certificates are expired.
     pub fn new(config: ServedCertificateConfig, clock: SharedClock) -> Self {
-        Self { config, clock }
+        Self { config, clock, renewals: None }
     }
 
-    async fn run(&self, deadline: Deadline) -> ProbeOutcome {
+    /// The same, noting renewals beyond those that are known.
+    #[must_use]
+    pub fn noting_renewals(self, known: Renewals) -> Self {
+        Self { renewals: Some(Mutex::new(known)), ..self }
+    }
+
+    /// Looks once; yields also the server's own certificate.
+    pub(super) async fn look_at(&self, deadline: Deadline) -> (ProbeOutcome, Option<Held>) {
         let started = Instant::now();
         let allowed = deadline.remaining();
         let mut route = Route::default();
@@ -139,7 +153,14 @@ impl TlsProber {
             let position = position.to_string();
             emit_certificate(&mut samples, certificate, &[("chain_position", &position)], now);
         }
-        ProbeOutcome { result, samples: samples.into_samples(), log }
+        let leaf = facts.certificates.first();
+        if let (Some(renewals), Some(leaf)) = (&self.renewals, leaf) {
+            let mut renewals = renewals.lock().unwrap_or_else(PoisonError::into_inner);
+            renewals.note(leaf.not_after as f64, now as f64);
+            renewals.emit(&mut samples);
+        }
+        let leaf = leaf.map(Held::of);
+        (ProbeOutcome { result, samples: samples.into_samples(), log }, leaf)
     }
 
     async fn look(
@@ -149,7 +170,7 @@ impl TlsProber {
         handshake: &mut Handshake,
         log: &mut Log,
     ) -> Result<(), ProbeFailure> {
-        let Self { config, clock } = self;
+        let Self { config, clock, .. } = self;
         let tls = config.tls.prepare(&config.host, &[], clock).await?;
         *handshake = tls.handshake();
         let started = Instant::now();
@@ -174,7 +195,7 @@ impl TlsProber {
 
 impl Prober for TlsProber {
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
-        self.run(deadline).boxed()
+        self.look_at(deadline).map(|(outcome, _)| outcome).boxed()
     }
 }
 

@@ -5,7 +5,6 @@
 //! verification.
 
 mod config;
-mod der;
 mod judged;
 mod ocsp;
 mod path;

@@ -6,11 +6,11 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::der::{
+use super::verdict::algorithms;
+use crate::probe::der::{
     BIT_STRING, ENUMERATED, Element, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader,
     SEQUENCE, explicit, implicit,
 };
-use super::verdict::algorithms;
 
 /// `id-pkix-ocsp-basic`, the only kind of response there is.
 const BASIC_RESPONSE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];

@@ -1,4 +1,4 @@
-//! Just enough DER to take apart an OCSP response: tags, lengths and contents.
+//! Just enough DER to take apart an OCSP response or a PKCS#12 file: tags, lengths and contents.
 
 /// An element with what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
         let (length, rest) = if first < 0x80 {
             (usize::from(first), rest)
         } else {
-            // More than four bytes of length are no response that anybody staples.
+            // More than four bytes of length are nothing that anybody staples or keeps.
             let size = usize::from(first & 0x7f);
             let bytes = rest.get(..size).filter(|_| (1..=4).contains(&size))?;
             (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), &rest[size..])
