@@ -24,7 +24,14 @@ async fn pages_and_the_api_are_compressed_as_the_client_asks() {
     ::valmis::client::install_crypto_provider();
     // It leaves what it gets as it is.
     let client = reqwest::Client::builder().no_gzip().no_proxy().timeout(PATIENCE).build().unwrap();
-    for (path, part) in [("/", "<html"), ("/metrics", "# EOF"), ("/api/v1/rules", "\"groups\"")] {
+    for (path, part) in [
+        ("/", "<html"),
+        ("/metrics", "# EOF"),
+        ("/metrics/blackbox", "# EOF"),
+        ("/metrics/node", "# EOF"),
+        ("/metrics/node?collect[]=loadavg", "# EOF"),
+        ("/api/v1/rules", "\"groups\""),
+    ] {
         for (accepted, expected) in [
             ("zstd", Some("zstd")),
             ("gzip", Some("gzip")),
