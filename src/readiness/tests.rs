@@ -346,7 +346,7 @@ fn a_result_that_is_too_old_makes_a_ready_component_unknown() {
         let cell = Cell::new(component.clone(), Instant::now());
         let outcome = ProbeOutcome { result, samples: vec![], log: vec![] };
         let started = Instant::now();
-        cell.record(SystemClock.now(), started, outcome, Arc::new([]));
+        cell.record(SystemClock.now(), started, outcome, Arc::new([]), Dropped::default());
         cell.age_by(age);
         let report = cell.report();
         assert_eq!(report.state, expected, "{age:?}");

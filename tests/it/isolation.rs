@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::real::app::{App, Mood};
 use crate::real::postgres::Cluster;
-use crate::real::valmis::{COMMON, NO_DISK, Valmis};
+use crate::real::valmis::{COMMON, NO_DISK, Valmis, all_quick_rules};
 use crate::real::{eventually, say, turn};
 use crate::servers::{listen, read_head};
 
@@ -111,4 +111,50 @@ async fn bodies_without_end_from_all_sides_are_read_in_little_memory() {
     let memory = valmis.peak_memory();
     say(&format!("{SERVERS} bodies without end: at most {} MiB", memory >> 20));
     assert!(memory <= MEMORY_BYTES, "{memory} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_tells_too_much_keeps_its_small_metrics_and_somebody_hears_of_it() {
+    let _turn = turn().await;
+    let files = tempfile::tempdir().unwrap();
+    let series = (0..3000).map(|number| format!("flood{{number=\"{number}\"}} 1\n"));
+    std::fs::write(files.path().join("job.prom"), format!("few 1\n{}", series.collect::<String>())).unwrap();
+    let configuration = |limit: usize| {
+        let machine =
+            format!("machine: {{interval: 1s, textfile_directory: '{}'}}\n", files.path().display());
+        format!("{COMMON}{NO_DISK}{machine}max_series_per_component: {limit}\n")
+    };
+    let valmis = Valmis::start_with(&configuration(2500), &all_quick_rules()).await;
+    let gauge = "valmis_component_series_dropped{component=\"machine\",name=\"textfiles\"}";
+    let shows = async |flood: bool, dropped: &str| {
+        eventually("a page within the limit", async || {
+            let (_, page) = valmis.get("/metrics").await;
+            let found = (
+                page.contains("\nfew{"),
+                page.contains("\nflood{"),
+                page.contains(&format!("{gauge} {dropped}\n")),
+            );
+            if found == (true, flood, true) { Ok(page) } else { Err(format!("{found:?}\n{}", valmis.log())) }
+        })
+        .await
+    };
+    let page = shows(false, "3000").await;
+    let counted = "valmis_probe_series_dropped_total{component=\"machine\"} ";
+    let counted = page.lines().find_map(|line| line.strip_prefix(counted)).unwrap();
+    assert!(counted.parse::<f64>().unwrap() >= 3000.0, "{counted}");
+    assert_eq!(valmis.component("machine", "textfiles").await["dropped"]["metrics"][0], "flood");
+    let (_, page) = valmis.get("/").await;
+    assert!(page.contains("3000 series are left out, of flood"), "{page}");
+    valmis.wait_for_alert("firing", "ComponentSeriesDropped").await;
+    // What is left out at every probe is said once.
+    assert_eq!(valmis.log().matches("tells too much").count(), 1, "{}", valmis.log());
+
+    valmis.configure(&configuration(5000));
+    assert_eq!(valmis.post("/-/reload").await.0, reqwest::StatusCode::OK);
+    shows(true, "0").await;
+    valmis.wait_for_end("ComponentSeriesDropped").await;
+    valmis.configure(&configuration(5));
+    let (_, said) = valmis.post("/-/reload").await;
+    assert!(said.contains("valmis.yaml:"), "{said}");
+    assert!(said.contains("max_series_per_component"), "{said}");
 }
