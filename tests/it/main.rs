@@ -48,6 +48,7 @@ mod random;
 mod readiness;
 mod real;
 mod redis;
+mod reload;
 mod remote;
 mod rule_tests;
 mod scraped;
