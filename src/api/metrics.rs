@@ -51,7 +51,7 @@ const PERSONAS: &[Persona] = &[
     Persona { name: "blackbox", prefixes: &["probe_", "valmis_tls_"], own: &["blackbox_"], ..NOTHING },
     Persona {
         name: "postgres",
-        prefixes: &["pg_", "pgbouncer_", "valmis_postgres_"],
+        prefixes: &["pg_", "pgbouncer_", "postgres_exporter_", "valmis_postgres_"],
         kind: Some(Kind::Postgres),
         exporters: &[Exporter::Postgres],
         ..NOTHING

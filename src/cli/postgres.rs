@@ -48,15 +48,16 @@ fn sql(role: &Role) -> String {
     let grant =
         |database: &String| format!("GRANT CONNECT ON DATABASE {} TO {name};\n", identifier(database));
     let databases: String = role.databases.iter().map(grant).collect::<Vec<_>>().concat();
+    let quoted = name.replace('\'', "''");
     let bloat = if role.bloat {
         format!(
             "-- For estimates of bloat (since 14). It may read every table: leave it out if that is too much.\n\
-             GRANT pg_read_all_data TO {name};\n"
+             SELECT 'GRANT pg_read_all_data TO {quoted}' WHERE EXISTS\n    \
+                 (SELECT FROM pg_roles WHERE rolname = 'pg_read_all_data') \\gexec\n"
         )
     } else {
         String::new()
     };
-    let quoted = name.replace('\'', "''");
     format!(
         "\
 -- Run as a superuser in psql. Runs again without harm.
@@ -135,6 +136,6 @@ mod tests {
         assert!(!plain.contains("pg_read_all_data") && !plain.contains("GRANT CONNECT"), "{plain}");
         let more = role(true, &["a b"]);
         assert!(more.contains("GRANT CONNECT ON DATABASE \"a b\" TO valmis;"), "{more}");
-        assert!(more.contains("GRANT pg_read_all_data TO valmis;"), "{more}");
+        assert!(more.contains("GRANT pg_read_all_data TO valmis'"), "{more}");
     }
 }

@@ -8,6 +8,14 @@ use super::{certificate, disk, dns, grpc, http, icmp, node, postgres, redis, tcp
 /// Name, type (as in `# TYPE`) and help text of a metric.
 pub type MetricMetadata = (&'static str, &'static str, &'static str);
 
+/// Labels of the `…_build_info` of the exporter in whose place a prober answers: dashboards find by it what
+/// they show.
+pub(super) const BUILD: &[(&str, &str)] = &[
+    ("version", concat!("valmis-", env!("CARGO_PKG_VERSION"))),
+    ("goos", std::env::consts::OS),
+    ("goarch", std::env::consts::ARCH),
+];
+
 /// What whoever runs a probe knows of it. Source: blackbox exporter `prober/handler.go`.
 const RUN_METADATA: &[MetricMetadata] =
     &[("probe_timeout_seconds", "gauge", "Returns how long the probe timeout is in seconds")];

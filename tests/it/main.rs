@@ -42,6 +42,7 @@ mod postgres;
 mod postgres_collectors;
 mod postgres_exporter;
 mod postgres_faults;
+mod postgres_versions;
 mod prepared;
 mod promqltest;
 mod random;

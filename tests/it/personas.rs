@@ -37,7 +37,7 @@ const PERSONAS: [Persona; 5] = [
     },
     Persona {
         path: "/metrics/postgres",
-        prefixes: &["pg_", "valmis_postgres_", "shop_"],
+        prefixes: &["pg_", "postgres_exporter_", "valmis_postgres_", "shop_"],
         some: &["pg_up", "pg_settings_max_connections", "pg_stat_database_numbackends", "shop_orders"],
     },
     Persona { path: "/metrics/redis", prefixes: &["redis_"], some: &["redis_up"] },

@@ -427,7 +427,7 @@ async fn a_replica_that_is_cut_off_does_not_claim_to_be_up_to_date() {
     let Some(mut primary) = Cluster::start("wal_level = replica").await else { return };
     primary.execute(ROLES).await;
     primary.execute("CREATE TABLE t AS SELECT 1 AS a").await;
-    let Some(replica) = primary.replica().await else { return };
+    let Some(replica) = primary.replica("").await else { return };
     let on_replica = Target { role: Some(Role::Replica), ..target(&monitor_dsn(&replica)) };
     let on_replica = PostgresProber::new(on_replica);
     let wait_for = async |what: &str, condition: &dyn Fn(&ProbeOutcome) -> bool| {

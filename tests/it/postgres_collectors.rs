@@ -1,4 +1,4 @@
-//! What the PostgreSQL probe collects, from real servers of the oldest and the newest version at hand.
+//! What the PostgreSQL probe collects, from real servers of every supported version.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,22 +10,7 @@ use valmis::probe::{ProbeOutcome, Prober, describe};
 
 use crate::conformance::folder;
 use crate::postgres::{ROLES, connections, kind, monitor_dsn, probe, prober, sum, target};
-use crate::real::postgres::Cluster;
-
-const SETTINGS: &str = "shared_preload_libraries = 'pg_stat_statements'\nmax_prepared_transactions = 5\n\
-                        wal_level = logical\ntrack_io_timing = on";
-
-/// One thing for every collector to find.
-const THINGS: &str = "\
-    GRANT pg_read_all_data TO monitor;\
-    CREATE EXTENSION pg_stat_statements; CREATE EXTENSION pg_buffercache;\
-    CREATE TABLE things (id int PRIMARY KEY, word text, unused int);\
-    CREATE INDEX things_unused ON things (unused);\
-    INSERT INTO things SELECT i, repeat('x', 100), i FROM generate_series(1, 30000) i;\
-    DELETE FROM things WHERE id % 2 = 0;\
-    CREATE SEQUENCE small AS smallint; SELECT setval('small', 30000);\
-    CREATE SEQUENCE fresh;\
-    SELECT pg_create_physical_replication_slot('spare', true);";
+use crate::real::postgres::{Cluster, VERSIONS};
 
 pub(crate) fn everything() -> Selection {
     let enabled = Choice { enabled: Some(true), ..Choice::default() };
@@ -33,110 +18,13 @@ pub(crate) fn everything() -> Selection {
     Selection { collectors, ..Selection::default() }
 }
 
-fn with(cluster: &Cluster, selection: Selection) -> PostgresProber {
+pub(crate) fn with(cluster: &Cluster, selection: Selection) -> PostgresProber {
     PostgresProber::new(Target { selection, ..target(&monitor_dsn(cluster)) })
 }
 
-async fn both(settings: &str) -> Vec<(u32, Cluster)> {
-    let old = Cluster::start(settings).await.map(|cluster| (15, cluster));
-    let new = Cluster::start_newest(settings).await.map(|cluster| (18, cluster));
-    old.into_iter().chain(new).collect()
-}
-
 /// The names of the metrics.
-fn families(outcome: &ProbeOutcome) -> BTreeSet<&str> {
+pub(crate) fn families(outcome: &ProbeOutcome) -> BTreeSet<&str> {
     outcome.samples.iter().map(|sample| sample.labels.metric_name()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_collector_is_answered_by_old_and_new_servers() {
-    for (version, cluster) in both(SETTINGS).await {
-        cluster.execute(ROLES).await;
-        cluster.execute(THINGS).await;
-        cluster.execute("VACUUM ANALYZE").await;
-        let idle = cluster.superuser().await;
-        idle.batch_execute("SELECT 1").await.unwrap();
-        let superuser = cluster.superuser().await;
-        superuser
-            .batch_execute("BEGIN; INSERT INTO things VALUES (0); PREPARE TRANSACTION 'p'")
-            .await
-            .unwrap();
-        for _ in 0..60 {
-            superuser.batch_execute("SELECT sum(length(word)) FROM things").await.unwrap();
-        }
-        // Statistics of a session are sent when it has been idle for a second, or when it ends.
-        drop(superuser);
-        let outcome = wait_for_scans(&cluster).await;
-        drop(idle);
-        assert_eq!(kind(&outcome), "ok", "{version}: {:?}", outcome.log);
-        assert_eq!(outcome.log, ["new connection: answered (encrypted: false)"], "{version}");
-        assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{version}");
-        let names = families(&outcome);
-        let silent: Vec<&str> = collector::COLLECTORS
-            .iter()
-            .filter(|collector| collector.fits(version) && collector.values().count() > 0)
-            .filter(|collector| !collector.values().any(|value| names.contains(value.name)))
-            .map(|collector| collector.name)
-            .collect();
-        let quiet =
-            ["stat_replication", "stat_wal_receiver", "stat_activity_autovacuum", "stat_progress_vacuum"];
-        assert_eq!(silent, quiet, "{version}");
-        let thing = [("datname", "postgres"), ("schemaname", "public"), ("relname", "things")];
-        let check = |name: &str, labels: &[(&str, &str)], expected: &dyn Fn(f64) -> bool| {
-            let found = sum(&outcome, name, labels);
-            assert!(found.is_some_and(expected), "{version}: {name} {labels:?}: {found:?}");
-        };
-        check("pg_stat_user_tables_n_live_tup", &thing, &|rows| rows == 15_000.0);
-        check("pg_stat_user_tables_last_analyze", &thing, &|at| at > 1e9);
-        check("pg_stat_user_tables_last_autovacuum", &thing, &|at| at == 0.0);
-        check("pg_stat_user_tables_table_size_bytes", &thing, &|bytes| bytes > 2e6);
-        check("pg_stat_user_tables_index_size_bytes", &thing, &|bytes| bytes > 4e5);
-        check("pg_statio_user_tables_heap_blocks_hit", &thing, &|blocks| blocks > 0.0);
-        check("valmis_postgres_index_unused_bytes", &[("indexrelname", "things_unused")], &|bytes| {
-            bytes > 1e5
-        });
-        assert_eq!(
-            sum(&outcome, "valmis_postgres_index_unused_bytes", &[("indexrelname", "things_pkey")]),
-            None
-        );
-        check("pg_bloat_table_bloat_pct", &[("relname", "things")], &|percent| {
-            (40.0..60.0).contains(&percent)
-        });
-        check("pg_bloat_btree_real_size", &[("idxname", "things_unused")], &|bytes| bytes > 1e5);
-        check("pg_general_index_info_pg_relation_size", &[("tablename", "things")], &|bytes| bytes > 1e5);
-        check("pg_sequence_used_ratio", &[("sequencename", "small")], &|ratio| (0.91..0.92).contains(&ratio));
-        assert_eq!(sum(&outcome, "pg_sequence_used_ratio", &[("sequencename", "fresh")]), None);
-        check("pg_prepared_xacts_count", &[], &|count| count == 1.0);
-        check("pg_xmin_horizon_age_xids", &[("holder", "prepared_transaction")], &|age| age >= 1.0);
-        check("pg_replication_slots_active", &[("slot_name", "spare")], &|active| active == 0.0);
-        check("pg_replication_slot_slot_is_active", &[("slot_name", "spare")], &|active| active == 0.0);
-        check("pg_stat_statements_calls_total", &[("user", "postgres"), ("datname", "postgres")], &|n| {
-            n >= 60.0
-        });
-        check("pg_wal_size_bytes", &[], &|bytes| bytes >= 16.0 * 1024.0 * 1024.0);
-        check("pg_roles_connection_limit", &[("rolname", "monitor")], &|limit| limit == -1.0);
-        check("pg_txid_current", &[], &|txid| txid > 100.0);
-        check("pg_stat_ssl_compression", &[], &|count| count == 0.0);
-        check("pg_settings_log_min_duration_statement_seconds", &[], &|seconds| seconds == -1.0);
-        check("pg_settings_wal_segment_size_bytes", &[], &|bytes| bytes == 16.0 * 1024.0 * 1024.0);
-        check("pg_stat_bgwriter_checkpoints_timed_total", &[], &|_| true);
-        check("pg_settings_pg_stat_statements_max", &[], &|_| true);
-        assert!(names.iter().filter(|name| name.starts_with("pg_settings_")).count() > 200, "{version}");
-        assert_eq!(names.contains("pg_stat_checkpointer_num_timed_total"), version >= 17);
-    }
-}
-
-/// Probes until the reads of the table `things` have been counted.
-async fn wait_for_scans(cluster: &Cluster) -> ProbeOutcome {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        let outcome = probe(&with(cluster, everything())).await;
-        if sum(&outcome, "valmis_postgres_table_seq_scan_ratio", &[]).is_some() {
-            return outcome;
-        }
-        assert!(Instant::now() < deadline, "scans are not counted: {outcome:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,7 +94,8 @@ async fn a_database_that_lets_nobody_in_costs_the_others_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_table_delays_nothing_and_costs_nothing() {
-    for (version, cluster) in both("").await {
+    for version in VERSIONS {
+        let Some(cluster) = Cluster::start_version(version, "").await else { continue };
         cluster.execute(ROLES).await;
         cluster.execute("CREATE TABLE t AS SELECT 1 AS a; CREATE SEQUENCE s AS smallint; SELECT setval('s', 30000); GRANT USAGE, SELECT ON s TO monitor; ANALYZE t").await;
         let locker = cluster.superuser().await;
@@ -389,7 +278,8 @@ fn the_communitys_rules_find_every_metric_they_look_at() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vacuum_under_way_is_shown() {
-    for (version, cluster) in both("autovacuum = off").await {
+    for version in VERSIONS {
+        let Some(cluster) = Cluster::start_version(version, "autovacuum = off").await else { continue };
         cluster.execute(ROLES).await;
         cluster.execute("CREATE TABLE \"A b\" AS SELECT i FROM generate_series(1, 100000) i").await;
         let worker = cluster.superuser().await;

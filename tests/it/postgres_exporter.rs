@@ -20,6 +20,7 @@ const REASONS: &[(&str, &str)] = &[
     ("pg_exporter_last_scrape_duration_seconds", "a measured time"),
     ("pg_scrape_collector_duration_seconds", "a measured time"),
     ("pg_scrape_collector_success", "other collectors"),
+    ("postgres_exporter_build_info", "another program"),
     ("pg_settings_extra_float_digits", "the exporter's driver sets it for its own session"),
     ("pg_static", "a version of three numbers has none of PostgreSQL's two after it"),
     ("pg_stat_activity_count", "sessions of the exporter itself; no application_name and wait events here"),

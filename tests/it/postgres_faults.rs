@@ -1,12 +1,13 @@
 //! What can happen to a PostgreSQL server, as one table: each fault gets the right answer in time, and is
 //! over with the first probe after it.
 
-use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
-use valmis::probe::postgres::{Password, PostgresProber, Target};
+use valmis::probe::postgres::PostgresProber;
 
 use crate::postgres::{ROLES, kind, layers, monitor_dsn, probe, probe_within, sum, target};
 use crate::real::postgres::Cluster;
@@ -159,67 +160,77 @@ impl What {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_gets_its_answer_in_time_and_leaves_nothing_behind() {
     let settings = "max_connections = 10\nmax_wal_senders = 0\nwal_level = minimal\nautovacuum = off";
-    let Some(cluster) = Cluster::start(settings).await else { return };
-    cluster.execute(ROLES).await;
-    cluster.execute("CREATE TABLE t (a int)").await;
-    let superuser = cluster.superuser().await;
-    let monitor = PostgresProber::new(target(&monitor_dsn(&cluster)));
-    for fault in FAULTS {
-        let what = fault.what;
-        assert_eq!(kind(&probe(&monitor).await), "ok", "before {what:?}");
-        let broken = what.happen(&cluster, &superuser).await;
-        let began = Instant::now();
-        let outcome = probe_within(&monitor, TIMEOUT).await;
-        assert!(began.elapsed() < TIMEOUT * 2, "{what:?} took {:?}", began.elapsed());
-        let seen = (kind(&outcome), layers(&outcome));
-        assert_eq!(seen, (fault.kind, fault.layers.to_owned()), "{what:?}: {:?}", outcome.log);
-        let error = sum(&outcome, "pg_exporter_last_scrape_error", &[]);
-        assert_eq!(error, Some(f64::from(fault.error)), "{what:?}: {:?}", outcome.log);
-        let up = sum(&outcome, "pg_up", &[]);
-        assert_eq!(up, Some(f64::from(fault.layers.contains("new_connection=1"))), "{what:?}");
-        what.end(&cluster, &superuser, broken).await;
-        let outcome = probe(&monitor).await;
-        assert_eq!(
-            (kind(&outcome), layers(&outcome).as_str()),
-            ("ok", ALL),
-            "after {what:?}: {:?}",
-            outcome.log
-        );
-        assert_eq!(
-            sum(&outcome, "pg_exporter_last_scrape_error", &[]),
-            Some(0.0),
-            "after {what:?}: {:?}",
-            outcome.log
-        );
-        for name in
-            ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"]
-        {
-            assert!(sum(&outcome, name, &[]).is_some(), "after {what:?}: no {name}");
+    for version in [13, 15, 18] {
+        let Some(cluster) = Cluster::start_version(version, settings).await else { continue };
+        cluster.execute(ROLES).await;
+        cluster.execute("CREATE TABLE t (a int)").await;
+        let superuser = cluster.superuser().await;
+        let monitor = PostgresProber::new(target(&monitor_dsn(&cluster)));
+        for fault in FAULTS {
+            assert_eq!(kind(&probe(&monitor).await), "ok", "{version}: before {:?}", fault.what);
+            let broken = fault.what.happen(&cluster, &superuser).await;
+            fault.check(&monitor).await;
+            fault.what.end(&cluster, &superuser, broken).await;
+            check_repaired(&monitor, &format!("{version}: after {:?}", fault.what)).await;
         }
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_printed_role_can_be_made_twice_and_sees_all_that_is_needed() {
-    let Some(cluster) = Cluster::start("").await else { return };
-    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_valmis"))
-        .args(["postgres", "role", "--name", "it's \"me\"", "--database", "postgres"])
-        .output()
-        .unwrap();
-    assert!(printed.status.success());
-    let sql = String::from_utf8(printed.stdout).unwrap();
-    for round in 0..2 {
-        let Some(answer) = cluster.psql(&sql) else { return };
-        let verdicts: Vec<&str> =
-            answer.lines().filter_map(|line| line.split_once('|')).map(|(_, v)| v).collect();
-        assert_eq!(verdicts, ["t"; 8], "round {round}: {answer}");
+impl Fault {
+    /// Probes while it lasts.
+    async fn check(&self, monitor: &PostgresProber) {
+        let what = self.what;
+        let began = Instant::now();
+        let outcome = probe_within(monitor, TIMEOUT).await;
+        assert!(began.elapsed() < TIMEOUT * 2, "{what:?} took {:?}", began.elapsed());
+        let seen = (kind(&outcome), layers(&outcome));
+        assert_eq!(seen, (self.kind, self.layers.to_owned()), "{what:?}: {:?}", outcome.log);
+        let error = sum(&outcome, "pg_exporter_last_scrape_error", &[]);
+        assert_eq!(error, Some(f64::from(self.error)), "{what:?}: {:?}", outcome.log);
+        let up = sum(&outcome, "pg_up", &[]);
+        assert_eq!(up, Some(f64::from(self.layers.contains("new_connection=1"))), "{what:?}");
     }
-    cluster.execute("ALTER ROLE \"it's \"\"me\"\"\" PASSWORD 'right'").await;
-    let password = cluster.file("password");
-    fs::write(&password, "right\n").unwrap();
-    let dsn = monitor_dsn(&cluster).replace("monitor:right", "it's%20%22me%22");
-    let monitor = PostgresProber::new(Target { password: Password::File(password), ..target(&dsn) });
-    let outcome = probe(&monitor).await;
-    assert_eq!(kind(&outcome), "ok");
-    assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
+}
+
+/// The first probe after a fault finds everything again.
+async fn check_repaired(monitor: &PostgresProber, after: &str) {
+    let outcome = probe(monitor).await;
+    assert_eq!((kind(&outcome), layers(&outcome).as_str()), ("ok", ALL), "{after}: {:?}", outcome.log);
+    let error = sum(&outcome, "pg_exporter_last_scrape_error", &[]);
+    assert_eq!(error, Some(0.0), "{after}: {:?}", outcome.log);
+    for name in ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"] {
+        assert!(sum(&outcome, name, &[]).is_some(), "{after}: no {name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_amid_probes_is_over_with_the_first_probe_after_it() {
+    const MEANWHILE: [&str; 6] = ["ok", "connect", "closed", "starting_up", "shutting_down", "timeout"];
+    for version in [13, 17] {
+        let Some(mut cluster) = Cluster::start_version(version, "").await else { continue };
+        cluster.execute(ROLES).await;
+        cluster.execute("CREATE TABLE t (a int)").await;
+        let monitor = Arc::new(PostgresProber::new(target(&monitor_dsn(&cluster))));
+        let over = Arc::new(AtomicBool::new(false));
+        let probing = tokio::spawn({
+            let (monitor, over) = (Arc::clone(&monitor), Arc::clone(&over));
+            async move {
+                while !over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    let outcome = probe_within(&monitor, TIMEOUT).await;
+                    assert!(began.elapsed() < TIMEOUT * 2, "took {:?}", began.elapsed());
+                    assert!(MEANWHILE.contains(&kind(&outcome)), "{:?}", outcome.log);
+                    let new_connection = layers(&outcome).contains("new_connection=1");
+                    assert_eq!(sum(&outcome, "pg_up", &[]), Some(f64::from(new_connection)), "{outcome:?}");
+                }
+            }
+        });
+        for stop in [Cluster::stop, Cluster::kill] {
+            stop(&mut cluster);
+            cluster.restart().await;
+        }
+        over.store(true, Ordering::Relaxed);
+        probing.await.unwrap();
+        check_repaired(&monitor, &format!("{version}: after restarts")).await;
+    }
 }

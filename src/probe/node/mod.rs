@@ -27,6 +27,7 @@ use futures_util::future::BoxFuture;
 use regex::Regex;
 use tokio::sync::Semaphore;
 
+use super::metadata::BUILD;
 use super::samples::SampleSet;
 use super::{Deadline, MetricMetadata, ProbeFailure, ProbeOutcome, Prober};
 use crate::clock::SharedClock;
@@ -149,13 +150,6 @@ pub const METADATA: &[&[MetricMetadata]] = &{
     }
     all
 };
-
-/// Labels of `node_exporter_build_info`, by which dashboards find machines.
-const BUILD: &[(&str, &str)] = &[
-    ("version", concat!("valmis-", env!("CARGO_PKG_VERSION"))),
-    ("goos", std::env::consts::OS),
-    ("goarch", std::env::consts::ARCH),
-];
 
 /// Tells of the machine. Succeeds if the kernel's files can be read; whether what they say is good is for
 /// rules to judge.

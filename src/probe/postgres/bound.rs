@@ -34,11 +34,8 @@ pub(super) fn keep(answer: &mut Vec<Row>, bound: &Bound, rows: usize, members: &
     places.sort_unstable();
     places.truncate(rows);
     let seats: BTreeSet<usize> = places.into_iter().map(|(_, place)| place).collect();
-    let mut place = 0;
-    answer.retain(|_| {
-        place += 1;
-        seats.contains(&(place - 1))
-    });
+    let mut places = 0..;
+    answer.retain(|_| places.next().is_some_and(|place| seats.contains(&place)));
     *members = answer.iter().map(|row| identity(row, bound)).collect();
     all - answer.len()
 }

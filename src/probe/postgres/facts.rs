@@ -1,7 +1,13 @@
 //! What a probe finds out about a server, piece by piece.
 
+use tokio::time::Instant;
+
+use super::super::metadata::BUILD;
 use super::capability::Verdict;
 use super::collector::{Collector, Privilege};
+use super::dsn::Dsn;
+use super::failure::Failure;
+use super::layers::layers;
 use crate::model::{LabelsBuilder, METRIC_NAME, Sample};
 
 /// What the collectors found.
@@ -24,6 +30,24 @@ impl Facts {
             builder.set(label, text);
         }
         self.samples.push(Sample::new(builder.build(), 0, value));
+    }
+
+    /// Tells how far a new connection got. `login` says whether it was encrypted, or what became of it.
+    pub(super) fn tell_login(&mut self, dsn: &Dsn, login: Result<bool, &Failure>) {
+        self.log.push(match login {
+            Ok(encrypted) => format!("new connection: answered (encrypted: {encrypted})"),
+            Err(failure) => format!("new connection: {}", failure.reason),
+        });
+        for (layer, up) in layers(dsn, login, self.answered) {
+            self.push("valmis_postgres_up", &[("layer", layer)], f64::from(up));
+        }
+    }
+
+    /// What an exporter tells of its own look at the server. `build` is the name of its `…_build_info`.
+    pub(super) fn tell_scrape(&mut self, build: &str, began: Instant, error: bool) {
+        self.push("pg_exporter_last_scrape_error", &[], f64::from(error));
+        self.push("pg_exporter_last_scrape_duration_seconds", &[], began.elapsed().as_secs_f64());
+        self.push(build, BUILD, 1.0);
     }
 
     /// Notes whether a collector can be asked; yields whether it is worth trying. One that lacks a right

@@ -19,6 +19,11 @@ const OWN: &[(&str, &str, &str)] = &[
     ),
     ("pg_exporter_scrapes_total", "counter", "Total number of times PostgreSQL was scraped for metrics."),
     ("pg_exporter_last_scrape_duration_seconds", "gauge", "Duration of the last probe in seconds."),
+    (
+        "postgres_exporter_build_info",
+        "gauge",
+        "A metric with a constant '1' value labeled by version, revision, branch, goversion from which postgres_exporter was built, and the goos and goarch for the build.",
+    ),
     ("pg_scrape_collector_success", "gauge", "Whether a collector's facts could be obtained."),
     ("pg_scrape_collector_duration_seconds", "gauge", "Duration of a collector's query in seconds."),
     (

@@ -24,6 +24,7 @@ pub mod custom;
 mod dsn;
 mod facts;
 mod failure;
+mod layers;
 mod metadata;
 mod monitor;
 mod pooler;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::{Deadline, MetricMetadata, ProbeOutcome};
 use super::facts::Facts;
 use super::failure::{Failure, Layer};
-use super::prober::{Target, layers};
+use super::prober::Target;
 use super::row::Row;
 use super::session::{Purpose, Session};
 
@@ -28,8 +28,18 @@ struct Table {
 /// A column: its name, the end of the metric's name, its type, what to multiply it by, what it means.
 struct Column(&'static str, &'static str, &'static str, f64, &'static str);
 
-/// Microseconds in seconds.
-const MICROS: f64 = 1e-6;
+const fn gauge(column: &'static str, end: &'static str, help: &'static str) -> Column {
+    Column(column, end, "gauge", 1.0, help)
+}
+
+const fn counter(column: &'static str, end: &'static str, help: &'static str) -> Column {
+    Column(column, end, "counter", 1.0, help)
+}
+
+/// Microseconds that are told in seconds.
+const fn micros(column: &'static str, end: &'static str, help: &'static str) -> Column {
+    Column(column, end, "counter", 1e-6, help)
+}
 
 #[rustfmt::skip]
 const TABLES: &[Table] = &[
@@ -38,13 +48,13 @@ const TABLES: &[Table] = &[
         prefixes: &["pgbouncer_databases_"],
         labels: &["name", "host", "port", "database", "force_user", "pool_mode"],
         columns: &[
-            Column("pool_size", "pool_size", "gauge", 1.0, "Maximum number of server connections"),
-            Column("reserve_pool", "reserve_pool", "gauge", 1.0, "Maximum number of additional connections for this database"),
-            Column("reserve_pool_size", "reserve_pool", "gauge", 1.0, "Maximum number of additional connections for this database"),
-            Column("max_connections", "max_connections", "gauge", 1.0, "Maximum number of allowed connections for this database"),
-            Column("current_connections", "current_connections", "gauge", 1.0, "Current number of connections for this database"),
-            Column("paused", "paused", "gauge", 1.0, "1 if this database is currently paused, else 0"),
-            Column("disabled", "disabled", "gauge", 1.0, "1 if this database is currently disabled, else 0"),
+            gauge("pool_size", "pool_size", "Maximum number of server connections"),
+            gauge("reserve_pool", "reserve_pool", "Maximum number of additional connections for this database"),
+            gauge("reserve_pool_size", "reserve_pool", "Maximum number of additional connections for this database"),
+            gauge("max_connections", "max_connections", "Maximum number of allowed connections for this database"),
+            gauge("current_connections", "current_connections", "Current number of connections for this database"),
+            gauge("paused", "paused", "1 if this database is currently paused, else 0"),
+            gauge("disabled", "disabled", "1 if this database is currently disabled, else 0"),
         ],
     },
     Table {
@@ -52,17 +62,17 @@ const TABLES: &[Table] = &[
         prefixes: &["pgbouncer_stats_", "pgbouncer_stats_totals_"],
         labels: &["database"],
         columns: &[
-            Column("query_count", "queries_pooled_total", "counter", 1.0, "Total number of SQL queries pooled"),
-            Column("query_time", "queries_duration_seconds_total", "counter", MICROS, "Total number of seconds spent by pgbouncer when actively connected to PostgreSQL, executing queries"),
-            Column("bytes_received", "received_bytes_total", "counter", 1.0, "Total volume in bytes of network traffic received by pgbouncer, shown as bytes"),
-            Column("bytes_sent", "sent_bytes_total", "counter", 1.0, "Total volume in bytes of network traffic sent by pgbouncer, shown as bytes"),
-            Column("wait_time", "client_wait_seconds_total", "counter", MICROS, "Time spent by clients waiting for a server in seconds"),
-            Column("xact_count", "sql_transactions_pooled_total", "counter", 1.0, "Total number of SQL transactions pooled"),
-            Column("xact_time", "server_in_transaction_seconds_total", "counter", MICROS, "Total number of seconds spent by pgbouncer when connected to PostgreSQL in a transaction, either idle in transaction or executing queries"),
-            Column("client_parse_count", "client_parses_total", "counter", 1.0, "Total number of prepared statement Parse messages received from clients"),
-            Column("server_parse_count", "server_parses_total", "counter", 1.0, "Total number of prepared statement Parse messages sent by pgbouncer to PostgreSQL"),
-            Column("bind_count", "binds_total", "counter", 1.0, "Total number of prepared statements readied for execution with a Bind message"),
-            Column("server_assignment_count", "server_assignments_total", "counter", 1.0, "Total number of client connections which have been served since process start"),
+            counter("query_count", "queries_pooled_total", "Total number of SQL queries pooled"),
+            micros("query_time", "queries_duration_seconds_total", "Total number of seconds spent by pgbouncer when actively connected to PostgreSQL, executing queries"),
+            counter("bytes_received", "received_bytes_total", "Total volume in bytes of network traffic received by pgbouncer, shown as bytes"),
+            counter("bytes_sent", "sent_bytes_total", "Total volume in bytes of network traffic sent by pgbouncer, shown as bytes"),
+            micros("wait_time", "client_wait_seconds_total", "Time spent by clients waiting for a server in seconds"),
+            counter("xact_count", "sql_transactions_pooled_total", "Total number of SQL transactions pooled"),
+            micros("xact_time", "server_in_transaction_seconds_total", "Total number of seconds spent by pgbouncer when connected to PostgreSQL in a transaction, either idle in transaction or executing queries"),
+            counter("client_parse_count", "client_parses_total", "Total number of prepared statement Parse messages received from clients"),
+            counter("server_parse_count", "server_parses_total", "Total number of prepared statement Parse messages sent by pgbouncer to PostgreSQL"),
+            counter("bind_count", "binds_total", "Total number of prepared statements readied for execution with a Bind message"),
+            counter("server_assignment_count", "server_assignments_total", "Total number of client connections which have been served since process start"),
         ],
     },
     Table {
@@ -70,18 +80,18 @@ const TABLES: &[Table] = &[
         prefixes: &["pgbouncer_pools_"],
         labels: &["database", "user"],
         columns: &[
-            Column("cl_active", "client_active_connections", "gauge", 1.0, "Client connections linked to server connection and able to process queries, shown as connection"),
-            Column("cl_active_cancel_req", "client_active_cancel_connections", "gauge", 1.0, "Client connections that have forwarded query cancellations to the server and are waiting for the server response"),
-            Column("cl_waiting", "client_waiting_connections", "gauge", 1.0, "Client connections waiting on a server connection, shown as connection"),
-            Column("cl_waiting_cancel_req", "client_waiting_cancel_connections", "gauge", 1.0, "Client connections that have not forwarded query cancellations to the server yet"),
-            Column("sv_active", "server_active_connections", "gauge", 1.0, "Server connections linked to a client connection, shown as connection"),
-            Column("sv_active_cancel", "server_active_cancel_connections", "gauge", 1.0, "Server connections that are currently forwarding a cancel request."),
-            Column("sv_being_canceled", "server_being_canceled_connections", "gauge", 1.0, "Server connections that wait for cancel requests to end before they become idle."),
-            Column("sv_idle", "server_idle_connections", "gauge", 1.0, "Server connections idle and ready for a client query, shown as connection"),
-            Column("sv_used", "server_used_connections", "gauge", 1.0, "Server connections idle more than server_check_delay, needing server_check_query, shown as connection"),
-            Column("sv_tested", "server_testing_connections", "gauge", 1.0, "Server connections currently running either server_reset_query or server_check_query, shown as connection"),
-            Column("sv_login", "server_login_connections", "gauge", 1.0, "Server connections currently in the process of logging in, shown as connection"),
-            Column("maxwait", "client_maxwait_seconds", "gauge", 1.0, "Age of oldest unserved client connection, shown as second"),
+            gauge("cl_active", "client_active_connections", "Client connections linked to server connection and able to process queries, shown as connection"),
+            gauge("cl_active_cancel_req", "client_active_cancel_connections", "Client connections that have forwarded query cancellations to the server and are waiting for the server response"),
+            gauge("cl_waiting", "client_waiting_connections", "Client connections waiting on a server connection, shown as connection"),
+            gauge("cl_waiting_cancel_req", "client_waiting_cancel_connections", "Client connections that have not forwarded query cancellations to the server yet"),
+            gauge("sv_active", "server_active_connections", "Server connections linked to a client connection, shown as connection"),
+            gauge("sv_active_cancel", "server_active_cancel_connections", "Server connections that are currently forwarding a cancel request."),
+            gauge("sv_being_canceled", "server_being_canceled_connections", "Server connections that wait for cancel requests to end before they become idle."),
+            gauge("sv_idle", "server_idle_connections", "Server connections idle and ready for a client query, shown as connection"),
+            gauge("sv_used", "server_used_connections", "Server connections idle more than server_check_delay, needing server_check_query, shown as connection"),
+            gauge("sv_tested", "server_testing_connections", "Server connections currently running either server_reset_query or server_check_query, shown as connection"),
+            gauge("sv_login", "server_login_connections", "Server connections currently in the process of logging in, shown as connection"),
+            gauge("maxwait", "client_maxwait_seconds", "Age of oldest unserved client connection, shown as second"),
         ],
     },
 ];
@@ -134,6 +144,11 @@ pub(super) fn metadata() -> impl Iterator<Item = MetricMetadata> {
     let own = [
         ("pgbouncer_up", "gauge", "The pgbouncer scrape succeeded"),
         ("pgbouncer_version_info", "gauge", "The pgbouncer version info"),
+        (
+            "pgbouncer_exporter_build_info",
+            "gauge",
+            "A metric with a constant '1' value labeled by version, revision, branch, goversion from which pgbouncer_exporter was built, and the goos and goarch for the build.",
+        ),
     ];
     let rows = LISTS.iter().flat_map(|rows| rows.metrics).map(|(_, name, help)| (*name, "gauge", *help));
     own.into_iter().chain(rows)
@@ -154,16 +169,9 @@ pub(super) async fn look(target: &Target, deadline: Deadline) -> ProbeOutcome {
     let began = Instant::now();
     let mut facts = Facts::default();
     let result = ask(target, &mut facts, deadline).await;
-    match &result {
-        Ok(encrypted) => facts.log.push(format!("new connection: answered (encrypted: {encrypted})")),
-        Err(failure) => facts.log.push(format!("new connection: {}", failure.reason)),
-    }
     facts.push("pgbouncer_up", &[], f64::from(result.is_ok()));
-    facts.push("pg_exporter_last_scrape_error", &[], f64::from(result.is_err()));
-    facts.push("pg_exporter_last_scrape_duration_seconds", &[], began.elapsed().as_secs_f64());
-    for (layer, up) in layers(&target.dsn, result.as_ref().copied(), false) {
-        facts.push("valmis_postgres_up", &[("layer", layer)], f64::from(up));
-    }
+    facts.tell_login(&target.dsn, result.as_ref().copied());
+    facts.tell_scrape("pgbouncer_exporter_build_info", began, result.is_err());
     let result = result.map(|_| ()).map_err(Failure::into_probe_failure);
     ProbeOutcome { result, samples: facts.samples, log: facts.log }
 }

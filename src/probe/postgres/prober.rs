@@ -8,16 +8,15 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::super::{Deadline, ProbeFailure, ProbeOutcome, Prober, describe};
-use super::dsn::{Dsn, SslMode};
+use super::dsn::Dsn;
 use super::facts::Facts;
 use super::failure::{Failure, Layer};
 use super::monitor::Monitor;
 use super::pooler;
 use super::selection::Selection;
-use super::session::{Password, Purpose, Session, wants_tls};
+use super::session::{Password, Purpose, Session};
 use super::slot::Slot;
 use super::visit::Visits;
-use crate::model::{Labels, METRIC_NAME, Sample};
 
 /// The server to look at.
 #[derive(Debug, Clone)]
@@ -159,35 +158,24 @@ impl PostgresProber {
         &self,
         began: Instant,
         canary: &Result<Canary, Failure>,
-        facts: Facts,
+        mut facts: Facts,
         monitored: Option<Result<(), Failure>>,
     ) -> ProbeOutcome {
-        let Facts { mut samples, mut log, incomplete, answered } = facts;
         let monitor_failure = monitored.and_then(Result::err);
-        match canary {
-            Ok(canary) => log.push(format!("new connection: answered (encrypted: {})", canary.encrypted)),
-            Err(failure) => log.push(format!("new connection: {}", failure.reason)),
+        facts.tell_login(&self.target.dsn, canary.as_ref().map(|canary| canary.encrypted));
+        facts.push("pg_up", &[], f64::from(canary.is_ok()));
+        if let Ok(canary) = canary {
+            let writable = !canary.in_recovery && !canary.read_only;
+            facts.push("valmis_postgres_up", &[("layer", "writable")], f64::from(writable));
+            facts.push("valmis_postgres_in_recovery", &[], f64::from(canary.in_recovery));
         }
         if let Some(failure) = &monitor_failure {
-            log.push(format!("held connection: {}", failure.reason));
-        }
-        let error = canary.is_err() || monitor_failure.is_some() || incomplete;
-        let plain = |name: &str, value: f64| Sample::new(Labels::from_pairs([(METRIC_NAME, name)]), 0, value);
-        samples.push(plain("pg_up", f64::from(canary.is_ok())));
-        if let Ok(canary) = canary {
-            samples.push(plain("valmis_postgres_in_recovery", f64::from(canary.in_recovery)));
+            facts.log.push(format!("held connection: {}", failure.reason));
         }
         let probes = self.probes.fetch_add(1, Ordering::Relaxed) + 1;
-        samples.push(plain("pg_exporter_scrapes_total", probes as f64));
-        samples.push(plain("pg_exporter_last_scrape_error", f64::from(error)));
-        samples.push(plain("pg_exporter_last_scrape_duration_seconds", began.elapsed().as_secs_f64()));
-        let encrypted = canary.as_ref().map(|canary| canary.encrypted);
-        let writable =
-            canary.as_ref().ok().map(|canary| ("writable", !canary.in_recovery && !canary.read_only));
-        for (layer, up) in layers(&self.target.dsn, encrypted, answered).into_iter().chain(writable) {
-            let labels = Labels::from_pairs([(METRIC_NAME, "valmis_postgres_up"), ("layer", layer)]);
-            samples.push(Sample::new(labels, 0, f64::from(up)));
-        }
+        facts.push("pg_exporter_scrapes_total", &[], probes as f64);
+        let error = canary.is_err() || monitor_failure.is_some() || facts.incomplete;
+        facts.tell_scrape("postgres_exporter_build_info", began, error);
         let result = match canary {
             Err(failure) => Err(failure.clone().into_probe_failure()),
             Ok(canary) => judge_role(self.target.role, canary).and_then(|()| match monitor_failure {
@@ -199,7 +187,7 @@ impl PostgresProber {
                 None => Ok(()),
             }),
         };
-        ProbeOutcome { result, samples, log }
+        ProbeOutcome { result, samples: facts.samples, log: facts.log }
     }
 }
 
@@ -224,74 +212,9 @@ fn judge_role(role: Option<Role>, canary: &Canary) -> Result<(), ProbeFailure> {
     Err(ProbeFailure::new("role", wrong))
 }
 
-/// Which layers work, as far as is known. `login` is what became of a new connection, and whether it was
-/// encrypted; `answered` says whether the held connection was answered.
-pub(super) fn layers(dsn: &Dsn, login: Result<bool, &Failure>, answered: bool) -> Vec<(&'static str, bool)> {
-    let mut layers = Vec::new();
-    let (reached, failed) = match login {
-        Ok(_) => (Layer::Query, None),
-        // It was not the network that failed, but what is needed to try.
-        Err(failure) if failure.kind == "config" => return vec![("new_connection", false)],
-        Err(failure) => (failure.layer, Some(failure)),
-    };
-    let works = |layer: Layer| layer < reached || failed.is_none();
-    layers.push((Layer::Tcp.as_str(), works(Layer::Tcp)));
-    let encrypted = login.unwrap_or(dsn.sslmode >= SslMode::Require);
-    if reached == Layer::Tls || reached > Layer::Tls && encrypted && wants_tls(dsn) {
-        layers.push((Layer::Tls.as_str(), works(Layer::Tls)));
-    }
-    let authenticated = match failed {
-        None => Some(true),
-        Some(failure) if failure.layer > Layer::Authentication => Some(true),
-        Some(failure) if failure.layer < Layer::Authentication => None,
-        // The server looks for the database, and counts connections of the role, once it knows who asks.
-        Some(failure) if failure.kind == "no_such_database" => Some(true),
-        Some(failure) if matches!(failure.kind, "auth" | "timeout" | "closed") => Some(false),
-        // Too many connections, starting up: it did not come to asking who it is.
-        Some(_) => None,
-    };
-    layers.extend(authenticated.map(|works| (Layer::Authentication.as_str(), works)));
-    let failed_query = failed.is_some_and(|failure| failure.layer == Layer::Query);
-    if failed.is_none() || answered || failed_query {
-        layers.push((Layer::Query.as_str(), !failed_query));
-    }
-    layers.push(("new_connection", failed.is_none()));
-    layers
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(parameters: &str, login: &Result<bool, Failure>, answered: bool, expected: &str) {
-        let dsn = Dsn::parse(&format!("user=u host=h {parameters}")).expect("a valid string");
-        let layers = layers(&dsn, login.as_ref().copied(), answered);
-        let texts: Vec<String> =
-            layers.iter().map(|(layer, up)| format!("{layer}={}", u8::from(*up))).collect();
-        assert_eq!(texts.join(" "), expected);
-    }
-
-    #[test]
-    fn layers_that_were_not_reached_are_absent() {
-        let all = "tcp=1 tls=1 authentication=1 query=1 new_connection=1";
-        check("sslmode=require", &Ok(true), true, all);
-        check("sslmode=disable", &Ok(false), true, "tcp=1 authentication=1 query=1 new_connection=1");
-        check("sslmode=prefer", &Ok(false), false, "tcp=1 authentication=1 query=1 new_connection=1");
-        let failed = |layer, kind| Err(Failure::new(layer, kind, "why"));
-        check("", &failed(Layer::Tcp, "connect"), false, "tcp=0 new_connection=0");
-        check("", &failed(Layer::Tcp, "config"), false, "new_connection=0");
-        check("sslmode=require", &failed(Layer::Tls, "tls"), false, "tcp=1 tls=0 new_connection=0");
-        let refused = "tcp=1 tls=1 authentication=0 new_connection=0";
-        check("sslmode=require", &failed(Layer::Authentication, "auth"), false, refused);
-        check("", &failed(Layer::Authentication, "auth"), false, "tcp=1 authentication=0 new_connection=0");
-        let full = "tcp=1 query=1 new_connection=0";
-        check("", &failed(Layer::Authentication, "too_many_connections"), true, full);
-        check("", &failed(Layer::Authentication, "starting_up"), false, "tcp=1 new_connection=0");
-        let nothing_there = "tcp=1 authentication=1 new_connection=0";
-        check("", &failed(Layer::Authentication, "no_such_database"), false, nothing_there);
-        let hung = "tcp=1 authentication=1 query=0 new_connection=0";
-        check("", &failed(Layer::Query, "timeout"), false, hung);
-    }
 
     #[test]
     fn a_server_must_have_the_role_that_is_asked_for() {

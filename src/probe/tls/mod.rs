@@ -57,10 +57,19 @@ pub(super) const METADATA: &[MetricMetadata] = &[
     ),
 ];
 
-/// The cryptography of all probes.
+/// The cryptography of all probes. Ciphers with keys of 128 bits are offered first, as Go's `crypto/tls`
+/// does, so that servers that let the client choose show the same `probe_tls_cipher_info` to both; their
+/// hash is also the quicker one where the processor knows SHA-256.
 fn provider() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites.sort_by_key(|suite| match suite.suite().as_str() {
+            Some(name) if name.contains("AES_128") => 0,
+            Some(name) if name.contains("AES_256") => 1,
+            _ => 2,
+        });
+        Arc::new(provider)
+    });
     &PROVIDER
 }
 

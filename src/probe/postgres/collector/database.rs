@@ -190,12 +190,14 @@ WHERE datname IS NOT NULL",
     ..ALWAYS
 };
 
-/// Queries that recovery cancelled on a replica, by reason.
+/// Queries that recovery cancelled on a replica, by reason. 16 began to count those over logical slots; that
+/// column is read by name, so that one question does for all versions.
 pub(super) static STAT_DATABASE_CONFLICTS: Collector = Collector {
     name: "stat_database_conflicts",
     sql: "\
-SELECT datid, datname, confl_tablespace, confl_lock, confl_snapshot, confl_bufferpin, confl_deadlock
-FROM pg_stat_database_conflicts",
+SELECT datid, datname, confl_tablespace, confl_lock, confl_snapshot, confl_bufferpin, confl_deadlock,
+       to_jsonb(conflicts) ->> 'confl_active_logicalslot' AS confl_active_logicalslot
+FROM pg_stat_database_conflicts AS conflicts",
     yields: Yields::Series(&[Series {
         labels: LABELS,
         values: &[
@@ -223,6 +225,11 @@ FROM pg_stat_database_conflicts",
                 "confl_deadlock",
                 "pg_stat_database_conflicts_confl_deadlock",
                 "Number of queries in this database that have been canceled due to deadlocks",
+            ),
+            counter(
+                "confl_active_logicalslot",
+                "pg_stat_database_conflicts_confl_active_logicalslot",
+                "Number of uses of logical slots in this database that have been canceled due to old snapshots or a too low wal_level (since 16)",
             ),
         ],
     }]),

@@ -14,6 +14,7 @@ mod bloat;
 mod database;
 mod horizon;
 mod indexes;
+mod io;
 mod locks;
 mod progress;
 mod replication;
@@ -53,6 +54,8 @@ pub const COLLECTORS: &[&Collector] = &[
     &writer::STAT_BGWRITER_BEFORE_17,
     &writer::STAT_BGWRITER,
     &writer::STAT_CHECKPOINTER,
+    &io::STAT_IO,
+    &io::STAT_SLRU,
     &database::DATABASE_WRAPAROUND,
     &database::DATABASE,
     &server::ROLES,
@@ -60,9 +63,7 @@ pub const COLLECTORS: &[&Collector] = &[
     &activity::LONG_RUNNING_TRANSACTIONS,
     &activity::STAT_ACTIVITY_AUTOVACUUM,
     &activity::PROCESS_IDLE,
-    &activity::STAT_SSL_BEFORE_14,
     &activity::STAT_SSL,
-    &progress::STAT_PROGRESS_VACUUM_BEFORE_17,
     &progress::STAT_PROGRESS_VACUUM,
     &horizon::XMIN_HORIZON,
     &horizon::PREPARED_XACTS,

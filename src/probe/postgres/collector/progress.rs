@@ -1,54 +1,18 @@
 //! How far running VACUUMs are.
 
-use super::{ALWAYS, Collector, Privilege, Series, Value, Yields, gauge};
+use super::{ALWAYS, Collector, Privilege, Series, Yields, gauge};
 
-const LABELS: &[&str] = &["datname", "relname"];
-
-const PHASE: Series = Series {
-    labels: &["datname", "relname", "phase"],
-    values: &[gauge(
-        "in_phase",
-        "pg_stat_progress_vacuum_phase",
-        "Current vacuum phase (1 = active, 0 = inactive). Label 'phase' is human-readable.",
-    )],
-};
-const HEAP_BLKS: Value = gauge(
-    "heap_blks",
-    "pg_stat_progress_vacuum_heap_blks",
-    "Total number of heap blocks in the table being vacuumed.",
-);
-const HEAP_BLKS_SCANNED: Value = gauge(
-    "heap_blks_scanned",
-    "pg_stat_progress_vacuum_heap_blks_scanned",
-    "Number of heap blocks scanned so far.",
-);
-const HEAP_BLKS_VACUUMED: Value = gauge(
-    "heap_blks_vacuumed",
-    "pg_stat_progress_vacuum_heap_blks_vacuumed",
-    "Number of heap blocks vacuumed so far.",
-);
-const INDEX_VACUUMS: Value = gauge(
-    "index_vacuums",
-    "pg_stat_progress_vacuum_index_vacuums",
-    "Number of completed index vacuum cycles.",
-);
-const MAX_DEAD_TUPLES: Value = gauge(
-    "max_dead_tuples",
-    "pg_stat_progress_vacuum_max_dead_tuples",
-    "Maximum number of dead tuples that can be stored before cleanup is performed (before 17).",
-);
-const NUM_DEAD_TUPLES: Value = gauge(
-    "num_dead_tuples",
-    "pg_stat_progress_vacuum_num_dead_tuples",
-    "Current number of dead tuples found so far.",
-);
-
+/// A row for each phase of each VACUUM; the first one bears the numbers.
+///
 /// `relname` bears the schema unless that is found without, as `regclass` prints it; a table of another
 /// database has its number there, since its name stands in that database's catalogue.
-macro_rules! sql {
-    ($dead:literal) => {
-        concat!(
-            "\
+///
+/// Since 17 the limit of what is collected is in bytes, which `postgres_exporter` shows as a number of
+/// tuples; here it has a name of its own. Columns that not all versions have are read by name.
+pub(super) static STAT_PROGRESS_VACUUM: Collector = Collector {
+    name: "stat_progress_vacuum",
+    privilege: Privilege::ReadAllStats,
+    sql: "\
 WITH phases (phase) AS (
     VALUES ('initializing'), ('scanning heap'), ('vacuuming indexes'), ('vacuuming heap'),
            ('cleaning up indexes'), ('truncating heap'), ('performing final cleanup')
@@ -60,66 +24,59 @@ SELECT datname, coalesce(
                WHERE pg_class.oid = relid)
            END, relid::text) AS relname,
        phases.phase, (vacuums.phase = phases.phase)::int AS in_phase,
-       CASE WHEN phases.phase = 'initializing' THEN heap_blks_total END AS heap_blks,
-       CASE WHEN phases.phase = 'initializing' THEN heap_blks_scanned END AS heap_blks_scanned,
-       CASE WHEN phases.phase = 'initializing' THEN heap_blks_vacuumed END AS heap_blks_vacuumed,
-       CASE WHEN phases.phase = 'initializing' THEN index_vacuum_count END AS index_vacuums, ",
-            $dead,
-            "
-FROM pg_stat_progress_vacuum AS vacuums CROSS JOIN phases"
-        )
-    };
-}
-
-/// Dead tuples were counted until 16.
-pub(super) static STAT_PROGRESS_VACUUM_BEFORE_17: Collector = Collector {
-    name: "stat_progress_vacuum",
-    until: Some(17),
-    privilege: Privilege::ReadAllStats,
-    sql: sql!(
-        "\
-       CASE WHEN phases.phase = 'initializing' THEN max_dead_tuples END AS max_dead_tuples,
-       CASE WHEN phases.phase = 'initializing' THEN num_dead_tuples END AS num_dead_tuples"
-    ),
+       numbers ->> 'heap_blks_total' AS heap_blks,
+       numbers ->> 'heap_blks_scanned' AS heap_blks_scanned,
+       numbers ->> 'heap_blks_vacuumed' AS heap_blks_vacuumed,
+       numbers ->> 'index_vacuum_count' AS index_vacuums,
+       numbers ->> 'max_dead_tuples' AS max_dead_tuples,
+       coalesce(numbers ->> 'num_dead_tuples', numbers ->> 'num_dead_item_ids') AS num_dead_tuples,
+       numbers ->> 'max_dead_tuple_bytes' AS max_dead_tuple_bytes,
+       numbers ->> 'dead_tuple_bytes' AS dead_tuple_bytes
+FROM pg_stat_progress_vacuum AS vacuums
+CROSS JOIN phases
+LEFT JOIN LATERAL to_jsonb(vacuums) AS numbers ON phases.phase = 'initializing'",
     yields: Yields::Series(&[
-        PHASE,
         Series {
-            labels: LABELS,
-            values: &[
-                HEAP_BLKS,
-                HEAP_BLKS_SCANNED,
-                HEAP_BLKS_VACUUMED,
-                INDEX_VACUUMS,
-                MAX_DEAD_TUPLES,
-                NUM_DEAD_TUPLES,
-            ],
+            labels: &["datname", "relname", "phase"],
+            values: &[gauge(
+                "in_phase",
+                "pg_stat_progress_vacuum_phase",
+                "Current vacuum phase (1 = active, 0 = inactive). Label 'phase' is human-readable.",
+            )],
         },
-    ]),
-    ..ALWAYS
-};
-
-/// Since 17 the limit is in bytes, which `postgres_exporter` shows as a number of tuples; here it has a
-/// name of its own.
-pub(super) static STAT_PROGRESS_VACUUM: Collector = Collector {
-    name: "stat_progress_vacuum",
-    since: 17,
-    privilege: Privilege::ReadAllStats,
-    sql: sql!(
-        "\
-       CASE WHEN phases.phase = 'initializing' THEN num_dead_item_ids END AS num_dead_tuples,
-       CASE WHEN phases.phase = 'initializing' THEN max_dead_tuple_bytes END AS max_dead_tuple_bytes,
-       CASE WHEN phases.phase = 'initializing' THEN dead_tuple_bytes END AS dead_tuple_bytes"
-    ),
-    yields: Yields::Series(&[
-        PHASE,
         Series {
-            labels: LABELS,
+            labels: &["datname", "relname"],
             values: &[
-                HEAP_BLKS,
-                HEAP_BLKS_SCANNED,
-                HEAP_BLKS_VACUUMED,
-                INDEX_VACUUMS,
-                NUM_DEAD_TUPLES,
+                gauge(
+                    "heap_blks",
+                    "pg_stat_progress_vacuum_heap_blks",
+                    "Total number of heap blocks in the table being vacuumed.",
+                ),
+                gauge(
+                    "heap_blks_scanned",
+                    "pg_stat_progress_vacuum_heap_blks_scanned",
+                    "Number of heap blocks scanned so far.",
+                ),
+                gauge(
+                    "heap_blks_vacuumed",
+                    "pg_stat_progress_vacuum_heap_blks_vacuumed",
+                    "Number of heap blocks vacuumed so far.",
+                ),
+                gauge(
+                    "index_vacuums",
+                    "pg_stat_progress_vacuum_index_vacuums",
+                    "Number of completed index vacuum cycles.",
+                ),
+                gauge(
+                    "max_dead_tuples",
+                    "pg_stat_progress_vacuum_max_dead_tuples",
+                    "Maximum number of dead tuples that can be stored before cleanup is performed (before 17).",
+                ),
+                gauge(
+                    "num_dead_tuples",
+                    "pg_stat_progress_vacuum_num_dead_tuples",
+                    "Current number of dead tuples found so far.",
+                ),
                 gauge(
                     "max_dead_tuple_bytes",
                     "valmis_postgres_vacuum_max_dead_tuple_bytes",

@@ -49,17 +49,16 @@ pub(super) fn sample(row: &Row) -> Option<Sample> {
 /// every unit and stays what it is. Source: `postgres_exporter` 0.20 `collector/pg_setting.go`.
 fn normalised(setting: &str, unit: &str) -> Option<(&'static str, f64)> {
     let value: f64 = setting.parse().ok()?;
-    let (suffix, factor) = match unit {
-        "" => ("", 1.0),
-        "us" => ("_seconds", 1e-6),
-        "ms" => ("_seconds", 1e-3),
-        "s" => ("_seconds", 1.0),
-        "min" => ("_seconds", 60.0),
-        "h" => ("_seconds", 3600.0),
-        "d" => ("_seconds", 86400.0),
-        size => ("_bytes", bytes_in(size)?),
+    let (suffix, value) = match unit {
+        "" => ("", value),
+        "us" => ("_seconds", value / 1e6),
+        "ms" => ("_seconds", value / 1e3),
+        "s" => ("_seconds", value),
+        "min" => ("_seconds", value * 60.0),
+        "h" => ("_seconds", value * 3600.0),
+        "d" => ("_seconds", value * 86400.0),
+        size => ("_bytes", value * bytes_in(size)?),
     };
-    let value = if unit == "ms" { value / 1000.0 } else { value * factor };
     Some((suffix, if setting == "-1" { -1.0 } else { value }))
 }
 
