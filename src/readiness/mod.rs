@@ -123,7 +123,9 @@ impl Readiness {
         let gone = running.iter().filter(|(key, entry)| entry.owner == owner && !wanted.contains_key(key));
         let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
         let mut ending: Vec<Running> = gone.iter().filter_map(|key| running.remove(key)).collect();
-        ending.iter().for_each(|entry| entry.removed.cancel());
+        for entry in &ending {
+            entry.removed.cancel();
+        }
         for (key, component) in wanted {
             let predecessor = match running.get(&key) {
                 Some(entry) if entry.owner != owner => {

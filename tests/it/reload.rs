@@ -52,8 +52,8 @@ impl Watched {
     }
 
     fn configure(&self) {
-        let sections: String = self.sections.iter().map(|(key, text)| format!("{key}: {text}\n")).collect();
-        self.valmis.configure(&format!("{COMMON}{NO_DISK}{sections}"));
+        let sections: Vec<_> = self.sections.iter().map(|(key, text)| format!("{key}: {text}\n")).collect();
+        self.valmis.configure(&format!("{COMMON}{NO_DISK}{}", sections.concat()));
     }
 
     async fn reload(&self) {
