@@ -377,6 +377,7 @@ async fn metrics_are_grouped_and_described() {
         ("valmis_component_probe_age_seconds", 2),
         ("valmis_component_probe_duration_seconds", 2),
         ("valmis_component_ready", 2),
+        ("valmis_component_series_dropped", 2),
         ("valmis_component_state", 6),
         ("valmis_component_state_changes_total", 2),
         ("valmis_ready", 1),
