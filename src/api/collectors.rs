@@ -58,6 +58,8 @@ impl Owner {
             _ if name.starts_with("pg_settings_") => Self::Collector("settings"),
             // What else is told about the machine, jobs have left in files.
             Some(Kind::Machine) => Self::Collector(TEXTFILE),
+            // What queries of the user find may have any name.
+            Some(Kind::Postgres) => Self::Exporter(Exporter::Postgres),
             _ if begins(POSTGRES) => Self::Exporter(Exporter::Postgres),
             _ => Self::Nobody,
         }
@@ -172,6 +174,7 @@ mod tests {
         check("pg_settings_max_connections", None, Owner::Collector("settings"));
         check("pg_locks_count", None, Owner::Collector("locks"));
         check("pg_up", Some(Kind::Postgres), Owner::Exporter(Exporter::Postgres));
+        check("shop_orders", Some(Kind::Postgres), Owner::Exporter(Exporter::Postgres));
         check("probe_success", Some(Kind::Machine), Owner::Collector("textfile"));
     }
 

@@ -23,26 +23,36 @@ struct Persona {
     name: &'static str,
     /// Prefixes of the metrics it serves.
     prefixes: &'static [&'static str],
-    /// Whether it serves what else is told about the machine, such as what jobs left in files.
-    machine: bool,
+    /// Of what sort of component it serves whatever that tells: what jobs left in files, what queries of the
+    /// user found.
+    kind: Option<Kind>,
     /// Prefixes of the metrics of valmis itself that it serves.
     own: &'static [&'static str],
     /// Whose collectors may be chosen.
     exporters: &'static [Exporter],
 }
 
-const NOTHING: Persona = Persona { name: "", prefixes: &[], machine: false, own: &[], exporters: &[] };
+impl Persona {
+    fn serves(&self, family: &Family) -> bool {
+        let whole_kind = self.kind.is_some() && family.kind == self.kind;
+        whole_kind || begins_with(&family.name, self.prefixes)
+    }
+}
+
+const NOTHING: Persona = Persona { name: "", prefixes: &[], kind: None, own: &[], exporters: &[] };
 
 const ALL: Persona =
     Persona { prefixes: &[""], own: &[""], exporters: &[Exporter::Node, Exporter::Postgres], ..NOTHING };
 
-/// Source of the names: `blackbox_exporter`, `postgres_exporter`, `node_exporter` and
-/// `x509-certificate-exporter`; `valmis` is everything about valmis itself, without what probes found.
+/// Source of the names: `blackbox_exporter`, `postgres_exporter`, `redis_exporter`, `node_exporter`, and
+/// `x509-certificate-exporter` with `ssl_exporter`; `valmis` is everything about valmis itself, without what
+/// probes found.
 const PERSONAS: &[Persona] = &[
     Persona { name: "blackbox", prefixes: &["probe_", "valmis_tls_"], own: &["blackbox_"], ..NOTHING },
     Persona {
         name: "postgres",
         prefixes: &["pg_", "pgbouncer_", "postgres_exporter_", "valmis_postgres_"],
+        kind: Some(Kind::Postgres),
         exporters: &[Exporter::Postgres],
         ..NOTHING
     },
@@ -50,7 +60,7 @@ const PERSONAS: &[Persona] = &[
     Persona {
         name: "node",
         prefixes: &["node_", "valmis_node_", "valmis_filesystem_"],
-        machine: true,
+        kind: Some(Kind::Machine),
         exporters: &[Exporter::Node],
         ..NOTHING
     },
@@ -88,11 +98,10 @@ fn render(handles: &Handles, persona: &Persona, headers: &HeaderMap, params: &Pa
     };
     let mut page = Page::default();
     for family in handles.readiness.samples() {
-        let about_machine = persona.machine && family.kind == Some(Kind::Machine);
-        if about_machine || begins_with(&family.name, persona.prefixes) {
-            if let Some(family) = selection.keep(family) {
-                add_family(&mut page, family);
-            }
+        if persona.serves(&family)
+            && let Some(family) = selection.keep(family)
+        {
+            add_family(&mut page, family);
         }
     }
     if !persona.own.is_empty() && selection.keeps_own() {
@@ -177,5 +186,18 @@ fn add_own(page: &mut Page, registry: &prometheus_client::registry::Registry, pr
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_a_probe_has_a_page_of_its_own() {
+        let served = |name: &str| PERSONAS.iter().any(|persona| begins_with(name, persona.prefixes));
+        let nowhere: Vec<_> =
+            probe::metadata().iter().map(|(name, ..)| *name).filter(|name| !served(name)).collect();
+        assert_eq!(nowhere, Vec::<&str>::new());
     }
 }

@@ -59,6 +59,8 @@ fn components(reports: Vec<ComponentReport>, now: TimestampMs) -> Vec<ComponentV
         reason: component.reason.unwrap_or_default(),
         since: component.since.unwrap_or(now),
         last_probe: component.last_probe,
+        series_dropped: component.dropped.series,
+        metrics_dropped: component.dropped.metrics.join(", "),
     });
     let mut components: Vec<ComponentView> = components.collect();
     let rank = |state: &str| ["not_ready", "unknown", "ready"].iter().position(|known| *known == state);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Handles;
 use super::respond::json;
 use crate::model::TimestampMs;
-use crate::readiness::{ComponentReport, FailureReport};
+use crate::readiness::{ComponentReport, Dropped, FailureReport};
 
 #[derive(Serialize)]
 struct Report {
@@ -39,6 +39,15 @@ struct Component {
     interval_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_failure: Option<Failure>,
+    /// What the last probe told beyond what a component may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<Left>,
+}
+
+#[derive(Serialize)]
+struct Left {
+    series: usize,
+    metrics: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -75,8 +84,13 @@ impl From<ComponentReport> for Component {
             duration_seconds: report.last_duration.map(|duration| duration.as_secs_f64()),
             interval_seconds: report.interval.as_secs_f64(),
             last_failure: report.last_failure.map(Failure::from),
+            dropped: left(&report.dropped),
         }
     }
+}
+
+fn left(dropped: &Dropped) -> Option<Left> {
+    (dropped.series > 0).then(|| Left { series: dropped.series, metrics: dropped.metrics.clone() })
 }
 
 impl From<FailureReport> for Failure {

@@ -56,7 +56,7 @@ pub(super) async fn configured(
     components.extend(machine(&config.machine, clock)?);
     components.extend(textfiles(&config.machine));
     let kernel = Arc::new(kernel(&config.machine));
-    components.extend(config.disks.iter().map(|watched| disk(watched, &kernel)));
+    components.extend(config.disks.iter().map(|watched| disk(watched, &config.machine, &kernel)));
     for watched in &config.certificates {
         components.push(certificate(watched, clock, store).await);
     }
@@ -157,7 +157,9 @@ fn probes(probe: &ProbeConfig, clock: &SharedClock) -> Vec<Component> {
         };
         let asked = ModuleTarget::new(&probe.module, target, Reach::ANYWHERE, clock);
         let prober = ScheduledTarget { target: asked, timeout };
-        let component = component(Kind::Probe, &name, target.clone(), pace, probe, prober);
+        // Not the other targets: they may come and go.
+        let configured_as = (&probe.name, &probe.module, target, probe.readiness, &probe.labels, pace);
+        let component = component(Kind::Probe, &name, target.clone(), pace, &configured_as, prober);
         Component {
             job: probe.name.clone(),
             labels: Labels::from_pairs(&probe.labels),
@@ -186,14 +188,22 @@ fn machine(machine: &MachineConfig, clock: &SharedClock) -> Result<Option<Compon
         return Ok(None);
     }
     let prober = NodeProber::new(machine.node().context("machine")?, clock.clone());
-    Ok(Some(component(Kind::Machine, "host", machine_name(), machine.pace, machine, prober)))
+    // Not what components of their own look at: file systems and the files that jobs write.
+    let configured_as = MachineConfig {
+        mount_points_exclude: String::new(),
+        fs_types_exclude: String::new(),
+        textfile_directory: None,
+        ..machine.clone()
+    };
+    Ok(Some(component(Kind::Machine, "host", machine_name(), machine.pace, &configured_as, prober)))
 }
 
 /// What jobs leave in files, if a folder for them is named.
 fn textfiles(machine: &MachineConfig) -> Option<Component> {
     let folder = machine.textfile_directory.clone()?;
     let prober = TextfileProber::new(folder);
-    Some(component(Kind::Machine, "textfiles", machine_name(), machine.pace, machine, prober))
+    let configured_as = (&machine.textfile_directory, machine.pace);
+    Some(component(Kind::Machine, "textfiles", machine_name(), machine.pace, &configured_as, prober))
 }
 
 /// Where mounts and file systems are looked for.
@@ -206,11 +216,12 @@ pub(super) fn disk_discovery(machine: &MachineConfig) -> Result<Discovery> {
     Discovery::new(&machine.mount_points_exclude, &machine.fs_types_exclude).context("machine")
 }
 
-fn disk(watched: &DiskConfig, kernel: &Arc<disk::Kernel>) -> Component {
+fn disk(watched: &DiskConfig, machine: &MachineConfig, kernel: &Arc<disk::Kernel>) -> Component {
     let name = watched.path.display().to_string();
     let target = disk::Target { path: watched.path.clone(), writable: true, mounted: false };
     let prober = DiskProber::new(target, kernel.clone(), kernel.clone());
-    component(Kind::Disk, &name, machine_name(), watched.pace, watched, prober)
+    let configured_as = (watched, &machine.paths.procfs, &machine.rootfs);
+    component(Kind::Disk, &name, machine_name(), watched.pace, &configured_as, prober)
 }
 
 async fn certificate(watched: &CertificateConfig, clock: &SharedClock, store: &dyn Queryable) -> Component {

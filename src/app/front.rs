@@ -14,7 +14,7 @@ use super::own::{OwnPages, url_of};
 use crate::api::{self, Handles};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::listener::{self, Access, Door, Loaded};
+use crate::listener::{self, Access, Door, Limits, Loaded, Server};
 
 /// The listeners, open but not yet served.
 pub(super) struct Front {
@@ -82,7 +82,8 @@ impl Front {
     ) -> (Option<Arc<Access>>, JoinSet<()>) {
         let mut tasks = JoinSet::new();
         let mut serve = |listener, door, router| {
-            tasks.spawn(listener::serve(listener, door, router, metrics.clone(), stop.clone()));
+            let server = Server { door, router, limits: Limits::default(), metrics: metrics.clone() };
+            tasks.spawn(server.serve(listener, stop.clone()));
         };
         let router = api::router(handles.clone());
         let mut access = None;

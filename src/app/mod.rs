@@ -142,28 +142,31 @@ async fn reload_from(
     config: &mut Config,
     parts: &mut Parts,
 ) -> Result<(), String> {
-    let outcome = match options.load(Some(own)) {
-        Ok(mut new) => {
-            keep_fixed(config, &mut new);
-            match parts.apply(&new).await {
-                Ok(()) => {
-                    *config = new;
-                    match access {
-                        Some(access) => access.reload().await.map_err(|fault| fault.to_string()),
-                        None => Ok(()),
-                    }
-                }
-                Err(fault) => Err(format!("{fault:#}")),
-            }
-        }
-        Err(findings) => Err(explain(&findings).to_string()),
-    };
+    let outcome = apply_from(options, own, access, config, parts).await.map_err(|fault| format!("{fault:#}"));
     parts.reloaded(outcome.is_ok());
     match &outcome {
         Ok(()) => info!("configuration loaded"),
         Err(fault) => error!("the configuration was not loaded, the previous one stays in force: {fault}"),
     }
     outcome
+}
+
+async fn apply_from(
+    options: &Options,
+    own: &OwnPages,
+    access: Option<&Access>,
+    config: &mut Config,
+    parts: &mut Parts,
+) -> Result<()> {
+    let mut new = options.load(Some(own)).map_err(|findings| explain(&findings))?;
+    keep_fixed(config, &mut new);
+    // First, since nothing else has changed if it is refused; it has a file of its own, which counts by itself.
+    if let Some(access) = access {
+        access.reload().await?;
+    }
+    parts.apply(&new).await?;
+    *config = new;
+    Ok(())
 }
 
 /// What cannot change while the process runs stays as it is, and the log says so.

@@ -1,6 +1,6 @@
 //! The running parts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -62,12 +62,32 @@ pub(super) struct Parts {
     readiness_loop: JoinHandle<()>,
     stop_readiness: CancellationToken,
     /// Ends the search for file systems, if there is one.
-    disks: Option<(CancellationToken, MachineConfig)>,
+    disks: Option<(CancellationToken, Searched)>,
     own: OwnPages,
     listener_metrics: listener::Metrics,
     external_url: String,
     reload_successful: Gauge,
     reload_at: Gauge,
+}
+
+/// What the search for file systems depends on.
+#[derive(PartialEq)]
+struct Searched {
+    procfs: PathBuf,
+    rootfs: Option<PathBuf>,
+    mount_points_exclude: String,
+    fs_types_exclude: String,
+}
+
+impl Searched {
+    fn of(machine: &MachineConfig) -> Self {
+        Self {
+            procfs: machine.paths.procfs.clone(),
+            rootfs: machine.rootfs.clone(),
+            mount_points_exclude: machine.mount_points_exclude.clone(),
+            fs_types_exclude: machine.fs_types_exclude.clone(),
+        }
+    }
 }
 
 impl Parts {
@@ -209,12 +229,14 @@ impl Parts {
             alert_relabel: config.alert_relabel.clone(),
             proof_interval: Outgoing::proof_interval(&config.heartbeat),
         };
+        check_clients(config)?;
         handles.scrapes.apply(scrapes::jobs(config, &self.own)).await.context("scrape jobs")?;
         handles.notifier.apply(&notifications).context("alertmanagers")?;
         self.heartbeats.apply(&config.heartbeat).context("heartbeat")?;
         handles.pings.apply(&config.pings).await;
 
         self.drills.apply(&drills(config, &rule_files));
+        handles.readiness.limit_series(config.max_series_per_component);
         handles.readiness.apply(OWNER, components);
         handles.blackbox.apply(blackbox_settings(config));
         self.watch_disks(config, discovery);
@@ -234,8 +256,8 @@ impl Parts {
     fn watch_disks(&mut self, config: &Config, discovery: Discovery) {
         let readiness = self.handles.readiness.clone();
         let machine = &config.machine;
-        let wanted = config.disks.is_empty();
-        if self.disks.as_ref().is_some_and(|(_, watched)| wanted && watched == machine) {
+        let (wanted, terms) = (config.disks.is_empty(), Searched::of(machine));
+        if self.disks.as_ref().is_some_and(|(_, searched)| wanted && *searched == terms) {
             return;
         }
         // What was found under other terms is not looked at in the same way.
@@ -258,7 +280,7 @@ impl Parts {
         let stop = self.stop_readiness.child_token();
         let kernel = Arc::new(components::kernel(machine));
         let search = disks::Disks::new(settings, discovery, kernel.clone(), kernel);
-        self.disks = Some((stop.clone(), machine.clone()));
+        self.disks = Some((stop.clone(), terms));
         tokio::spawn(async move { search.run(&readiness, stop).await });
     }
 
@@ -305,6 +327,18 @@ impl Parts {
         })
         .await;
     }
+}
+
+/// Whether everybody whom alerts and heartbeats go to can be reached as the configuration says: files with
+/// certificates may be missing. Whoever is told makes these clients again.
+fn check_clients(config: &Config) -> Result<()> {
+    for set in &config.alertmanagers {
+        set.http.client(set.timeout).context("alertmanagers")?;
+    }
+    for told in &config.heartbeat {
+        told.http.client(told.timeout).with_context(|| format!("heartbeat `{}`", told.name))?;
+    }
+    Ok(())
 }
 
 /// The drills, with the labels that the rules give their alerts unless the configuration says otherwise.

@@ -57,6 +57,7 @@ const RUNBOOKS: Texts = texts!(
         "CertificateNotReloaded",
         "CertificateNotSeen",
         "CertificateNotTrusted",
+        "ComponentSeriesDropped",
         "ConfigReloadFailed",
         "DatabaseDown",
         "DiskAlmostFull",

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Output, duration, environment, note, runtime};
+use super::{Exit, Format, Output, duration, environment, note, runtime};
 use crate::app::rules::bundled;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
@@ -63,16 +63,6 @@ pub(super) struct Alert {
     /// How the report is printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-/// What a report is printed as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 fn label(text: &str) -> Result<(String, String)> {

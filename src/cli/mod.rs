@@ -85,6 +85,16 @@ enum Command {
     Version(version::Version),
 }
 
+/// What an answer is printed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// What a command has to say by its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {

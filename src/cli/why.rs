@@ -9,7 +9,7 @@ use url::Url;
 
 use super::query::time::Time;
 use super::trust::Trust;
-use super::{Exit, Output, duration, note, runtime};
+use super::{Exit, Format, Output, duration, note, runtime};
 use crate::api::parse_fingerprint;
 use crate::client::http_client;
 use crate::clock::{Clock, SystemClock};
@@ -44,16 +44,6 @@ pub(super) struct Why {
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-/// What an answer is printed as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 pub(super) fn run(args: &Why, out: &mut Output) -> Result<Exit> {

@@ -17,6 +17,7 @@ use crate::model::Secret;
 use crate::probe::http::Method;
 use crate::probe::postgres::{Dsn, DsnError, Selection};
 use crate::promql::Features;
+use crate::readiness::DEFAULT_MAX_SERIES;
 use crate::state::LedgerLimits;
 
 /// The port of valmis.
@@ -79,6 +80,7 @@ impl Default for Config {
             query: QueryConfig::default(),
             features: Features::default(),
             external_labels: BTreeMap::new(),
+            max_series_per_component: DEFAULT_MAX_SERIES,
             evaluation_interval: Duration::from_secs(15),
             apps: Vec::new(),
             postgres: Vec::new(),

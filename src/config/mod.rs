@@ -57,6 +57,8 @@ pub struct Config {
     pub features: Features,
     /// Labels that every alert carries to Alertmanager.
     pub external_labels: BTreeMap<String, String>,
+    /// How many series one component may have.
+    pub max_series_per_component: usize,
     /// How often rules are evaluated unless their group says otherwise.
     pub evaluation_interval: Duration,
     /// Applications.

@@ -104,7 +104,7 @@ fn basic(request: &HeaderMap) -> Option<(String, Secret)> {
 }
 
 /// As Go's `http.Error` answers.
-fn refusal(status: StatusCode, extra: Extra) -> Response<Body> {
+pub(super) fn refusal(status: StatusCode, extra: Extra) -> Response<Body> {
     let text = status.canonical_reason().unwrap_or_default();
     let mut response = Response::new(Body::from(format!("{text}\n")));
     *response.status_mut() = status;

@@ -21,11 +21,22 @@ pub(super) enum Reason {
     RateLimit,
     /// Too many passwords wait to be checked.
     Busy,
+    /// A body did not come whole in time.
+    SlowRequest,
+    /// An answer was not taken in time.
+    SlowReader,
 }
 
 impl Reason {
-    const ALL: [Self; 5] =
-        [Self::TlsHandshake, Self::PlainHttp, Self::Credentials, Self::RateLimit, Self::Busy];
+    const ALL: [Self; 7] = [
+        Self::TlsHandshake,
+        Self::PlainHttp,
+        Self::Credentials,
+        Self::RateLimit,
+        Self::Busy,
+        Self::SlowRequest,
+        Self::SlowReader,
+    ];
 
     fn label(self) -> Because {
         let reason = match self {
@@ -34,6 +45,8 @@ impl Reason {
             Self::Credentials => "credentials",
             Self::RateLimit => "rate_limit",
             Self::Busy => "busy",
+            Self::SlowRequest => "slow_request",
+            Self::SlowReader => "slow_reader",
         };
         Because { reason }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -22,16 +23,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::door::Door;
+use super::door::{Door, Extra, refusal};
+use super::limits::Limits;
 use super::metrics::{Metrics, Reason};
+use super::timed::{self, Unread};
 
-/// How many connections are open at once; others wait. Source: Prometheus `--web.max-connections`.
-const MAX_CONNECTIONS: usize = 512;
-/// How long a client may take to agree upon TLS.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may take to send a head, and how long a connection may be idle: more than most
-/// intervals of scrapes.
-const HEADER_READ: Duration = Duration::from_secs(75);
 /// How often an HTTP/2 connection is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How many requests a client may have open on one HTTP/2 connection.
@@ -44,48 +40,58 @@ const TLS_HANDSHAKE: u8 = 22;
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
-/// Lets connections in through `door` and has `router` answer, until `stop`; then ends when the last
-/// connection has ended.
-pub async fn serve(
-    listener: TcpListener,
-    door: Door,
-    router: Router,
-    metrics: Metrics,
-    stop: CancellationToken,
-) {
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let service = TowerToHyperService::new(router);
-    let next = async || {
-        let place = places.clone().acquire_owned().await.expect("it is never closed");
-        (listener.accept().await, place)
-    };
-    while let Some((accepted, place)) = stop.run_until_cancelled(next()).await {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(fault) => {
-                // A connection that was gone at once is no fault; for want of descriptors one waits.
-                if !is_gone(&fault) {
-                    warn!(%fault, "cannot accept connections");
-                    sleep(ACCEPT_PAUSE).await;
+/// What answers, and whom.
+#[derive(Clone)]
+pub struct Server {
+    /// Who is let in, and over what.
+    pub door: Door,
+    /// What answers.
+    pub router: Router,
+    /// What a client may take.
+    pub limits: Limits,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Server {
+    /// Serves until `stop`; then ends when the last connection has ended.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let service = TowerToHyperService::new(self.router);
+        let next = async || {
+            let place = places.clone().acquire_owned().await.expect("it is never closed");
+            (listener.accept().await, place)
+        };
+        while let Some((accepted, place)) = stop.run_until_cancelled(next()).await {
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(fault) => {
+                    // A connection that was gone at once is no fault; for want of descriptors one waits.
+                    if !is_gone(&fault) {
+                        warn!(%fault, "cannot accept connections");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                    continue;
                 }
-                continue;
-            }
-        };
-        let connection = Connection {
-            door: door.clone(),
-            service: service.clone(),
-            metrics: metrics.clone(),
-            _open: Open::count(&metrics.connections),
-        };
-        let watcher = graceful.watcher();
-        tokio::spawn(async move {
-            connection.serve(stream, watcher).await;
-            drop(place);
-        });
+            };
+            let connection = Connection {
+                door: self.door.clone(),
+                service: service.clone(),
+                limits: self.limits,
+                metrics: self.metrics.clone(),
+                unread: Unread::default(),
+                _open: Open::count(&self.metrics.connections),
+            };
+            let watcher = graceful.watcher();
+            tokio::spawn(async move {
+                connection.serve(stream, watcher).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        graceful.shutdown().await;
     }
-    drop(listener);
-    graceful.shutdown().await;
 }
 
 fn is_gone(fault: &io::Error) -> bool {
@@ -112,7 +118,9 @@ impl Drop for Open {
 struct Connection {
     door: Door,
     service: TowerToHyperService<Router>,
+    limits: Limits,
     metrics: Metrics,
+    unread: Unread,
     _open: Open,
 }
 
@@ -120,12 +128,12 @@ impl Connection {
     async fn serve(self, stream: TcpStream, watcher: Watcher) {
         // An answer is written whole; there is nothing to wait for. A socket that refuses works slower.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = self.door.tls() else { return self.answer(stream, false, watcher).await };
+        let Some(tls) = self.door.tls() else { return self.speak(stream, false, watcher).await };
         let acceptor = TlsAcceptor::from(tls);
-        match timeout(HANDSHAKE, self.handshake(acceptor, stream)).await {
+        match timeout(self.limits.handshake, self.handshake(acceptor, stream)).await {
             Ok(Ok(Some(stream))) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.answer(stream, http2, watcher).await;
+                self.speak(stream, http2, watcher).await;
             }
             // It has been told and counted.
             Ok(Ok(None)) => {}
@@ -153,52 +161,64 @@ impl Connection {
         acceptor.accept(stream).await.map(Some)
     }
 
-    async fn answer<S>(self, stream: S, is_http2: bool, watcher: Watcher)
+    /// HTTP, until the client has gone or takes too long.
+    async fn speak<S>(self, stream: S, is_http2: bool, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { door, service, metrics, _open } = self;
-        let shared = Arc::new((door, service, metrics));
+        let connection = Arc::new(self);
+        let shared = connection.clone();
         let answer = service_fn(move |request| {
-            let shared = shared.clone();
-            async move {
-                let (door, service, metrics) = &*shared;
-                answer(door, service, metrics, request).await
-            }
+            let connection = shared.clone();
+            async move { connection.answer(request).await }
         });
+        let limits = connection.limits;
         let stream = TokioIo::new(stream);
-        let ended = if is_http2 {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .keep_alive_interval(PING_INTERVAL)
-                .max_concurrent_streams(MAX_STREAMS);
-            watcher.watch(builder.serve_connection(stream, answer)).await
-        } else {
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ);
-            watcher.watch(builder.serve_connection(stream, answer)).await
+        let spoken = async {
+            if is_http2 {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(PING_INTERVAL)
+                    .max_concurrent_streams(MAX_STREAMS)
+                    .max_header_list_size(limits.head_bytes);
+                watcher.watch(builder.serve_connection(stream, answer)).await
+            } else {
+                let mut builder = http1::Builder::new();
+                builder
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(limits.head)
+                    .max_buf_size(limits.head_bytes as usize);
+                watcher.watch(builder.serve_connection(stream, answer)).await
+            }
         };
-        if let Err(fault) = ended {
-            debug!(%fault, "a connection ended badly");
+        tokio::select! {
+            ended = spoken => if let Err(fault) = ended {
+                debug!(%fault, "a connection ended badly");
+            },
+            () = connection.unread.overdue(limits.answer) => connection.metrics.rejected(Reason::SlowReader),
         }
     }
-}
 
-async fn answer(
-    door: &Door,
-    service: &TowerToHyperService<Router>,
-    metrics: &Metrics,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, std::convert::Infallible> {
-    match door.admit(request.headers(), metrics).await {
-        Ok(extra) => {
-            let mut response = service.call(request).await?;
-            for (name, value) in extra {
-                response.headers_mut().entry(name).or_insert(value);
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+        let extra = match self.door.admit(request.headers(), &self.metrics).await {
+            Ok(extra) => extra,
+            Err(refusal) => return Ok(*refusal),
+        };
+        let version = request.version();
+        let (head, body) = request.into_parts();
+        let (body, late) = timed::request(body, self.limits.body);
+        let mut response = self.service.call(Request::from_parts(head, body)).await?;
+        if late.is_set() {
+            self.metrics.rejected(Reason::SlowRequest);
+            response = refusal(StatusCode::REQUEST_TIMEOUT, Extra::new());
+            if version < Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response)
         }
-        Err(refusal) => Ok(*refusal),
+        for (name, value) in extra {
+            response.headers_mut().entry(name).or_insert(value);
+        }
+        Ok(response.map(|body| self.unread.answer(body)))
     }
 }

@@ -13,6 +13,8 @@ use super::quote;
 pub const METRIC_NAME: &str = "__name__";
 /// The label that holds an alert's name.
 pub const ALERT_NAME: &str = "alertname";
+/// The label that holds an alert's severity, by convention.
+pub const SEVERITY_LABEL: &str = "severity";
 /// The label that holds the upper bound of a classic histogram's bucket.
 pub const BUCKET_LABEL: &str = "le";
 

@@ -20,7 +20,9 @@ pub use histogram::{
     HistogramSum, IncompatibleBuckets, NanEffect, Reconciled,
 };
 pub use kahan::KahanSum;
-pub use labels::{ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME, is_legacy_label_name};
+pub use labels::{
+    ALERT_NAME, BUCKET_LABEL, Labels, LabelsBuilder, METRIC_NAME, SEVERITY_LABEL, is_legacy_label_name,
+};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use number::{format_float, format_float_general, parse_float, push_float};
 pub use quote::{Quoted, quote, quote_char};

@@ -8,20 +8,20 @@ use std::collections::BTreeMap;
 
 use crate::model::{METRIC_NAME, Sample};
 
-/// How many series one component may have. A PostgreSQL server with all collectors and many tables has
-/// some 5,000, a large machine some 2,000.
-pub(super) const MAX_SERIES: usize = 10_000;
+/// How many series one component may have unless the configuration says otherwise. A PostgreSQL server with
+/// all collectors and many tables has some 5,000, a large machine some 2,000.
+pub const DEFAULT_MAX_SERIES: usize = 10_000;
 
 /// The longest value of a label, in bytes; what is longer is cut.
 const MAX_LABEL_BYTES: usize = 1024;
 
 /// What was left out of a result.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Dropped {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dropped {
     /// Series.
-    pub(super) series: usize,
+    pub series: usize,
     /// The metrics that they belong to, in order.
-    pub(super) metrics: Vec<String>,
+    pub metrics: Vec<String>,
 }
 
 /// Brings the samples of a component within `max_series`. The smallest metrics stay, of equal ones those

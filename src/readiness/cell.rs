@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::budget::Dropped;
 use super::component::Component;
 use super::hysteresis::{Hysteresis, Observation, State};
 use super::report::{ComponentReport, FailureReport};
@@ -33,6 +34,8 @@ pub(super) struct Latest {
     pub(super) at: TimestampMs,
     pub(super) duration: Duration,
     pub(super) samples: Arc<[Sample]>,
+    /// What the component told beyond what it may.
+    pub(super) dropped: Arc<Dropped>,
     finished: Instant,
     failure: Option<ProbeFailure>,
 }
@@ -51,6 +54,7 @@ impl Cell {
         started: Instant,
         outcome: ProbeOutcome,
         samples: Arc<[Sample]>,
+        dropped: Dropped,
     ) -> Option<State> {
         let finished = Instant::now();
         let failure = outcome.result.err();
@@ -66,7 +70,8 @@ impl Cell {
             known.last_failure = Some(FailureReport { at, kind, reason, log });
         }
         let duration = finished - started;
-        known.latest = Some(Latest { at, duration, samples, finished, failure });
+        let dropped = Arc::new(dropped);
+        known.latest = Some(Latest { at, duration, samples, dropped, finished, failure });
         let changed = known.hysteresis.observe(at, observation);
         known.changes += u64::from(changed);
         changed.then(|| known.hysteresis.state())
@@ -132,6 +137,7 @@ impl Cell {
             interval: component.interval,
             timeout: component.timeout,
             last_failure: known.last_failure.clone(),
+            dropped: known.latest.as_ref().map(|latest| latest.dropped.clone()).unwrap_or_default(),
         }
     }
 

@@ -132,6 +132,12 @@ impl Component {
         Probed { origin: Origin::Scheduled, module, target }
     }
 
+    /// Whether its samples bear the names of `other`'s.
+    pub(super) fn has_series_of(&self, other: &Self) -> bool {
+        let names = |one: &Self| (one.key.kind, one.job.clone(), one.instance.clone());
+        names(self) == names(other)
+    }
+
     /// How old the last result may be before the state counts as unknown.
     pub fn stale_after(&self) -> Duration {
         self.interval * STALE_INTERVALS + self.timeout

@@ -41,6 +41,11 @@ pub const METADATA: &[MetricMetadata] = &[
     ),
     ("valmis_component_probe_duration_seconds", "gauge", "How long the last finished probe took."),
     ("valmis_component_probe_age_seconds", "gauge", "How long ago the last finished probe ended."),
+    (
+        "valmis_component_series_dropped",
+        "gauge",
+        "How many series of the last probe were left out because the component told more than it may.",
+    ),
 ];
 
 /// The metrics of readiness itself. What is not known is absent: a restart must neither page (with a 0
@@ -67,6 +72,7 @@ pub(super) fn gauges(report: &ReadinessReport, first_round_done: bool, at: Times
         }
         push(&labels, "valmis_component_state_changes_total", component.changes as f64);
         if let Some(last_probe) = component.last_probe {
+            push(&labels, "valmis_component_series_dropped", component.dropped.series as f64);
             push(&labels, "valmis_component_last_probe_timestamp_seconds", last_probe as f64 / 1000.0);
         }
         if let Some(duration) = component.last_duration {

@@ -17,7 +17,7 @@ mod timing;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ use metrics::Metrics;
 use publisher::Publisher;
 use watch::{SLACK, Surroundings, Watch};
 
+pub use budget::{DEFAULT_MAX_SERIES, Dropped};
 pub use component::{Component, Key, Kind, ModuleInfo};
 pub use families::{Family, METADATA};
 pub use hysteresis::{Hysteresis, Observation, State, Thresholds};
@@ -94,7 +95,8 @@ impl Readiness {
         registry: &mut Registry,
     ) -> Self {
         let metrics = Metrics::register(registry);
-        let around = Surroundings { clock, metrics, history, changed: Notify::new() };
+        let max_series = AtomicUsize::new(DEFAULT_MAX_SERIES);
+        let around = Surroundings { clock, metrics, max_series, history, changed: Notify::new() };
         Self(Arc::new(Inner {
             config,
             appender,
@@ -118,13 +120,12 @@ impl Readiness {
         let mut running = inner.running();
         let wanted: BTreeMap<Key, Component> =
             components.into_iter().map(|component| (component.key.clone(), component)).collect();
-        running.retain(|key, entry| {
-            let keep = entry.owner != owner || wanted.contains_key(key);
-            if !keep {
-                entry.removed.cancel();
-            }
-            keep
-        });
+        let gone = running.iter().filter(|(key, entry)| entry.owner == owner && !wanted.contains_key(key));
+        let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
+        let mut ending: Vec<Running> = gone.iter().filter_map(|key| running.remove(key)).collect();
+        for entry in &ending {
+            entry.removed.cancel();
+        }
         for (key, component) in wanted {
             let predecessor = match running.get(&key) {
                 Some(entry) if entry.owner != owner => {
@@ -132,16 +133,25 @@ impl Readiness {
                     continue;
                 }
                 Some(entry) if entry.cell.component.revision == component.revision => continue,
-                _ => running.remove(&key).map(|entry| {
-                    entry.removed.cancel();
-                    entry.task
-                }),
+                Some(_) => running.remove(&key).inspect(|entry| entry.removed.cancel()),
+                // One that got another name has the same series.
+                None => {
+                    let named_otherwise =
+                        ending.iter().position(|entry| entry.cell.component.has_series_of(&component));
+                    named_otherwise.map(|at| ending.swap_remove(at))
+                }
             };
+            let predecessor = predecessor.map(|entry| entry.task);
             running.insert(key, inner.start(owner, component, predecessor));
         }
         drop(running);
         inner.applied.store(true, Ordering::Relaxed);
         inner.around.changed.notify_one();
+    }
+
+    /// How many series one component may have, from its next probe on.
+    pub fn limit_series(&self, max_series: usize) {
+        self.0.around.max_series.store(max_series, Ordering::Relaxed);
     }
 
     /// Writes the gauges of readiness to the store until `token` is cancelled, then stops the probes.

@@ -1,7 +1,9 @@
 //! What is said of readiness to people and programs. The API turns it into JSON, the page into HTML.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Dropped;
 use super::component::Key;
 use super::hysteresis::State;
 use crate::model::TimestampMs;
@@ -52,6 +54,8 @@ pub struct ComponentReport {
     pub timeout: Duration,
     /// The last probe that failed, however long ago.
     pub last_failure: Option<FailureReport>,
+    /// What the last probe told beyond what a component may, and is therefore not shown.
+    pub dropped: Arc<Dropped>,
 }
 
 /// A failed probe.

@@ -343,7 +343,7 @@ fn a_result_that_is_too_old_makes_a_ready_component_unknown() {
         let cell = Cell::new(component.clone(), Instant::now());
         let outcome = ProbeOutcome { result, samples: vec![], log: Log::default() };
         let started = Instant::now();
-        cell.record(SystemClock.now(), started, outcome, Arc::new([]));
+        cell.record(SystemClock.now(), started, outcome, Arc::new([]), Dropped::default());
         cell.age_by(age);
         let report = cell.report();
         assert_eq!(report.state, expected, "{age:?}");
@@ -374,6 +374,7 @@ async fn metrics_are_grouped_and_described() {
         ("valmis_component_probe_age_seconds", 2),
         ("valmis_component_probe_duration_seconds", 2),
         ("valmis_component_ready", 2),
+        ("valmis_component_series_dropped", 2),
         ("valmis_component_state", 6),
         ("valmis_component_state_changes_total", 2),
         ("valmis_ready", 1),

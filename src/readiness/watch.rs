@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::budget::{self, MAX_SERIES};
+use super::budget::{self, Dropped};
 use super::cell::Cell;
 use super::metrics::{Ending, Metrics};
 use super::publisher::Publisher;
@@ -32,6 +33,8 @@ pub(super) const SLACK: Duration = Duration::from_secs(5);
 pub(super) struct Surroundings {
     pub(super) clock: SharedClock,
     pub(super) metrics: Metrics,
+    /// How many series one component may have.
+    pub(super) max_series: AtomicUsize,
     /// What probes found, for people.
     pub(super) history: Arc<History>,
     /// Told of every change that the readiness gauges should show at once.
@@ -99,14 +102,7 @@ impl Watch {
             labels.set("job", &component.job).set("instance", &component.instance);
             sample.labels = labels.build();
         }
-        let dropped = budget::confine(&mut outcome.samples, MAX_SERIES);
-        if dropped.series > 0 {
-            self.around.metrics.dropped(kind, dropped.series);
-            let (series, names) = (dropped.series, dropped.metrics.join(", "));
-            let said = format!("more than {MAX_SERIES} series: {series} are left out, of {names}");
-            warn!(component = %key, series, "`{key}` tells too much: {said}");
-            outcome.log.push(said);
-        }
+        let dropped = self.confine(&mut outcome);
         let samples: Arc<[Sample]> = std::mem::take(&mut outcome.samples).into();
         let refused = self.publisher.publish(&samples, at);
         if let Some(error) = refused.first() {
@@ -133,7 +129,7 @@ impl Watch {
                 .as_ref()
                 .map_or_else(Default::default, |module| module.configuration.clone()),
         });
-        let changed = self.cell.record(at, started, outcome, samples);
+        let changed = self.cell.record(at, started, outcome, samples, dropped);
         if let Some(state) = changed {
             let state = state.as_str();
             info!(component = %key, state, reason, "Component `{key}` is now {state}");
@@ -141,6 +137,25 @@ impl Watch {
         if changed.is_some() || first {
             self.around.changed.notify_one();
         }
+    }
+}
+
+impl Watch {
+    /// Keeps a result within what a component may tell. The log says once what is left out.
+    fn confine(&self, outcome: &mut ProbeOutcome) -> Dropped {
+        let key = &self.cell.component.key;
+        let max_series = self.around.max_series.load(Ordering::Relaxed);
+        let dropped = budget::confine(&mut outcome.samples, max_series);
+        if dropped.series > 0 {
+            self.around.metrics.dropped(key.kind, dropped.series);
+            let (series, names) = (dropped.series, dropped.metrics.join(", "));
+            let said = format!("more than {max_series} series: {series} are left out, of {names}");
+            if self.cell.latest().is_none_or(|before| before.dropped.metrics != dropped.metrics) {
+                warn!(component = %key, series, "`{key}` tells too much: {said}");
+            }
+            outcome.log.push(said);
+        }
+        dropped
     }
 }
 

@@ -10,7 +10,7 @@ use super::instructions::{Instructions, RESOLVE_EXPR, is_instruction};
 use super::types::{Rule, RuleFile, RuleGroup, RuleKind, RulePlaces};
 
 use crate::diag::{Diagnostic, closest};
-use crate::model::{LineColumn, METRIC_NAME, parse_duration_ms};
+use crate::model::{LineColumn, METRIC_NAME, SEVERITY_LABEL, parse_duration_ms};
 use crate::promql::{self, Expr, Features, ValueType};
 use crate::template::Template;
 use crate::yaml::compose::{self, Entry, Node, NodeKind, Placement, Scalar, Source};
@@ -19,8 +19,6 @@ const FILE_FIELDS: [&str; 1] = ["groups"];
 const GROUP_FIELDS: [&str; 6] = ["name", "interval", "query_offset", "limit", "labels", "rules"];
 /// A field of a group that is Thanos', and that PrometheusRule objects may have.
 const THANOS_FIELD: &str = "partial_response_strategy";
-/// The label that `valmis_severities` decides about.
-const SEVERITY_LABEL: &str = "severity";
 /// What templates of labels cannot use: it depends on what they yield.
 const UNKNOWN_IN_LABELS: [&str; 4] = ["$activeAt", "$alertID", "$resolvedValue", "$status"];
 const RULE_FIELDS: [&str; 7] = ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];

@@ -14,10 +14,14 @@ use crate::promql::Expr;
 /// What the names of instructions begin with.
 const PREFIX: &str = "valmis_";
 
-const ON_MISSING: &str = "valmis_on_missing";
-const RESOLVED_VALUE: &str = "valmis_resolved_value";
-pub(super) const RESOLVE_EXPR: &str = "valmis_resolve_expr";
-const SEVERITIES: &str = "valmis_severities";
+/// Sets [`Instructions::on_missing`].
+pub const ON_MISSING: &str = "valmis_on_missing";
+/// Sets [`Instructions::resolved_value`].
+pub const RESOLVED_VALUE: &str = "valmis_resolved_value";
+/// Sets [`Instructions::resolve_expr`].
+pub const RESOLVE_EXPR: &str = "valmis_resolve_expr";
+/// Sets [`Instructions::severities`].
+pub const SEVERITIES: &str = "valmis_severities";
 
 /// All instructions there are.
 const NAMES: [&str; 4] = [ON_MISSING, RESOLVED_VALUE, RESOLVE_EXPR, SEVERITIES];

@@ -1,7 +1,7 @@
 //! Rule files and PrometheusRule manifests as typed groups.
 
 mod decode;
-mod instructions;
+pub mod instructions;
 mod load;
 mod severities;
 mod types;

@@ -12,7 +12,7 @@ use super::active::{ActiveAlert, ActiveAlerts};
 use super::alert::Alert;
 use super::error::RuleError;
 use super::evidence::Evidence;
-use crate::model::{ALERT_NAME, Labels, METRIC_NAME, Sample, TimestampMs};
+use crate::model::{ALERT_NAME, Labels, METRIC_NAME, SEVERITY_LABEL, Sample, TimestampMs};
 use crate::promql::Expr;
 use crate::rulefmt::{Instructions, OnMissing};
 use crate::state::{Absence, AlertRecord, AlertState, Severity};
@@ -44,9 +44,6 @@ const NO_DATA_LABEL: &str = "no_data";
 /// How long series must be missing before that is told, unless an alert is held because of it: right
 /// after a start nothing has been scraped yet. It is as long as a sample counts as the newest.
 const NO_DATA_HOLD_MS: i64 = 5 * 60_000;
-
-/// The label that severities are found in.
-const SEVERITY_LABEL: &str = "severity";
 
 /// The annotation of an alert that is over only under this severity.
 const SEVERITY_ANNOTATION: &str = "severity_changed";

@@ -10,6 +10,7 @@ use super::suite::Suite;
 use super::syntax::{bare, binaries, edit_binary};
 use crate::model::{LineColumn, format_duration_ms, format_float};
 use crate::promql::{BinaryExpr, BinaryOp, Expr, ExprKind, UnaryOp};
+use crate::rulefmt::instructions::{ON_MISSING, RESOLVE_EXPR, RESOLVED_VALUE, SEVERITIES};
 use crate::rulefmt::{Instructions, OnMissing, Rule, RuleKind};
 use crate::yaml::compose::Placement;
 
@@ -217,29 +218,27 @@ fn instructions(rule: &Rule) -> Vec<Change> {
     let mut changes = Vec::new();
     // To leave out `resolve` would change nothing: it is what happens anyway.
     if let Some(policy @ OnMissing::Hold { .. }) = on_missing {
-        changes.push(change("valmis_on_missing", policy.to_string(), LEFT_OUT, &|all| all.on_missing = None));
+        changes.push(change(ON_MISSING, policy.to_string(), LEFT_OUT, &|all| all.on_missing = None));
     }
     if let Some(annotation) = resolved_value {
         let leave_out = |all: &mut Instructions| all.resolved_value = None;
-        changes.push(change("valmis_resolved_value", annotation.clone(), LEFT_OUT, &leave_out));
+        changes.push(change(RESOLVED_VALUE, annotation.clone(), LEFT_OUT, &leave_out));
     }
     if let Some(expr) = resolve_expr {
-        let name = "valmis_resolve_expr";
-        changes.push(change(name, expr.to_string(), LEFT_OUT, &|all| all.resolve_expr = None));
-        if let Some(placement) = rule.places.annotations.get(name) {
+        changes.push(change(RESOLVE_EXPR, expr.to_string(), LEFT_OUT, &|all| all.resolve_expr = None));
+        if let Some(placement) = rule.places.annotations.get(RESOLVE_EXPR) {
             let put = |rule: &mut Rule, expr| rule.instructions.resolve_expr = Some(Arc::new(expr));
             changes.extend(conditions(rule, expr, placement, put));
         }
     }
     if let Some(severities) = severities {
-        let name = "valmis_severities";
-        changes.push(change(name, severities.to_string(), LEFT_OUT, &|all| all.severities = None));
+        changes.push(change(SEVERITIES, severities.to_string(), LEFT_OUT, &|all| all.severities = None));
         for (step, (severity, threshold)) in severities.steps().enumerate() {
             for value in other_thresholds(threshold) {
                 let Some(moved) = severities.with_threshold(step, value) else { continue };
                 let before = format!("{severity} at {}", format_float(threshold));
                 let after = format!("{severity} at {}", format_float(value));
-                changes.push(change(name, before, &after, &|all| all.severities = Some(moved.clone())));
+                changes.push(change(SEVERITIES, before, &after, &|all| all.severities = Some(moved.clone())));
             }
         }
     }

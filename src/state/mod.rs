@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::{Labels, TimestampMs};
+use crate::model::{Labels, SEVERITY_LABEL, TimestampMs};
 
 pub use self::ledger::{LedgerEntry, LedgerLimits, LedgerQuestion, RuleVersion, fingerprint};
 pub use self::memory::MemoryStore;
@@ -139,9 +139,6 @@ impl AlertRecord {
 fn with_severity(labels: &Labels, severity: &str) -> Labels {
     if severity.is_empty() { labels.clone() } else { labels.with(SEVERITY_LABEL, severity) }
 }
-
-/// The label that has the severity.
-const SEVERITY_LABEL: &str = "severity";
 
 /// The severity of an alert, which does not belong to its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,6 +45,10 @@ pub struct ComponentView {
     pub since: TimestampMs,
     /// When it was last probed.
     pub last_probe: Option<TimestampMs>,
+    /// How many series were left out because it told more than it may.
+    pub series_dropped: usize,
+    /// The metrics that they belong to, for people.
+    pub metrics_dropped: String,
 }
 
 /// An alert.
@@ -168,6 +172,8 @@ mod tests {
             reason: reason.to_owned(),
             since: 0,
             last_probe: Some(59_000),
+            series_dropped: 0,
+            metrics_dropped: String::new(),
         }
     }
 

@@ -67,7 +67,7 @@ async fn config_check_reports_the_faults_of_the_configuration_and_of_its_rules()
     let out = ran.out.replace(folder.path().to_str().unwrap(), "FOLDER");
     insta::assert_snapshot!(out, @r#"
     valmis.yaml:1:1: the configuration has no key `intervall`
-      hint: known keys: listen, web, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, redis, machine, disks, certificates, blackbox, probes, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
+      hint: known keys: listen, web, external_url, storage, ledger, query, features, external_labels, max_series_per_component, evaluation_interval, apps, postgres, redis, machine, disks, certificates, blackbox, probes, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
     FOLDER/my.rules:5:15: group "g", rule 1, "a": could not parse expression: parse error: unknown function with name "ratee"
       hint: did you mean `rate`?
     "#);

@@ -24,7 +24,14 @@ async fn pages_and_the_api_are_compressed_as_the_client_asks() {
     ::valmis::client::install_crypto_provider();
     // It leaves what it gets as it is.
     let client = reqwest::Client::builder().no_gzip().no_proxy().timeout(PATIENCE).build().unwrap();
-    for (path, part) in [("/", "<html"), ("/metrics", "# EOF"), ("/api/v1/rules", "\"groups\"")] {
+    for (path, part, is_large) in [
+        ("/", "<html", true),
+        ("/metrics", "# EOF", true),
+        ("/metrics/blackbox", "# EOF", false),
+        ("/metrics/node", "# EOF", true),
+        ("/metrics/node?collect[]=loadavg", "# EOF", false),
+        ("/api/v1/rules", "\"groups\"", true),
+    ] {
         for (accepted, expected) in [
             ("zstd", Some("zstd")),
             ("gzip", Some("gzip")),
@@ -37,7 +44,8 @@ async fn pages_and_the_api_are_compressed_as_the_client_asks() {
             let answer = request.header("accept-encoding", accepted).send().await.unwrap();
             let encoding =
                 answer.headers().get("content-encoding").map(|value| value.to_str().unwrap().to_owned());
-            assert_eq!(encoding.as_deref(), expected, "{path}: {accepted}");
+            // What fits into a few packets is sent as it is.
+            assert_eq!(encoding.as_deref(), expected.filter(|_| is_large), "{path}: {accepted}");
             let body = answer.bytes().await.unwrap();
             assert!(plain(encoding.as_deref(), &body).contains(part), "{path}: {accepted}");
         }

@@ -33,15 +33,15 @@ const ALLOWED: Duration = Duration::from_millis(400);
 const SLACK: Duration = Duration::from_secs(3);
 
 /// An address at which packets are swallowed: a listener that accepts nobody, and whose queue is full.
-struct BlackHole {
-    address: SocketAddr,
+pub(crate) struct BlackHole {
+    pub(crate) address: SocketAddr,
     listener: TcpListener,
     queued: Vec<TcpStream>,
 }
 
 impl BlackHole {
     /// None on a system that lets more connections wait than it was asked for.
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();
@@ -58,7 +58,7 @@ impl BlackHole {
     }
 
     /// From now on somebody answers in HTTP.
-    fn heal(self) {
+    pub(crate) fn heal(self) {
         drop(self.queued);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = self.listener.accept().await {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use valmis::artifacts;
+use valmis::listener::{self, PemSource};
 
 use crate::tools::{checkout, run, tool};
 
@@ -23,6 +24,10 @@ existingEnvSecret: valmis-environment
 externalUrl: https://valmis.example/
 extraArgs: [--log-format=json]
 extraEnv: [{name: TZ, value: UTC}]
+web:
+  tlsSecret: valmis-tls
+  config: {basic_auth_users: {'{{ .Release.Name }}': $2y$10$hash}, rate_limit: {interval: 100ms, burst: 20}}
+  healthPort: 9800
 service: {type: NodePort, annotations: {a: b}}
 persistence: {storageClass: fast, size: 20Gi, annotations: {a: b}}
 priorityClassName: high
@@ -33,7 +38,8 @@ networkPolicy:
   enabled: true
   from: [{namespaceSelector: {matchLabels: {name: monitoring}}}]
   egress: [{ports: [{port: 443}]}]
-serviceMonitor: {enabled: true, labels: {release: kps}, metricRelabelings: [{action: labeldrop, regex: x}]}
+serviceMonitor: {enabled: true, labels: {release: kps}, metricRelabelings: [{action: labeldrop, regex: x}],
+  basicAuth: {username: {name: scrape, key: user}, password: {name: scrape, key: password}}, tlsConfig: {serverName: valmis.prod.svc}}
 prometheusRule:
   enabled: true
   labels: {release: kps}
@@ -93,7 +99,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 #[test]
 fn helm_accepts_the_chart_with_every_set_of_values() {
     for helm in helms() {
-        for text in ["", ALL_ON, MINIMAL, ONLY_RULES] {
+        for text in ["", ALL_ON, MINIMAL, ONLY_RULES, WEB_SECRET] {
             let folder = tempfile::tempdir().unwrap();
             run(Command::new(&helm)
                 .args(["lint", "--strict"])
@@ -131,6 +137,8 @@ fn a_misspelt_value_is_refused() {
         check(&helm, "prometheusRule.alerts.DiskAlmostFull.threshold=5");
         check(&helm, "prometheusRule.alerts.DiskAlmostFull.for=soon");
         check(&helm, "image.digest=latest");
+        check(&helm, "web.tls=true");
+        check(&helm, "web.scheme=ftp");
     }
 }
 
@@ -145,6 +153,7 @@ fn everything_is_there_when_all_is_on() {
         "Pod",
         "PodDisruptionBudget",
         "PrometheusRule",
+        "Secret",
         "Service",
         "ServiceAccount",
         "ServiceMonitor",
@@ -186,7 +195,7 @@ fn everything_is_there_when_all_is_on() {
 #[test]
 fn pods_are_restricted() {
     let Some(helm) = helms().pop() else { return };
-    for text in ["", ALL_ON, MINIMAL] {
+    for text in ["", ALL_ON, MINIMAL, WEB_SECRET] {
         let objects = render(&helm, text);
         let of_workloads =
             of_kind(&objects, "StatefulSet").into_iter().map(|set| &set["spec"]["template"]["spec"]);
@@ -223,8 +232,65 @@ fn probes_ask_for_health_and_readiness_and_the_service_answers_regardless() {
     let objects = render(&helm, "");
     let container = &of_kind(&objects, "StatefulSet")[0]["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/health");
+    assert_eq!(container["livenessProbe"]["httpGet"]["port"], "http");
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/ready");
     assert_eq!(of_kind(&objects, "Service")[0]["spec"]["publishNotReadyAddresses"], true);
+}
+
+/// A web configuration in a Secret of the user, and none of the chart.
+const WEB_SECRET: &str = "web: {existingSecret: mine, scheme: https}";
+
+#[test]
+fn with_a_web_configuration_the_kubelet_asks_where_no_password_is_needed() {
+    let Some(helm) = helms().pop() else { return };
+    for (text, port, secret) in [(ALL_ON, 9800, "test-valmis-web"), (WEB_SECRET, 9798, "mine")] {
+        let objects = render(&helm, text);
+        let pod = &of_kind(&objects, "StatefulSet")[0]["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+            assert_eq!(container[name]["httpGet"]["port"], "health", "{name}");
+        }
+        let listed = |list: &Value, name: &str| {
+            let found = list.as_array().unwrap().iter().find(|one| one["name"] == name);
+            found.unwrap_or_else(|| panic!("no `{name}` in {list}")).clone()
+        };
+        assert_eq!(listed(&container["ports"], "health")["containerPort"], port);
+        assert_eq!(listed(&of_kind(&objects, "Service")[0]["spec"]["ports"], "health")["port"], port);
+        assert_eq!(listed(&pod["volumes"], "web")["secret"]["secretName"], secret);
+        assert_eq!(listed(&container["volumeMounts"], "web")["mountPath"], "/etc/valmis-web");
+        let arguments = container["args"].as_array().unwrap();
+        for expected in
+            ["--web.config.file=/etc/valmis-web/web.yml", &format!("--health-listen=0.0.0.0:{port}")]
+        {
+            assert!(arguments.iter().any(|argument| argument == expected), "{expected}: {arguments:?}");
+        }
+        let test = of_kind(&objects, "Pod").pop().unwrap();
+        let command = test["spec"]["containers"][0]["args"][0].as_str().unwrap();
+        assert!(command.contains(&format!("http://test-valmis:{port}/health")), "{command}");
+        for made in of_kind(&objects, "Secret") {
+            assert_eq!(made["metadata"]["name"], secret);
+        }
+        assert_eq!(of_kind(&objects, "Secret").len(), usize::from(text == ALL_ON));
+    }
+}
+
+/// What the chart writes is what the program reads.
+#[test]
+fn the_web_configuration_of_the_chart_is_understood() {
+    let Some(helm) = helms().pop() else { return };
+    let objects = render(&helm, ALL_ON);
+    let text = of_kind(&objects, "Secret")[0]["stringData"]["web.yml"].as_str().unwrap();
+    let (config, findings) = listener::read("web.yml", text, Path::new("/"));
+    let refused: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("not given as a bcrypt hash"), "{refused:?}");
+    assert_eq!(config.rate_limit.map(|limit| limit.burst), Some(20));
+    let cert = config.tls.expect("TLS").cert.source;
+    assert_eq!(cert, PemSource::File("/etc/valmis-tls/tls.crt".into()));
+    let endpoint = &of_kind(&objects, "ServiceMonitor")[0]["spec"]["endpoints"][0];
+    assert_eq!((&endpoint["scheme"], &endpoint["port"]), (&"https".into(), &"http".into()));
+    assert_eq!(endpoint["basicAuth"]["password"]["key"], "password");
+    assert_eq!(endpoint["tlsConfig"]["serverName"], "valmis.prod.svc");
 }
 
 /// The rules of a rendered chart, as rule files that Prometheus loads.

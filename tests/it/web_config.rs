@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::valmis::clock::SystemClock;
-use ::valmis::listener::{self, Access, Door, Metrics};
+use ::valmis::listener::{self, Access, Door, Limits, Metrics, Server};
 use axum::Router;
 use axum::http::{HeaderMap, Version};
 use axum::routing::get;
@@ -164,7 +164,9 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async || "Hello World!"));
         let stop = CancellationToken::new();
-        tokio::spawn(listener::serve(listener, Door::Guarded(access.clone()), router, metrics, stop.clone()));
+        let door = Door::Guarded(access.clone());
+        let server = Server { door, router, limits: Limits::default(), metrics };
+        tokio::spawn(server.serve(listener, stop.clone()));
         Self { folder, address, access, registry, _stop: stop.drop_guard() }
     }
 

@@ -56,10 +56,42 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- tpl (toYaml $config) . }}
 {{- end }}
 
+{{- /* Whether there is a web configuration: a text that is empty if not. */ -}}
+{{- define "valmis.web" -}}
+{{- if or .Values.web.config .Values.web.existingSecret .Values.web.tlsSecret }}yes{{ end }}
+{{- end }}
+
+{{- define "valmis.webConfig" -}}
+{{- $config := deepCopy .Values.web.config }}
+{{- if and .Values.web.tlsSecret (not (hasKey $config "tls_server_config")) }}
+{{- $_ := set $config "tls_server_config" (dict "cert_file" "/etc/valmis-tls/tls.crt" "key_file" "/etc/valmis-tls/tls.key") }}
+{{- end }}
+{{- tpl (toYaml $config) . }}
+{{- end }}
+
+{{- define "valmis.scheme" -}}
+{{- if .Values.web.scheme }}
+{{- .Values.web.scheme }}
+{{- else if and (not .Values.web.existingSecret) (or .Values.web.tlsSecret (hasKey .Values.web.config "tls_server_config")) }}
+{{- "https" }}
+{{- else }}
+{{- "http" }}
+{{- end }}
+{{- end }}
+
+{{- /* The probe `name` of the values. What asks at the port `http` asks where no password is needed, if there is such a port. */ -}}
+{{- define "valmis.probe" -}}
+{{- $probe := deepCopy (get .root.Values .name) }}
+{{- if and (include "valmis.web" .root) $probe.httpGet }}
+{{- if eq (toString $probe.httpGet.port) "http" }}{{ $_ := set $probe.httpGet "port" "health" }}{{ end }}
+{{- end }}
+{{- toYaml $probe }}
+{{- end }}
+
 {{- define "valmis.url" -}}
 {{- if .Values.externalUrl }}
 {{- .Values.externalUrl | trimSuffix "/" }}
 {{- else }}
-{{- printf "http://%s.%s.svc:%v" (include "valmis.fullname" .) .Release.Namespace .Values.service.port }}
+{{- printf "%s://%s.%s.svc:%v" (include "valmis.scheme" .) (include "valmis.fullname" .) .Release.Namespace .Values.service.port }}
 {{- end }}
 {{- end }}

@@ -64,6 +64,10 @@ impl Context<'_> {
             .take("external_labels")
             .map(|node| self.labels("external_labels", node))
             .unwrap_or_default();
+        let max_series_per_component = fields
+            .take("max_series_per_component")
+            .and_then(|node| self.series("max_series_per_component", node))
+            .unwrap_or(default.max_series_per_component);
         let evaluation_interval = fields
             .take("evaluation_interval")
             .and_then(|node| self.reader.duration("evaluation_interval", node))
@@ -110,6 +114,7 @@ impl Context<'_> {
             query,
             features,
             external_labels,
+            max_series_per_component,
             evaluation_interval,
             apps: self.unique("apps", apps, |app| app.name.clone()),
             postgres: self.unique("postgres", postgres, |server| server.name.clone()),

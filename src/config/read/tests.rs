@@ -105,7 +105,7 @@ postgres:
     valmis.yaml:1:9: `listen` must be an address with a port, not `nowhere`
       hint: write `127.0.0.1:9797`, or `:9797` for all interfaces
     valmis.yaml:2:1: the configuration has no key `intervall`
-      hint: known keys: listen, web, external_url, storage, ledger, query, features, external_labels, evaluation_interval, apps, postgres, redis, machine, disks, certificates, blackbox, probes, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
+      hint: known keys: listen, web, external_url, storage, ledger, query, features, external_labels, max_series_per_component, evaluation_interval, apps, postgres, redis, machine, disks, certificates, blackbox, probes, scrapes, sources, alertmanagers, alert_relabel_configs, drills, heartbeat, pings, resend_delay, error_hold, catch_up, rules
     valmis.yaml:5:10: `url` is not a usable URL: it must begin with `http://` or `https://`
     valmis.yaml:6:15: `interval`: unknown unit " minutes" in duration "5 minutes"
       hint: write a duration such as `15s`, `5m` or `1h30m`

@@ -51,6 +51,12 @@ impl Context<'_> {
         address
     }
 
+    /// How many series something may have: at least enough for what says that it works.
+    pub(super) fn series(&mut self, key: &'static str, node: &Node) -> Option<usize> {
+        let series = self.reader.integer(key, node, 100..=1_000_000)?;
+        usize::try_from(series).ok()
+    }
+
     /// Texts by name. `check` says what is wrong with a name or its text.
     pub(super) fn texts(
         &mut self,

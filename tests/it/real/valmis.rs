@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use ::valmis::artifacts::{Artifact, rules};
@@ -108,6 +108,19 @@ impl Valmis {
         Self::start_as(configuration, &quick_rules(), "https", Some(user), environment).await
     }
 
+    /// As [`Self::start`], within mounts of its own that a script makes; it runs in the folder of the
+    /// configuration. None where that is not allowed: it takes root, and not every container lets it.
+    pub(crate) async fn start_among_mounts(configuration: &str, script: &str) -> Option<Self> {
+        let folder = TempDir::with_prefix("valmis-mounts-").unwrap();
+        fs::write(folder.path().join(MOUNTS), format!("set -e\n{script}exec \"$@\"\n")).unwrap();
+        let mut trial = among_mounts(folder.path(), Path::new("/bin/true"));
+        if !trial.stdin(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            super::say("skipped: nothing can be mounted here");
+            return None;
+        }
+        Some(Self::start_in_folder(folder, configuration, &quick_rules(), "http", None, &[]).await)
+    }
+
     async fn start_as(
         configuration: &str,
         rules: &[(String, String)],
@@ -116,6 +129,17 @@ impl Valmis {
         environment: &'static [(&'static str, &'static str)],
     ) -> Self {
         let folder = TempDir::with_prefix("valmis-").unwrap();
+        Self::start_in_folder(folder, configuration, rules, scheme, user, environment).await
+    }
+
+    async fn start_in_folder(
+        folder: TempDir,
+        configuration: &str,
+        rules: &[(String, String)],
+        scheme: &'static str,
+        user: Option<(&'static str, &'static str)>,
+        environment: &'static [(&'static str, &'static str)],
+    ) -> Self {
         fs::create_dir(folder.path().join("rules")).unwrap();
         for (name, text) in rules {
             fs::write(folder.path().join("rules").join(name), text).unwrap();
@@ -293,6 +317,17 @@ impl Valmis {
     }
 }
 
+/// The script that makes mounts, if the program is to have its own.
+const MOUNTS: &str = "mounts.sh";
+
+/// A command within mounts of its own, which nobody else sees and which end with it.
+fn among_mounts(folder: &Path, program: &Path) -> Command {
+    let mut command = Command::new("/usr/bin/unshare");
+    command.current_dir(folder).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.args(["--mount", "/bin/sh", MOUNTS]).arg(program);
+    command
+}
+
 /// The command without the environment of whoever runs the tests.
 pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_valmis"));
@@ -301,7 +336,11 @@ pub(crate) fn command(folder: &Path) -> Command {
 }
 
 async fn run(folder: &Path, environment: &[(&str, &str)]) -> (Process, SocketAddr) {
-    let mut command = command(folder);
+    let mut command = if folder.join(MOUNTS).exists() {
+        among_mounts(folder, Path::new(env!("CARGO_BIN_EXE_valmis")))
+    } else {
+        command(folder)
+    };
     command.envs(environment.iter().copied());
     command.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
     let mut process = Process::start(&mut command, folder);
