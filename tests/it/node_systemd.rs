@@ -95,7 +95,7 @@ async fn units(run: &Path) -> Result<Series, String> {
     let samples =
         outcome.samples.into_iter().filter(|sample| sample.labels.metric_name().starts_with("node_systemd_"));
     let series: Series = samples.map(|sample| (sample.labels, sample.value)).collect();
-    if series.is_empty() { Err(outcome.log.join("\n")) } else { Ok(series) }
+    if series.is_empty() { Err(format!("{:?}", outcome.log)) } else { Ok(series) }
 }
 
 fn value(series: &Series, name: &str, labels: &[(&str, &str)]) -> Option<f64> {

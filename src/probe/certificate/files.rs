@@ -157,7 +157,7 @@ impl CertificateFilesProber {
         self.emit_source(&scan, &mut samples);
         let mut samples = samples.into_samples();
         samples.extend(scan.samples.into_samples());
-        (ProbeOutcome { result, samples, log: scan.course.log.into() }, scan.held)
+        (ProbeOutcome { result, samples, log: scan.course.log }, scan.held)
     }
 
     /// Reads on a thread of its own. Looking at one file after the other it stops by itself before the

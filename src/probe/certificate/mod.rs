@@ -24,7 +24,6 @@ pub use self::renewals::{LAST_RENEWAL, RENEWALS, Renewals};
 pub use self::served::{SERVED_METADATA, ServedCertificateConfig, ServedTargetError, TlsProber};
 
 use super::MetricMetadata;
-use super::outcome::METADATA as OUTCOME_METADATA;
 use super::samples::SampleSet;
 use super::x509::{Certificate, DistinguishedName};
 
