@@ -42,10 +42,9 @@ pub(super) async fn configured(
 ) -> Result<Vec<Component>> {
     let mut components = Vec::new();
     for app in &config.apps {
-        if let Some(url) = &app.url {
+        if let (Some(url), Some(instance)) = (&app.url, app.instance()) {
             let prober = HttpProber::new(http_config(app, url)?, clock.clone())
                 .with_context(|| format!("app `{}`", app.name))?;
-            let instance = url.to_string();
             components.push(component(Kind::App, &app.name, instance, app.pace, app, prober));
         }
     }
@@ -225,7 +224,6 @@ fn disk(watched: &DiskConfig, machine: &MachineConfig, kernel: &Arc<disk::Kernel
 }
 
 async fn certificate(watched: &CertificateConfig, clock: &SharedClock, store: &dyn Queryable) -> Component {
-    let instance = |server: &TlsServer| format!("{}:{}", server.host, server.port);
     let served = async |server: &TlsServer| {
         let config = ServedCertificateConfig {
             host: server.host.clone(),
@@ -234,7 +232,7 @@ async fn certificate(watched: &CertificateConfig, clock: &SharedClock, store: &d
             addresses: AddressPolicy::default(),
             tls: watched.tls.clone().into(),
         };
-        let known = renewals::of(store, &instance(server), clock.now()).await;
+        let known = renewals::of(store, &server.instance(), clock.now()).await;
         TlsProber::new(config, clock.clone()).noting_renewals(known)
     };
     let in_files =
@@ -242,14 +240,14 @@ async fn certificate(watched: &CertificateConfig, clock: &SharedClock, store: &d
     let (name, pace) = (&watched.name, watched.pace);
     match &watched.source {
         CertificateSource::Server(server) => {
-            component(Kind::Certificate, name, instance(server), pace, watched, served(server).await)
+            component(Kind::Certificate, name, server.instance(), pace, watched, served(server).await)
         }
         CertificateSource::Files(files) => {
             component(Kind::Certificate, name, machine_name(), pace, watched, in_files(files))
         }
         CertificateSource::ServedFromFiles(server, files) => {
             let prober = ComparedProber::new(served(server).await, in_files(files));
-            component(Kind::Certificate, name, instance(server), pace, watched, prober)
+            component(Kind::Certificate, name, server.instance(), pace, watched, prober)
         }
     }
 }

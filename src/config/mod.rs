@@ -5,6 +5,7 @@
 
 mod assign;
 mod builtin;
+mod instance;
 mod machine;
 mod read;
 mod redis;

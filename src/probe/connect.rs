@@ -1,13 +1,13 @@
 //! Getting a TCP connection to a host: its addresses, in the preferred order, one after the other.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 
 use super::MetricMetadata;
+use super::names;
 use super::outcome::Course;
 use super::reach::Reach;
 use super::samples::SampleSet;
@@ -15,10 +15,6 @@ use super::{Deadline, Log, ProbeFailure};
 
 /// How many addresses of a host are tried at most.
 const MAX_ADDRESSES: usize = 4;
-
-/// How many names are looked up at once by all probes; others wait until their deadlines. With name servers
-/// that do not answer a look-up takes a thread for ten seconds or more.
-const MAX_LOOKUPS: usize = 64;
 
 /// The metrics of name resolution, which every prober that connects to a host emits.
 pub(super) const METADATA: &[MetricMetadata] = &[
@@ -95,7 +91,7 @@ pub(super) async fn resolve(
 ) -> Result<Vec<SocketAddr>, ProbeFailure> {
     let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => look_up(host, port)
+        Err(_) => names::look_up(host, port)
             .await
             .map_err(|error| ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}")))?,
     };
@@ -106,20 +102,6 @@ pub(super) async fn resolve(
         return Err(ProbeFailure::new("resolve", format!("`{host}` has no {version} address")));
     }
     Ok(ordered)
-}
-
-/// Asks the system's resolver, which takes a thread for as long as it likes: also when nobody waits for the
-/// answer any more.
-async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    static PLACES: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
-    let place = PLACES.acquire().await.expect("it is never closed");
-    let host = host.to_owned();
-    let looking = tokio::task::spawn_blocking(move || {
-        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        drop(place);
-        found
-    });
-    looking.await.map_err(io::Error::other).flatten()
 }
 
 /// Those of a host's addresses that are within reach. A host all of whose addresses are out of reach is a

@@ -16,6 +16,7 @@ pub mod http;
 pub mod icmp;
 mod log;
 mod metadata;
+mod names;
 pub mod node;
 mod outcome;
 mod pattern;

@@ -29,14 +29,14 @@ apps:
   - {name: one, url: 'http://NOBODY/', metrics: 'http://NOBODY/metrics', interval: 1s, method: POST,
      headers: {X-Api-Key: canary-app-header}, body: canary-app-body,
      basic_auth: {username: u, password: canary-app-password}}
-  - {name: two, url: 'http://NOBODY/', metrics: 'http://NOBODY/metrics', interval: 1s, bearer_token: canary-app-bearer}
-  - {name: three, url: 'http://NOBODY/', interval: 1s, bearer_token_file: FOLDER/token}
-  - {name: four, url: 'http://NOBODY/', interval: 1s, authorization: {type: Key, credentials: canary-app-credentials}}
-  - {name: five, url: 'http://NOBODY/', interval: 1s, bearer_token_env: CANARY}
+  - {name: two, url: 'http://NOBODY/two', metrics: 'http://NOBODY/metrics', interval: 1s, bearer_token: canary-app-bearer}
+  - {name: three, url: 'http://NOBODY/three', interval: 1s, bearer_token_file: FOLDER/token}
+  - {name: four, url: 'http://NOBODY/four', interval: 1s, authorization: {type: Key, credentials: canary-app-credentials}}
+  - {name: five, url: 'http://NOBODY/five', interval: 1s, bearer_token_env: CANARY}
 postgres:
   - {name: uri, dsn: 'postgres://u:canary-dsn-uri@NOBODY/db', interval: 1s}
-  - {name: pairs, dsn: 'host=127.0.0.1 port=1 user=u password=canary-dsn-pairs', interval: 1s}
-  - {name: beside, dsn: 'postgres://u@NOBODY/db', password: canary-postgres-password, interval: 1s}
+  - {name: pairs, dsn: 'host=127.0.0.2 port=1 user=u password=canary-dsn-pairs', interval: 1s}
+  - {name: beside, dsn: 'postgres://u@127.0.0.3:1/db', password: canary-postgres-password, interval: 1s}
 redis:
   - {name: cache, address: 'NOBODY', password: canary-redis-password, interval: 1s}
 certificates:

@@ -100,7 +100,7 @@ async fn bodies_without_end_from_all_sides_are_read_in_little_memory() {
     })
     .await;
     let server = |number: usize| {
-        format!("- {{name: a{number}, url: 'http://{flooding}/', interval: 1s, timeout: 800ms}}\n")
+        format!("- {{name: a{number}, url: 'http://{flooding}/{number}', interval: 1s, timeout: 800ms}}\n")
     };
     let servers: String = (0..SERVERS).map(server).collect();
     let valmis = Valmis::start(&format!("{COMMON}{NO_DISK}apps:\n{servers}")).await;
@@ -170,7 +170,7 @@ fn mounts(hung: &Path, name_server: IpAddr) -> String {
     let hung = hung.display();
     format!(
         "echo 'nameserver {name_server}' >resolv.conf\n\
-         echo 'options timeout:2 attempts:1' >>resolv.conf\n\
+         echo 'options timeout:20 attempts:3' >>resolv.conf\n\
          mount --bind resolv.conf /etc/resolv.conf\n\
          exec 3<>/dev/fuse\n\
          mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hung '{hung}'\n"

@@ -184,9 +184,16 @@ async fn a_replica_is_well_while_it_hears_from_its_master() {
     let link = [("master_host", "127.0.0.1"), ("master_port", port.as_str())];
     assert_eq!(value(&outcome, "redis_master_link_up", &link), Some(1.0));
     assert_eq!(value(&outcome, "redis_slave_info", &[("read_only", "1")]), Some(1.0));
-    let seen = look(&master.prober(None)).await;
-    assert_eq!(value(&seen, "redis_connected_slaves", &[]), Some(1.0));
-    assert!(value(&seen, "redis_connected_slave_offset_bytes", &[("slave_state", "online")]).is_some());
+    // The master calls it online once it has told that it holds all that it was sent.
+    let of_master = master.prober(None);
+    within(Duration::from_secs(20), "the replica online", async || {
+        let seen = look(&of_master).await;
+        assert_eq!(value(&seen, "redis_connected_slaves", &[]), Some(1.0));
+        let online = [("slave_state", "online")];
+        value(&seen, "redis_connected_slave_offset_bytes", &online)
+            .ok_or_else(|| format!("{:?}", seen.samples))
+    })
+    .await;
     master.process.kill();
     let outcome = wait_for(&prober, "replication").await;
     assert_eq!(value(&outcome, "redis_up", &[]), Some(1.0));

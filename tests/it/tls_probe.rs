@@ -240,18 +240,21 @@ async fn an_expired_intermediate_counts_as_expired() {
 #[tokio::test]
 async fn a_certificate_in_the_ca_file_is_trusted_itself() {
     let world = World::new();
-    for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+    for (kind, is_ca) in [("leaf", IsCa::NoCa), ("ca", IsCa::Ca(BasicConstraints::Unconstrained))] {
+        let trusting = |what: &str, pem: &str| {
+            let file = write(world.folder.path(), &format!("{what}-{kind}.pem"), pem);
+            TlsConfig { ca: Some(SecretSource::File(file)), ..world.tls() }
+        };
         let mut params = params(NAME, &[NAME]);
         params.is_ca = is_ca;
         let identity = Identity::self_signed(&params);
-        let ca = Some(SecretSource::File(write(world.folder.path(), "own.pem", &identity.pem)));
-        let tls = TlsConfig { ca, ..world.tls() };
+        let tls = trusting("own", &identity.pem);
         check("trusted itself", identity, tls, &["ok"], Some(END_OF_2026)).await;
         params.not_before = date_time_ymd(2025, 1, 1);
         params.not_after = date_time_ymd(2025, 12, 31);
         let identity = Identity::self_signed(&params);
-        let ca = Some(SecretSource::File(write(world.folder.path(), "own.pem", &identity.pem)));
-        check("but expired", identity, TlsConfig { ca, ..world.tls() }, &["expired"], None).await;
+        let tls = trusting("expired", &identity.pem);
+        check("but expired", identity, tls, &["expired"], None).await;
     }
 }
 

@@ -24,7 +24,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use self::sources::RulesEntry;
-use super::{AppConfig, Config, RulesConfig, ScrapeConfig, SourceConfig, StorageConfig, Surroundings};
+use super::{
+    AppConfig, CertificateConfig, Config, PostgresConfig, RedisConfig, RulesConfig, ScrapeConfig,
+    SourceConfig, StorageConfig, Surroundings,
+};
 use crate::diag::Diagnostic;
 use crate::model::LineColumn;
 use crate::yaml::{self, Node, Reader};
@@ -105,6 +108,10 @@ impl Context<'_> {
             RulesConfig { resend_delay, error_hold, catch_up, ..self.rules(fields.take("rules"), &sources) };
         fields.finish(&mut self.reader);
         self.jobs(&apps, &scrapes);
+        self.told_apart("apps", &apps, AppConfig::instance);
+        self.told_apart("postgres", &postgres, PostgresConfig::instance);
+        self.told_apart("redis", &redis, RedisConfig::instance);
+        self.told_apart("certificates", &certificates, CertificateConfig::instance);
         Config {
             listen,
             web,
@@ -157,6 +164,29 @@ impl Context<'_> {
             }
         }
         items.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// The samples of two components of one kind differ in nothing but their instances: with the same one they
+    /// would be each other's.
+    fn told_apart<T>(
+        &mut self,
+        what: &str,
+        items: &[(LineColumn, T)],
+        instance: impl Fn(&T) -> Option<String>,
+    ) {
+        let mut seen = BTreeSet::new();
+        for (place, item) in items {
+            let Some(instance) = instance(item) else { continue };
+            if seen.contains(&instance) {
+                self.reader.error_with_hint(
+                    "duplicate-instance",
+                    *place,
+                    format!("two entries of `{what}` look at `{instance}`: their samples would be the same series"),
+                    "leave one out; the entries of `probes` may look at the same, for their names are the label `job`",
+                );
+            }
+            seen.insert(instance);
+        }
     }
 
     fn storage(&mut self, node: &Node) -> StorageConfig {

@@ -135,6 +135,39 @@ fn two_components_with_one_name_are_refused() {
 }
 
 #[test]
+fn components_whose_series_would_be_the_same_are_refused() {
+    let text = "\
+apps:
+  - {name: a, url: 'http://h'}
+  - {name: b, url: 'http://h/', method: HEAD}
+  - {name: c, url: 'http://h/c'}
+  - {name: d, metrics: 'http://h/metrics'}
+  - {name: e, metrics: 'http://h/metrics'}
+postgres:
+  - {name: a, dsn: 'postgres://u:s3cret@h/a'}
+  - {name: b, dsn: 'host=h port=5432 user=v dbname=b'}
+redis:
+  - {name: a, address: 'h:1'}
+  - {name: b, address: 'redis://h:1'}
+certificates:
+  - {name: a, url: 'https://h'}
+  - {name: b, url: 'https://h:443', file: 'b.pem'}
+  - {name: c, file: 'c.pem'}
+  - {name: d, file: 'c.pem'}
+";
+    insta::assert_snapshot!(findings(text), @r"
+    valmis.yaml:3:5: two entries of `apps` look at `http://h/`: their samples would be the same series
+      hint: leave one out; the entries of `probes` may look at the same, for their names are the label `job`
+    valmis.yaml:9:5: two entries of `postgres` look at `h:5432`: their samples would be the same series
+      hint: leave one out; the entries of `probes` may look at the same, for their names are the label `job`
+    valmis.yaml:12:5: two entries of `redis` look at `h:1`: their samples would be the same series
+      hint: leave one out; the entries of `probes` may look at the same, for their names are the label `job`
+    valmis.yaml:15:5: two entries of `certificates` look at `h:443`: their samples would be the same series
+      hint: leave one out; the entries of `probes` may look at the same, for their names are the label `job`
+    ");
+}
+
+#[test]
 fn every_disk_has_its_own_pace() {
     let config = read_text("disks: [{path: /, interval: 5s}, {path: /data}]").expect("a good configuration");
     let intervals = config.disks.iter().map(|disk| disk.pace.interval.as_secs());

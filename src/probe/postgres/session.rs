@@ -13,7 +13,7 @@ use tokio_postgres::config::{ChannelBinding as PgChannelBinding, SslMode as PgSs
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::Deadline;
+use super::super::{Deadline, names};
 use super::dsn::{ChannelBinding, Dsn, SslMode};
 use super::failure::{Failure, Layer};
 use super::row::Row;
@@ -248,9 +248,8 @@ async fn connect(dsn: &Dsn, by: Instant) -> Result<Raw, Failure> {
     let addresses: Vec<SocketAddr> = match dsn.hostaddr {
         Some(address) => vec![(address, dsn.port).into()],
         None => {
-            let found = tokio::net::lookup_host((dsn.host.as_str(), dsn.port)).await;
-            let unresolved = |error| Failure::new(Layer::Tcp, "resolve", format!("`{}`: {error}", dsn.host));
-            found.map_err(unresolved)?.collect()
+            let found = names::look_up(&dsn.host, dsn.port).await;
+            found.map_err(|error| Failure::new(Layer::Tcp, "resolve", format!("`{}`: {error}", dsn.host)))?
         }
     };
     let mut failures = Vec::new();

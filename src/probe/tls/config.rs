@@ -14,7 +14,8 @@ pub struct TlsConfig {
     /// Carry on with a server whose certificate failed verification. What is wrong is reported all the
     /// same.
     pub insecure_skip_verify: bool,
-    /// Trust these certificates (in PEM) instead of the machine's. A file is read anew once it changed.
+    /// Trust these certificates (in PEM) instead of the machine's. A file is read anew within a second once it
+    /// changed.
     pub ca: Option<SecretSource>,
     /// The name to ask the server for and to expect in its certificate, instead of the target's host.
     pub server_name: Option<String>,

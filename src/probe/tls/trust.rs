@@ -1,6 +1,7 @@
 //! Whom a probe trusts: certificate authorities, and certificates that are trusted by themselves.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -15,11 +16,15 @@ use crate::probe::x509::Certificate;
 /// How many trust stores are kept. Configurations name few.
 const MAX_STORES: usize = 32;
 
+/// How long a file is taken to be the one that it was. To look takes a thread, since a file system may hang;
+/// that is a tenth of a probe over TLS (`cargo bench --bench blackbox`).
+const UNCHANGED_FOR: Duration = Duration::from_secs(1);
+
 /// A trust store and what it was made of.
 struct Cached {
     source: SecretSource,
-    /// Which file it was, if it was one.
-    identity: Option<FileIdentity>,
+    /// Which file it was, if it was one, and when that was seen.
+    file: Option<(FileIdentity, Instant)>,
     store: Arc<TrustStore>,
 }
 
@@ -53,16 +58,27 @@ impl TrustStore {
     }
 
     /// The certificates of a PEM text. A file is read once and then anew when it changed, so that a
-    /// renewed one counts at once.
+    /// renewed one counts within a second.
     pub(super) async fn from_pem(source: &SecretSource) -> Result<Arc<Self>, TrustError> {
         static STORES: Mutex<Vec<Cached>> = Mutex::new(Vec::new());
         let stores = || STORES.lock().unwrap_or_else(PoisonError::into_inner);
-        let identity = match source {
+        let is_fresh = |(_, seen): &(FileIdentity, Instant)| seen.elapsed() < UNCHANGED_FOR;
+        let fresh = |cached: &&Cached| cached.source == *source && cached.file.as_ref().is_none_or(is_fresh);
+        if let Some(cached) = stores().iter().find(fresh) {
+            return Ok(cached.store.clone());
+        }
+        let file = match source {
             SecretSource::Value(_) => None,
-            SecretSource::File(path) => Some(small_file::identify(path).await?),
+            SecretSource::File(path) => {
+                let seen = Instant::now();
+                Some((small_file::identify(path).await?, seen))
+            }
         };
-        let fits = |cached: &&Cached| cached.source == *source && cached.identity == identity;
-        if let Some(cached) = stores().iter().find(fits) {
+        if let Some(cached) = stores().iter_mut().find(|cached| cached.source == *source)
+            && let (Some(known), Some(now)) = (&mut cached.file, &file)
+            && known.0 == now.0
+        {
+            known.1 = now.1;
             return Ok(cached.store.clone());
         }
         let bytes = pem(source).await?;
@@ -80,7 +96,7 @@ impl TrustStore {
         if stores.len() == MAX_STORES {
             stores.remove(0);
         }
-        stores.push(Cached { source: source.clone(), identity, store: store.clone() });
+        stores.push(Cached { source: source.clone(), file, store: store.clone() });
         Ok(store)
     }
 
@@ -125,4 +141,42 @@ pub enum TrustError {
     /// There is no certificate in it.
     #[error("`{0}` holds no certificate")]
     Empty(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn certificate(name: &str) -> rcgen::Certificate {
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_once_and_again_when_it_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let source = SecretSource::File(file.clone());
+        let (old, new) = (certificate("old.example"), certificate("new.example"));
+        std::fs::write(&file, old.pem()).unwrap();
+        let store = TrustStore::from_pem(&source).await.unwrap();
+        assert!(store.contains(old.der()));
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            assert!(Arc::ptr_eq(&store, &TrustStore::from_pem(&source).await.unwrap()));
+        }
+        std::fs::write(&file, new.pem()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !TrustStore::from_pem(&source).await.unwrap().contains(new.der()) {
+            assert!(Instant::now() < deadline, "the file changed long ago");
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+        std::fs::remove_file(&file).unwrap();
+        while TrustStore::from_pem(&source).await.is_ok() {
+            assert!(Instant::now() < deadline, "the file is gone");
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    }
 }
