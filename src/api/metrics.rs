@@ -131,6 +131,9 @@ pub(super) fn classic(page: &Page) -> String {
 
 /// Says of a metric of probes what it is.
 pub(super) fn describe(page: &mut Page, name: &str) {
+    if page.is_described(name) {
+        return;
+    }
     let known = probe::metadata();
     let Ok(at) = known.binary_search_by_key(&name, |(name, ..)| name) else { return };
     let (_, kind, help) = known[at];
@@ -173,7 +176,7 @@ fn add_own(page: &mut Page, registry: &prometheus_client::registry::Registry, pr
     while let Some(entry) = parser.next() {
         match entry.expect("the client library writes valid OpenMetrics") {
             Entry::Help { family, help } => {
-                describe(page, &family, &|metadata| metadata.help = help.clone().into_owned());
+                describe(page, &family, &|metadata| metadata.help = help.clone().into_owned().into());
             }
             Entry::Type { family, kind } => describe(page, &family, &|metadata| metadata.kind = kind),
             Entry::Unit { family, unit } => {

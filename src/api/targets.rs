@@ -157,7 +157,7 @@ pub(super) async fn target_metadata(
 
 impl From<exposition::Metadata> for Metadata {
     fn from(metadata: exposition::Metadata) -> Self {
-        Self { kind: metadata.kind.to_string(), help: metadata.help, unit: metadata.unit }
+        Self { kind: metadata.kind.to_string(), help: metadata.help.into_owned(), unit: metadata.unit }
     }
 }
 

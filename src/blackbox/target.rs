@@ -62,6 +62,7 @@ impl ModuleTarget {
             gauge("probe_duration_seconds", seconds),
             gauge("probe_timeout_seconds", timeout),
         ];
+        samples.reserve(found.len());
         let own: Vec<Labels> = samples.iter().map(|sample| sample.labels.clone()).collect();
         samples.extend(found.into_iter().filter(|sample| !own.contains(&sample.labels)));
         log.append(course);

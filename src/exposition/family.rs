@@ -1,5 +1,6 @@
 //! What a page says about a metric family beside its samples.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What kind of metric a family is. Source: OpenMetrics 1.0, "Metric Types".
@@ -102,14 +103,14 @@ pub struct Metadata {
     /// What kind of metric it is.
     pub kind: MetricType,
     /// What it means, for people.
-    pub help: String,
+    pub help: Cow<'static, str>,
     /// Its unit, such as `seconds`.
     pub unit: String,
 }
 
 impl Metadata {
     /// Metadata without a unit.
-    pub fn new(kind: MetricType, help: impl Into<String>) -> Self {
+    pub fn new(kind: MetricType, help: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, help: help.into(), unit: String::new() }
     }
 }

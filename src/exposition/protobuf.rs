@@ -125,7 +125,7 @@ impl Family {
             5 => MetricType::GaugeHistogram,
             kind => return Err(ProtobufError::Type { name, kind }),
         };
-        Ok(Self { name, metadata: Metadata { kind, help, unit }, metrics })
+        Ok(Self { name, metadata: Metadata { kind, help: help.into(), unit }, metrics })
     }
 
     /// The name.
@@ -569,11 +569,8 @@ mod tests {
         let page = page(&[family("h", 5, vec![metric])]);
         let family = families(&page).next().unwrap().unwrap();
         assert_eq!(family.name(), "h");
-        let expected = Metadata {
-            kind: MetricType::GaugeHistogram,
-            help: "what it is".to_owned(),
-            unit: "s".to_owned(),
-        };
+        let expected =
+            Metadata { kind: MetricType::GaugeHistogram, help: "what it is".into(), unit: "s".to_owned() };
         assert_eq!(family.metadata(), &expected);
         let mut found = Vec::new();
         let take = |sample: ProtobufSample<'_>, _: &dyn Fn() -> Labels| {

@@ -10,6 +10,9 @@ use super::number::format_value;
 use super::{Escaping, Format, Metadata, MetricType};
 use crate::model::{BUCKET_LABEL, Labels, METRIC_NAME, TimestampMs, parse_float};
 
+/// How long a sample with the lines that describe it may be guessed to be.
+const SAMPLE_BYTES: usize = 160;
+
 /// A page in the making: samples in any order, and what is known of their families.
 ///
 /// The page is written in an order that both formats accept: families by name, the samples of one
@@ -32,7 +35,7 @@ struct Family<'a> {
     name: &'a str,
     metadata: Option<&'a Metadata>,
     kind: MetricType,
-    samples: Vec<(SortKey<'a>, &'a PageSample)>,
+    samples: Vec<&'a PageSample>,
 }
 
 /// Samples of one metric stand together: buckets or quantiles first, in ascending order, then the
@@ -53,6 +56,11 @@ impl Page {
         self.metadata.insert(name.to_owned(), metadata);
     }
 
+    /// Whether [`Self::describe`] was called for `name`.
+    pub fn is_described(&self, name: &str) -> bool {
+        self.metadata.contains_key(name)
+    }
+
     /// Adds a sample; `labels` include the metric name. Without a time it counts as taken when the
     /// page is read.
     pub fn add(&mut self, labels: Labels, value: f64, at: Option<TimestampMs>) {
@@ -65,11 +73,12 @@ impl Page {
         for sample in &self.samples {
             let family = self.family_of(sample.labels.metric_name(), format);
             let family = families.entry(family.name).or_insert(family);
-            family.samples.push((SortKey::of(sample, family.kind), sample));
+            family.samples.push(sample);
         }
-        let mut writer = Writer { text: String::new(), format, escaping };
+        let text = String::with_capacity(self.samples.len() * SAMPLE_BYTES);
+        let mut writer = Writer { text, format, escaping };
         for family in families.values_mut() {
-            family.samples.sort_by(|(one, _), (other, _)| one.compare(other));
+            family.sort();
             writer.family(family);
         }
         if format == Format::OpenMetrics {
@@ -106,6 +115,18 @@ impl Page {
             (kind, _) => (name, kind),
         };
         Family { name, metadata: Some(metadata), kind, samples: Vec::new() }
+    }
+}
+
+impl Family<'_> {
+    fn sort(&mut self) {
+        // Most families of a page are of one sample.
+        if self.samples.len() > 1 {
+            let keyed = self.samples.iter().map(|sample| (SortKey::of(sample, self.kind), *sample));
+            let mut keyed: Vec<_> = keyed.collect();
+            keyed.sort_by(|(one, _), (other, _)| one.compare(other));
+            self.samples = keyed.into_iter().map(|(_, sample)| sample).collect();
+        }
     }
 }
 
@@ -159,7 +180,7 @@ impl Writer {
                 self.metadata_line("UNIT", family.name, unit);
             }
         }
-        for (_, sample) in &family.samples {
+        for sample in &family.samples {
             self.sample(sample);
         }
     }

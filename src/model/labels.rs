@@ -46,7 +46,7 @@ impl Packed {
     }
 }
 
-static EMPTY: LazyLock<Labels> = LazyLock::new(|| Labels::pack::<&str>(&[]));
+static EMPTY: LazyLock<Labels> = LazyLock::new(|| Labels::pack::<&str, &str>(&[]));
 
 impl Labels {
     /// The set without labels.
@@ -57,11 +57,13 @@ impl Labels {
     /// The set of these pairs. Of pairs with the same name the last one counts; one with an empty
     /// value is left out.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut builder = LabelsBuilder::default();
-        for (name, value) in pairs {
-            builder.set(name.as_ref(), value.as_ref());
-        }
-        builder.build()
+        let mut pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        // The last of those with one name comes first, and is the one that stays.
+        pairs.reverse();
+        pairs.sort_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
+        pairs.dedup_by(|(next, _), (one, _)| next.as_ref() == one.as_ref());
+        pairs.retain(|(_, value)| !value.as_ref().is_empty());
+        Self::pack(&pairs)
     }
 
     /// The set with this label in addition, or instead of the one that has its name. The value is not empty.
@@ -81,13 +83,13 @@ impl Labels {
         Self::pack(pairs)
     }
 
-    fn pack<S: AsRef<str>>(sorted: &[(S, S)]) -> Self {
+    fn pack<N: AsRef<str>, V: AsRef<str>>(sorted: &[(N, V)]) -> Self {
         let size = sorted.iter().map(|(n, v)| n.as_ref().len() + v.as_ref().len()).sum();
         let mut text = String::with_capacity(size);
         let mut ends = Vec::with_capacity(sorted.len() * 2);
         for (name, value) in sorted {
-            for part in [name, value] {
-                text.push_str(part.as_ref());
+            for part in [name.as_ref(), value.as_ref()] {
+                text.push_str(part);
                 ends.push(u32::try_from(text.len()).expect("a label set is far below 4 GiB"));
             }
         }

@@ -1,10 +1,17 @@
 //! Collecting the samples of one probe.
 
-use crate::model::{LabelsBuilder, METRIC_NAME, Sample};
+use crate::model::{Labels, METRIC_NAME, Sample};
 
 /// The samples that a probe has so far; without `job`, `instance` and time, which the scheduler adds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SampleSet(Vec<Sample>);
+
+/// Room for what most probes find.
+impl Default for SampleSet {
+    fn default() -> Self {
+        Self(Vec::with_capacity(64))
+    }
+}
 
 impl SampleSet {
     /// Adds a gauge without labels.
@@ -19,12 +26,8 @@ impl SampleSet {
 
     /// Adds a gauge with labels; those with an empty value are left out.
     pub(super) fn labelled(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let mut builder = LabelsBuilder::default();
-        builder.set(METRIC_NAME, name);
-        for (label, text) in labels {
-            builder.set(label, text);
-        }
-        self.0.push(Sample::new(builder.build(), 0, value));
+        let pairs = [(METRIC_NAME, name)].into_iter().chain(labels.iter().copied());
+        self.0.push(Sample::new(Labels::from_pairs(pairs), 0, value));
     }
 
     /// All samples, in the order in which they were added.

@@ -107,7 +107,7 @@ impl MetadataCache {
         match entry {
             Entry::Help { family, help } => self.update(&family, scrape, |metadata| {
                 if metadata.help != help {
-                    metadata.help = help.into_owned();
+                    metadata.help = help.into_owned().into();
                 }
             }),
             Entry::Type { family, kind } => self.update(&family, scrape, |metadata| metadata.kind = kind),

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use valmis::clock::SystemClock;
@@ -12,10 +11,8 @@ use valmis::model::{GoRegex, Labels};
 use valmis::probe::node::{Config, EXCLUDED_DISKS, Excluded, Filters, NodeProber, Paths};
 
 use crate::conformance;
-use crate::real::process::Process;
-use crate::real::{eventually, http};
+use crate::real::node_exporter::NodeExporter;
 use crate::servers::probe;
-use crate::tools;
 
 /// Families that only one side has, or that it has otherwise, and why.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -147,22 +144,10 @@ const EXACT: &[&str] = &[
 
 #[tokio::test]
 async fn over_this_machine_every_family_of_a_real_node_exporter_is_there_with_like_values() {
-    let Some(program) = tools::tool("bookworm/usr/bin/prometheus-node-exporter") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(program);
-    command.args(["--web.listen-address=127.0.0.1:0", "--web.disable-exporter-metrics"]);
-    command.args(["--collector.netdev.netlink", "--no-collector.filesystem"]);
-    let mut exporter = Process::start(&mut command, folder.path());
-    let address = exporter
-        .in_log("the address of node_exporter", |line| {
-            let listening = line.contains("Listening on");
-            listening.then(|| line.split("address=").nth(1).map(|rest| rest.trim().to_owned())).flatten()
-        })
-        .await;
-    let page = eventually("a page of node_exporter", async || {
-        http().get(format!("http://{address}/metrics")).send().await?.text().await
-    })
-    .await;
+    let arguments =
+        ["--web.disable-exporter-metrics", "--collector.netdev.netlink", "--no-collector.filesystem"];
+    let Some(exporter) = NodeExporter::start(&arguments, &[]).await else { return };
+    let page = exporter.page().await;
     let (theirs, _) = read_page(&page);
     let ours = read_machine(Paths::default()).await;
     let own = families(&ours);
@@ -240,7 +225,6 @@ async fn over_this_machine_every_family_of_a_real_node_exporter_is_there_with_li
     assert!(missing.is_empty(), "not here:\n{}", missing.join("\n"));
     assert!(far.is_empty(), "far off:\n{}", far.join("\n"));
     assert!(own.contains("node_load1"));
-    drop(folder);
 }
 
 #[tokio::test]

@@ -20,10 +20,11 @@ use valmis::exposition::{Entry, Format, Parser};
 use valmis::model::{GoRegex, Labels};
 use valmis::probe::node::{Config, EXCLUDED_UNITS, NodeProber, Paths, Units};
 
+use crate::real::node_exporter::NodeExporter;
 use crate::real::process::Process;
-use crate::real::{eventually, http, say};
+use crate::real::{eventually, say};
 use crate::servers::probe;
-use crate::tools::{checkout, optional_tool, variable};
+use crate::tools::{checkout, variable};
 
 /// What systemd 252 and its bus sent to a probe, byte for byte. It is recorded anew, beside a real systemd, by
 /// `UPDATE_SYSTEMD=1` as well, which is necessary when other things are asked.
@@ -198,27 +199,19 @@ async fn over_a_real_systemd_every_series_is_that_of_a_real_node_exporter() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, recorder.join().unwrap()).unwrap();
     }
-    let Some(exporter) = optional_tool("bookworm/usr/bin/prometheus-node-exporter") else {
-        return say("SKIPPED: there is no node_exporter to compare with");
-    };
-    let logs = tempfile::tempdir().unwrap();
-    let mut command = Command::new(exporter);
-    command.args(["--web.listen-address=127.0.0.1:0", "--collector.disable-defaults", "--collector.systemd"]);
-    command.arg("--collector.systemd.enable-restarts-metrics");
     // This version leaves out targets as well.
-    command.arg(format!("--collector.systemd.unit-exclude={EXCLUDED_UNITS}"));
-    command.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", bus(run).display()));
-    let mut exporter = Process::start(&mut command, logs.path());
-    let address = exporter
-        .in_log("the address of node_exporter", |line| {
-            let listening = line.contains("Listening on");
-            listening.then(|| line.split("address=").nth(1).map(|rest| rest.trim().to_owned())).flatten()
-        })
-        .await;
-    let page = eventually("a page of node_exporter", async || {
-        http().get(format!("http://{address}/metrics")).send().await?.text().await
-    })
-    .await;
+    let exclude = format!("--collector.systemd.unit-exclude={EXCLUDED_UNITS}");
+    let arguments = [
+        "--collector.disable-defaults",
+        "--collector.systemd",
+        "--collector.systemd.enable-restarts-metrics",
+        &exclude,
+    ];
+    let bus = format!("unix:path={}", bus(run).display());
+    let Some(exporter) = NodeExporter::start(&arguments, &[("DBUS_SYSTEM_BUS_ADDRESS", &bus)]).await else {
+        return;
+    };
+    let page = exporter.page().await;
     let mut theirs = Series::new();
     let mut parser = Parser::new(page.as_bytes(), Format::Text).unwrap();
     while let Some(entry) = parser.next() {

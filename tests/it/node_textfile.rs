@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 
 use valmis::exposition::{Entry, Format, Parser};
 use valmis::model::Labels;
 
-use crate::real::process::Process;
+use crate::real::eventually;
+use crate::real::node_exporter::NodeExporter;
 use crate::real::valmis::{NO_DISK, Valmis};
-use crate::real::{eventually, http};
-use crate::tools;
 
 const FILES: &[(&str, &str)] = &[
     ("backup.prom", "# HELP backup_bytes Size.\n# TYPE backup_bytes gauge\nbackup_bytes{db=\"a\"} 5\n"),
@@ -69,31 +67,15 @@ fn read(page: &str) -> Page {
 
 #[tokio::test]
 async fn what_files_say_is_shown_as_by_a_real_node_exporter() {
-    let Some(program) = tools::tool("bookworm/usr/bin/prometheus-node-exporter") else { return };
-    let (metrics, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let metrics = tempfile::tempdir().unwrap();
     for (name, text) in FILES {
         fs::write(metrics.path().join(name), text).unwrap();
     }
     let folder = metrics.path().display();
-    let mut command = Command::new(program);
-    command.args([
-        "--web.listen-address=127.0.0.1:0",
-        "--collector.disable-defaults",
-        "--collector.textfile",
-    ]);
-    command.arg(format!("--collector.textfile.directory={folder}"));
-    let mut exporter = Process::start(&mut command, logs.path());
-    let address = exporter
-        .in_log("the address of node_exporter", |line| {
-            let listening = line.contains("Listening on");
-            listening.then(|| line.split("address=").nth(1).map(|rest| rest.trim().to_owned())).flatten()
-        })
-        .await;
-    let theirs = eventually("a page of node_exporter", async || {
-        http().get(format!("http://{address}/metrics")).send().await?.text().await
-    })
-    .await;
-    let theirs = read(&theirs);
+    let of_folder = format!("--collector.textfile.directory={folder}");
+    let arguments = ["--collector.disable-defaults", "--collector.textfile", &of_folder];
+    let Some(exporter) = NodeExporter::start(&arguments, &[]).await else { return };
+    let theirs = read(&exporter.page().await);
     let valmis = Valmis::start(&format!("{NO_DISK}machine: {{textfile_directory: {folder}}}\n")).await;
     let (_, ours) = valmis.get("/metrics/node").await;
     assert_eq!(read(&ours), theirs);

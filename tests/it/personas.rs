@@ -1,19 +1,15 @@
 //! The pages that take the place of other exporters, with a component of every kind behind them.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::process::Command;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use tempfile::TempDir;
 
-use crate::real::process::Process;
+use crate::real::node_exporter::NodeExporter;
 use crate::real::prometheus::{Prometheus, versions};
 use crate::real::valmis::{COMMON, NO_DISK, Valmis};
 use crate::real::{eventually, http, missing, turn};
 use crate::scraped::{COMPLAINTS, Everything, assert_accepted};
-use crate::tools::tool;
 
 struct Persona {
     path: &'static str,
@@ -172,19 +168,6 @@ async fn real_prometheus_servers_scrape_each_page_without_complaint() {
     }
 }
 
-/// A real `node_exporter` with the collectors that it has by default.
-async fn node_exporter() -> Option<(Process, SocketAddr, TempDir)> {
-    let program = tool("bookworm/usr/bin/prometheus-node-exporter")?;
-    let folder = TempDir::new().unwrap();
-    let mut command = Command::new(program);
-    command.args(["--web.listen-address=127.0.0.1:0", "--web.disable-exporter-metrics"]);
-    let mut exporter = Process::start(&mut command, folder.path());
-    let address =
-        |line: &str| line.split_once("Listening on")?.1.split_once("address=")?.1.trim().parse().ok();
-    let address = exporter.in_log("the address of node_exporter", address).await;
-    Some((exporter, address, folder))
-}
-
 /// Questions that both answer alike.
 const CHOICES: [&str; 8] = [
     "collect[]=loadavg",
@@ -205,7 +188,8 @@ const OF_THE_PROGRAM: [&str; 3] =
 async fn chosen_collectors_answer_as_those_of_a_real_node_exporter() {
     let _turn = turn().await;
     let valmis = Valmis::start(&format!("{COMMON}{NO_DISK}machine: {{interval: 1s}}\n")).await;
-    let Some((_exporter, address, _folder)) = node_exporter().await else { return };
+    let Some(exporter) = NodeExporter::start(&["--web.disable-exporter-metrics"], &[]).await else { return };
+    let address = exporter.address;
     for choice in CHOICES {
         let theirs = http().get(format!("http://{address}/metrics?{choice}")).send().await.unwrap();
         let (their_status, theirs) = (theirs.status(), theirs.text().await.unwrap());

@@ -22,7 +22,7 @@ fn page() -> Page {
         "h_seconds",
         Metadata {
             kind: MetricType::Histogram,
-            help: "How \"long\" it\ntook.".to_owned(),
+            help: "How \"long\" it\ntook.".into(),
             unit: "seconds".to_owned(),
         },
     );

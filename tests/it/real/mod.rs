@@ -4,6 +4,7 @@ pub(crate) mod alertmanager;
 pub(crate) mod app;
 pub(crate) mod disk;
 pub(crate) mod gate;
+pub(crate) mod node_exporter;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -55,6 +55,24 @@ const STATS_RESET: Value = counter(
     "Time at which these statistics were last reset, in seconds since the epoch.",
 );
 
+/// What both yield: the names are those of the view until 16.
+const BGWRITER: Yields = Yields::Series(&[Series {
+    labels: &[],
+    values: &[
+        CHECKPOINTS_TIMED,
+        CHECKPOINTS_REQ,
+        CHECKPOINT_WRITE_TIME,
+        CHECKPOINT_SYNC_TIME,
+        BUFFERS_CHECKPOINT,
+        BUFFERS_CLEAN,
+        MAXWRITTEN_CLEAN,
+        BUFFERS_BACKEND,
+        BUFFERS_BACKEND_FSYNC,
+        BUFFERS_ALLOC,
+        STATS_RESET,
+    ],
+}]);
+
 /// Until 16 one view holds it all.
 pub(super) static STAT_BGWRITER_BEFORE_17: Collector = Collector {
     name: "stat_bgwriter",
@@ -64,22 +82,7 @@ SELECT checkpoints_timed, checkpoints_req, checkpoint_write_time, checkpoint_syn
        buffers_checkpoint, buffers_clean, maxwritten_clean, buffers_backend, buffers_backend_fsync,
        buffers_alloc, extract(epoch FROM stats_reset) AS stats_reset
 FROM pg_stat_bgwriter",
-    yields: Yields::Series(&[Series {
-        labels: &[],
-        values: &[
-            CHECKPOINTS_TIMED,
-            CHECKPOINTS_REQ,
-            CHECKPOINT_WRITE_TIME,
-            CHECKPOINT_SYNC_TIME,
-            BUFFERS_CHECKPOINT,
-            BUFFERS_CLEAN,
-            MAXWRITTEN_CLEAN,
-            BUFFERS_BACKEND,
-            BUFFERS_BACKEND_FSYNC,
-            BUFFERS_ALLOC,
-            STATS_RESET,
-        ],
-    }]),
+    yields: BGWRITER,
     ..ALWAYS
 };
 
@@ -106,22 +109,7 @@ SELECT num_timed AS checkpoints_timed, num_requested AS checkpoints_req,
        buffers_written AS buffers_checkpoint, buffers_clean, maxwritten_clean, buffers_backend,
        buffers_backend_fsync, buffers_alloc, extract(epoch FROM writer.stats_reset) AS stats_reset
 FROM pg_stat_bgwriter AS writer CROSS JOIN pg_stat_checkpointer CROSS JOIN backends",
-    yields: Yields::Series(&[Series {
-        labels: &[],
-        values: &[
-            CHECKPOINTS_TIMED,
-            CHECKPOINTS_REQ,
-            CHECKPOINT_WRITE_TIME,
-            CHECKPOINT_SYNC_TIME,
-            BUFFERS_CHECKPOINT,
-            BUFFERS_CLEAN,
-            MAXWRITTEN_CLEAN,
-            BUFFERS_BACKEND,
-            BUFFERS_BACKEND_FSYNC,
-            BUFFERS_ALLOC,
-            STATS_RESET,
-        ],
-    }]),
+    yields: BGWRITER,
     ..ALWAYS
 };
 
