@@ -1,6 +1,7 @@
-//! Probes per second of processor time, beside Debian's blackbox exporter: the same server is probed over
-//! HTTP and HTTPS with the same module, both programs being asked over their `/probe`. A third row is
-//! valmis' prober alone, as it runs by schedule. Run it with `cargo bench --bench blackbox`.
+//! Probes per second of processor time, beside Debian's blackbox exporter or the one that the environment's
+//! `EXPORTER` names: the same server is probed over HTTP and HTTPS with the same module, both programs being
+//! asked over their `/probe`. A third row is valmis' prober alone, as it runs by schedule. Run it with
+//! `cargo bench --bench blackbox`.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
@@ -28,6 +29,7 @@ const CONCURRENT: usize = 16;
 const TURN: Duration = Duration::from_secs(8);
 /// The clock ticks of Linux, in which it counts processor time, per second.
 const TICKS: f64 = 100.0;
+/// Debian's, unless the environment's `EXPORTER` names another.
 const EXPORTER: &str = "target/servers/bookworm/usr/bin/prometheus-blackbox-exporter";
 /// Says to this program that it is to be the server, and, with the argument after it, in which folder to
 /// leave its certificate.
@@ -170,7 +172,8 @@ fn start_valmis(folder: &Path, modules: &Path) -> Program {
 
 /// Starts blackbox exporter, if it is there.
 fn start_exporter(modules: &Path) -> Option<Program> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(EXPORTER);
+    let program = std::env::var_os("EXPORTER").unwrap_or(EXPORTER.into());
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
     let address = free_address();
     let mut command = Command::new(&program);
     command.arg(format!("--config.file={}", modules.display()));

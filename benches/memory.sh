@@ -13,7 +13,7 @@ program=${PROGRAM:-target/release/valmis}
 [ -x "$program" ] || cargo build --release
 program=$(realpath "$program")
 servers=$(realpath "${VALMIS_SERVERS:-target/servers}")
-exporters=$servers/bookworm/usr/bin
+exporters=${EXPORTERS:-$servers/bookworm/usr/bin}
 first=${FIRST_PORT:-21700}
 folder=$(mktemp -d)
 started=
