@@ -1,7 +1,7 @@
-//! Probes per second of processor time, beside Debian's blackbox exporter or the one that the environment's
-//! `EXPORTER` names: the same server is probed over HTTP and HTTPS with the same module, both programs being
-//! asked over their `/probe`. A third row is valmis' prober alone, as it runs by schedule. Run it with
-//! `cargo bench --bench blackbox`.
+//! Probes per second of processor time, beside Debian's blackbox exporter: the same server is probed over
+//! HTTP and HTTPS with the same module, both programs being asked over their `/probe`. A third row is
+//! valmis' prober alone, as it runs by schedule. Run it with `cargo bench --bench blackbox`, and
+//! `-- --exporter PATH` for another one.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
@@ -29,16 +29,16 @@ const CONCURRENT: usize = 16;
 const TURN: Duration = Duration::from_secs(8);
 /// The clock ticks of Linux, in which it counts processor time, per second.
 const TICKS: f64 = 100.0;
-/// Debian's, unless the environment's `EXPORTER` names another.
 const EXPORTER: &str = "target/servers/bookworm/usr/bin/prometheus-blackbox-exporter";
 /// Says to this program that it is to be the server, and, with the argument after it, in which folder to
 /// leave its certificate.
 const SERVER_ARGUMENT: &str = "--server";
+/// Names an exporter that takes the place of Debian's.
+const EXPORTER_ARGUMENT: &str = "--exporter";
 
 fn main() {
     let runtime = Runtime::new().expect("a runtime starts");
-    let mut arguments = std::env::args().skip_while(|argument| argument != SERVER_ARGUMENT);
-    if let Some(folder) = arguments.nth(1) {
+    if let Some(folder) = argument(SERVER_ARGUMENT) {
         runtime.block_on(be_server(Path::new(&folder)));
     }
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -84,6 +84,11 @@ fn main() {
         }));
         report("valmis' prober", &url, alone);
     }
+}
+
+/// What follows this argument, if it was given.
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
 }
 
 /// A program that answers `/probe`.
@@ -172,7 +177,7 @@ fn start_valmis(folder: &Path, modules: &Path) -> Program {
 
 /// Starts blackbox exporter, if it is there.
 fn start_exporter(modules: &Path) -> Option<Program> {
-    let program = std::env::var_os("EXPORTER").unwrap_or(EXPORTER.into());
+    let program = argument(EXPORTER_ARGUMENT).unwrap_or(EXPORTER.to_owned());
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
     let address = free_address();
     let mut command = Command::new(&program);

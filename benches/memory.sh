@@ -2,7 +2,8 @@
 # Resident memory of valmis beside the exporters whose place it takes, all of them looking at the same
 # PostgreSQL, machine and web server and scraped alike: `benches/memory.sh [seconds]`. Needs curl, openssl
 # and what tests/servers.sh fetches; Redis' exporter takes part if it is in the PATH.
-# MODULE_TARGETS addresses are asked for over /probe at each round.
+# EXPORTERS may name another folder to take them from; MODULE_TARGETS addresses are asked for over /probe at
+# each round.
 set -eu
 cd "$(dirname "$0")/.."
 

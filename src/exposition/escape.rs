@@ -81,7 +81,8 @@ fn is_legal(at: usize, character: char) -> bool {
 
 /// Whether a name needs no quotes: `[a-zA-Z_][a-zA-Z0-9_]*`, with colons in metric names only.
 pub(super) fn is_plain(name: &str, colons: bool) -> bool {
-    !name.is_empty() && name.char_indices().all(|(at, c)| is_legal(at, c) && (colons || c != ':'))
+    let mut bytes = name.bytes().map(char::from).enumerate();
+    !name.is_empty() && bytes.all(|(at, c)| is_legal(at, c) && (colons || c != ':'))
 }
 
 #[cfg(test)]

@@ -35,6 +35,10 @@ fn format_with_exponent(value: f64, limit: i32) -> String {
     if !value.is_finite() || value == 0.0 {
         return crate::model::format_float(value);
     }
+    // Most values are small whole numbers, of which no exponent has to be found.
+    if value.fract() == 0.0 && value.abs() < 1e6 {
+        return format!("{}", value as i64);
+    }
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` writes an exponent");
     let exponent: i32 = exponent.parse().expect("`{:e}` writes a whole exponent");

@@ -249,7 +249,7 @@ impl Writer {
 /// Escapes backslashes, line breaks and, if asked to, double quotes.
 fn escape_text(text: &str, quotes: bool) -> Cow<'_, str> {
     let special = |c: char| c == '\\' || c == '\n' || (quotes && c == '"');
-    if !text.contains(special) {
+    if !text.bytes().any(|byte| special(char::from(byte))) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
