@@ -16,7 +16,7 @@ const SAMPLE_BYTES: usize = 160;
 /// A page in the making: samples in any order, and what is known of their families.
 ///
 /// The page is written in an order that both formats accept: families by name, the samples of one
-/// metric together, buckets ascending.
+/// metric together, buckets ascending. A series stands there once: what was added first counts.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     metadata: HashMap<String, Metadata>,
@@ -125,6 +125,7 @@ impl Family<'_> {
             let keyed = self.samples.iter().map(|sample| (SortKey::of(sample, self.kind), *sample));
             let mut keyed: Vec<_> = keyed.collect();
             keyed.sort_by(|(one, _), (other, _)| one.compare(other));
+            keyed.dedup_by(|(next, _), (one, _)| one.compare(next) == Ordering::Equal);
             self.samples = keyed.into_iter().map(|(_, sample)| sample).collect();
         }
     }

@@ -137,6 +137,21 @@ async fn promtool_accepts_metrics() {
     assert_accepted(&everything.valmis, &page, "/metrics");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_paths_of_one_file_system_are_told_of_once() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, other) = (one.path().display(), other.path().display());
+    let valmis = Valmis::start(&format!("{COMMON}disks: [{{path: {one}}}, {{path: {other}}}]\n")).await;
+    valmis.wait_all_ready().await;
+    let (_, page) = valmis.get("/metrics/node").await;
+    let named = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(named("node_filesystem_size_bytes{"), 1, "{page}");
+    let (_, page) = valmis.get("/metrics").await;
+    for path in [one, other] {
+        assert!(page.contains(&format!("name=\"{path}\",state=\"ready\"}} 1")), "{page}");
+    }
+}
+
 /// `promtool check metrics` of every version has nothing to say, but of names that are others'.
 #[track_caller]
 pub(crate) fn assert_accepted(valmis: &Valmis, page: &str, what: &str) {

@@ -92,6 +92,27 @@ undescribed +Inf
 }
 
 #[test]
+fn a_series_stands_once_on_a_page() {
+    let mut page = Page::default();
+    let size = |mountpoint| Labels::from_pairs([("__name__", "size_bytes"), ("mountpoint", mountpoint)]);
+    page.add(size("/"), 1.0, None);
+    page.add(size("/data"), 2.0, None);
+    page.add(size("/"), 3.0, None);
+    // At another time it is another sample, which OpenMetrics allows.
+    page.add(size("/"), 4.0, Some(5));
+    for (format, time) in [(Format::Text, "5"), (Format::OpenMetrics, "0.005")] {
+        let text = page.write(format, Escaping::AllowUtf8);
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            "size_bytes{mountpoint=\"/\"} 1",
+            &format!("size_bytes{{mountpoint=\"/\"}} 4 {time}"),
+            "size_bytes{mountpoint=\"/data\"} 2",
+        ];
+        assert_eq!(samples, expected, "{format:?}");
+    }
+}
+
+#[test]
 fn a_counter_described_without_suffix_gets_it_in_text() {
     let mut page = Page::default();
     page.add(Labels::from_pairs([("__name__", "a_total")]), 1.0, None);
