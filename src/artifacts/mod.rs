@@ -77,6 +77,7 @@ const RUNBOOKS: Texts = texts!(
         "PostgresReplicationLag",
         "PostgresSlotKeepsWal",
         "ProbeStale",
+        "RevocationListStale",
         "RuleEvaluationFailing",
         "StateNotSaved",
         "StoreAtCeiling",

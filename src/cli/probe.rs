@@ -77,6 +77,9 @@ pub(super) enum Probe {
     Cert {
         /// `https://host`, `host:port`, or files: a path, or a quoted pattern such as '/etc/tls/*.pem'.
         target: String,
+        /// Open PKCS#12 keystores with the password in this file.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
         #[command(flatten)]
         trust: Trust,
         #[command(flatten)]
@@ -159,11 +162,13 @@ fn prober(command: &Probe) -> Result<(String, Box<dyn Prober>)> {
             let target = disk::Target { path, writable: true, mounted: false };
             (what, Box::new(DiskProber::new(target, kernel.clone(), kernel)))
         }
-        Probe::Cert { target, .. } if names_files(target) => {
+        Probe::Cert { target, password_file, .. } if names_files(target) => {
             let pattern = std::path::absolute(target).context("the pattern cannot be used")?;
             let files = Glob::parse(&pattern.to_string_lossy())?;
             let what = files.as_str().to_owned();
-            (what.clone(), Box::new(CertificateFilesProber::new(what, CertificateFiles::new(files), clock)))
+            let password = password_file.clone().map(SecretSource::File);
+            let files = CertificateFiles { password, ..CertificateFiles::new(files) };
+            (what.clone(), Box::new(CertificateFilesProber::new(what, files, clock)))
         }
         Probe::Cert { target, trust, .. } => {
             let config = ServedCertificateConfig {

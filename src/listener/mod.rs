@@ -11,6 +11,7 @@ mod client_auth;
 mod config;
 mod curves;
 mod door;
+mod exchanges;
 mod limits;
 mod load;
 mod metrics;

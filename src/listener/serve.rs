@@ -24,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::door::{Door, Extra, refusal};
+use super::exchanges::Exchanges;
 use super::limits::Limits;
 use super::metrics::{Metrics, Reason};
-use super::timed::{self, Unread};
+use super::timed;
 
 /// How often an HTTP/2 connection is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -80,7 +81,7 @@ impl Server {
                 service: service.clone(),
                 limits: self.limits,
                 metrics: self.metrics.clone(),
-                unread: Unread::default(),
+                exchanges: Exchanges::new(),
                 _open: Open::count(&self.metrics.connections),
             };
             let watcher = graceful.watcher();
@@ -120,7 +121,7 @@ struct Connection {
     service: TowerToHyperService<Router>,
     limits: Limits,
     metrics: Metrics,
-    unread: Unread,
+    exchanges: Exchanges,
     _open: Open,
 }
 
@@ -196,11 +197,14 @@ impl Connection {
             ended = spoken => if let Err(fault) = ended {
                 debug!(%fault, "a connection ended badly");
             },
-            () = connection.unread.overdue(limits.answer) => connection.metrics.rejected(Reason::SlowReader),
+            () = connection.exchanges.unread(limits.answer) => connection.metrics.rejected(Reason::SlowReader),
+            // Over HTTP/1 that is the time for the next head. Here pings are answered for ever.
+            () = connection.exchanges.idle(limits.head), if is_http2 => {}
         }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+        let exchange = self.exchanges.begin();
         let extra = match self.door.admit(request.headers(), &self.metrics).await {
             Ok(extra) => extra,
             Err(refusal) => return Ok(*refusal),
@@ -219,6 +223,6 @@ impl Connection {
         for (name, value) in extra {
             response.headers_mut().entry(name).or_insert(value);
         }
-        Ok(response.map(|body| self.unread.answer(body)))
+        Ok(response.map(|body| exchange.answer(body)))
     }
 }

@@ -1,16 +1,15 @@
-//! Bodies whose time is limited: what a client sends, and what it is sent.
+//! Bodies of requests, whose time is limited.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 /// Whether a request did not come whole in time.
 #[derive(Debug, Clone, Default)]
@@ -62,104 +61,5 @@ impl HttpBody for Sent {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// The answers on one connection that its client has not received whole.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Unread(Arc<Mutex<Begun>>);
-
-#[derive(Debug, Default)]
-struct Begun {
-    /// When they began, each with a number that no other has.
-    since: BTreeSet<(Instant, u64)>,
-    count: u64,
-}
-
-impl Unread {
-    /// An answer, as one of those on the connection until all but its last piece has been taken.
-    pub(super) fn answer(&self, body: Body) -> Body {
-        if body.is_end_stream() {
-            return body;
-        }
-        let mut begun = self.begun();
-        begun.count += 1;
-        let entry = (Instant::now(), begun.count);
-        begun.since.insert(entry);
-        Body::new(Answer { body, rest: Bytes::new(), entry, unread: self.clone() })
-    }
-
-    /// Ends once an answer has not been taken for longer than `allowed`.
-    pub(super) async fn overdue(&self, allowed: Duration) {
-        // Nothing wakes this when an answer begins: one that begins while this sleeps is overdue later.
-        let mut look_at = Instant::now() + allowed;
-        loop {
-            sleep_until(look_at).await;
-            let oldest = self.begun().since.first().map(|(since, _)| *since);
-            let now = Instant::now();
-            look_at = oldest.unwrap_or(now) + allowed;
-            if look_at <= now {
-                return;
-            }
-        }
-    }
-
-    fn begun(&self) -> MutexGuard<'_, Begun> {
-        // It is whole between any two operations.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How much of an answer is passed on at once, in bytes: what is passed on counts as taken.
-const PIECE: usize = 64 << 10;
-
-struct Answer {
-    body: Body,
-    /// What came with one frame and is not passed on yet.
-    rest: Bytes,
-    entry: (Instant, u64),
-    unread: Unread,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(context))
-                .map(|frame| frame.map(Frame::into_data))
-            {
-                Some(Ok(Ok(data))) => self.rest = data,
-                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let length = PIECE.min(self.rest.len());
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.unread.begun().since.remove(&self.entry);
     }
 }

@@ -17,6 +17,7 @@ use crate::real::postgres::Cluster;
 use crate::real::tls_server::TlsServer;
 use crate::real::valmis::{Valmis, all_quick_rules};
 use crate::real::{eventually, say, turn};
+use crate::servers::Authority;
 
 /// Alerts that `paging.rs` proves up to the notification.
 const PAGED: &[&str] = &[
@@ -48,6 +49,7 @@ const PROVED: &[&str] = &[
     "InodesAlmostGone",
     "PostgresArchivingFails",
     "PostgresConnectionsNearLimit",
+    "RevocationListStale",
     "RuleEvaluationFailing",
     "TargetDown",
     "TargetsGone",
@@ -123,6 +125,7 @@ impl Things {
             server.write_authority(&things.authority(number));
             server.write_certificate(&things.on_disk(number));
         }
+        things.revoke(2100);
         Some(things)
     }
 
@@ -133,6 +136,25 @@ impl Things {
     /// The file from which the server could take its certificate.
     fn on_disk(&self, number: usize) -> PathBuf {
         self.folder.path().join(format!("{number}.crt"))
+    }
+
+    /// A file with a revocation list.
+    fn revocation_list(&self) -> PathBuf {
+        self.folder.path().join("clients.crl")
+    }
+
+    /// Has an authority write a list that holds until this year begins.
+    fn revoke(&self, year: i32) {
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(year, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&Authority::root("clients", 2100).issuer).unwrap();
+        fs::write(self.revocation_list(), list.pem().unwrap()).unwrap();
     }
 
     /// The configuration, with or without the job that is to go, and the rule files that it names.
@@ -158,6 +180,7 @@ impl Things {
         let scrapes: Vec<_> = names.map(scrape).collect();
         let mut certificates: Vec<_> = self.certificates.iter().enumerate().map(certificate).collect();
         certificates[4]["file"] = json!(self.on_disk(4));
+        certificates.push(json!({"name": "clients", "file": self.revocation_list(), "interval": "1s"}));
         // JSON is YAML, too.
         let configuration = json!({
             "evaluation_interval": "1s",
@@ -210,6 +233,7 @@ async fn every_alert_fires_when_its_thing_breaks_and_ends_when_it_is_repaired() 
     distrusted.distrust();
     silent.hang_up();
     behind.fall_behind();
+    things.revoke(2021);
     things.inodes.use_inodes();
     things.read_only.remount("ro");
     let mut sessions = Vec::new();
@@ -245,6 +269,7 @@ async fn every_alert_fires_when_its_thing_breaks_and_ends_when_it_is_repaired() 
     things.shop[1].restart().await;
     things.node.restart().await;
     things.certificates.iter().for_each(TlsServer::renew);
+    things.revoke(2100);
     things.inodes.free_inodes();
     things.read_only.remount("rw");
     valmis.configure(&healthy);

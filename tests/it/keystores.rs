@@ -10,6 +10,7 @@ use valmis::model::Secret;
 use valmis::probe::ProbeOutcome;
 use valmis::probe::certificate::{CertificateFiles, CertificateFilesProber, FILES_METADATA, Glob};
 
+use crate::cli::cli_with;
 use crate::real;
 use crate::servers::{Authority, Identity, assert_well_formed, clock, params, probe, value, write};
 use crate::tools::run;
@@ -188,6 +189,24 @@ async fn a_password_from_a_file_may_change_and_an_opened_keystore_is_remembered(
     assert!(look().await.result.unwrap_err().reason.contains("the password is wrong"));
     material.openssl("a.p12", "second", &[]);
     assert_eq!(look().await.result, Ok(()));
+}
+
+#[tokio::test]
+async fn the_command_opens_a_keystore_with_the_password_in_a_file() {
+    if !is_here("openssl") {
+        return real::missing("openssl");
+    }
+    let material = Material::new();
+    material.openssl("a.p12", "secret", &[]);
+    write(material.path(), "password", "secret\n");
+    let ran = cli_with(material.path(), &[], &["probe", "cert", "*.p12"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.verdict().contains("it has a password"), "{ran:?}");
+    let ran =
+        cli_with(material.path(), &[], &["probe", "cert", "*.p12", "--password-file", "password"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("subject_CN=\"shop\""), "{ran:?}");
+    assert!(!ran.out.contains("secret"), "{ran:?}");
 }
 
 #[tokio::test]

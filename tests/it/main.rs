@@ -61,6 +61,7 @@ mod rule_tests;
 mod scraped;
 mod servers;
 mod slow_clients;
+mod slow_http2;
 mod tidy;
 mod tls_probe;
 mod tools;
