@@ -160,6 +160,41 @@ async fn versions_of_tls_are_kept_to() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_just_closes_has_ended_its_body_unless_it_said_more() {
+    use tokio::io::AsyncWriteExt;
+    let authority = Authority::root("root", 2030);
+    let identity = authority.sign(&params("localhost", &["localhost"]));
+    let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()));
+    let check = async |response: &'static str, below_tls: &'static [u8], expected: Result<(), &str>| {
+        let acceptor = acceptor.clone();
+        let address = listen(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                read_head(&mut stream).await;
+                stream.write_all(response.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                stream.get_mut().0.write_all(below_tls).await.unwrap();
+            }
+        })
+        .await;
+        let outcome = run(&format!("https://localhost:{}/", address.port()), |config| {
+            config.tls.ca = Some(secret(&authority.pem));
+            expect_body(config, "^hello$");
+        })
+        .await;
+        let found = outcome.result.map_err(|failure| failure.kind);
+        assert_eq!(found, expected, "{response} {below_tls:?}: {:?}", outcome.log);
+    };
+    check("HTTP/1.0 200 OK\r\n\r\nhello", &[], Ok(())).await;
+    check("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello", &[], Ok(())).await;
+    check("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello", &[], Err("body")).await;
+    check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", &[], Err("body")).await;
+    // Within a record: something is missing.
+    check("HTTP/1.0 200 OK\r\n\r\nhello", &[23, 3, 3, 1, 0, 7], Err("body")).await;
+}
+
 /// A proxy that notes what it is asked and, if asked for a tunnel, connects to `target` wherever it is
 /// asked to.
 async fn start_proxy(target: SocketAddr, log: Arc<std::sync::Mutex<Vec<String>>>) -> SocketAddr {

@@ -109,7 +109,7 @@ impl Visit<'_> {
         self.seen.leave(entered);
         let stream = secured?;
         handshake.note_doubts(&mut self.seen.course);
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2.as_bytes());
+        let is_http2 = stream.session().alpn_protocol() == Some(ALPN_HTTP2.as_bytes());
         let form = if is_http2 { Form::Http2 } else { Form::Origin };
         let request = Outgoing { hop, form, body, secrets: &secrets, proxy_header: None };
         self.exchange(&request, cookies, Box::new(stream)).await
