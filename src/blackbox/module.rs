@@ -201,14 +201,15 @@ impl Module {
         self.subject(target).map(|subject| TargetPattern::exactly(target, subject))
     }
 
-    /// What probes this target, within reach; what is wrong with the target otherwise.
+    /// What probes this target, within reach of whoever asks for it; what is wrong with the target otherwise.
     pub(super) fn prober(
         &self,
         target: &str,
-        reach: Reach,
+        asked_within: Option<Reach>,
         clock: &SharedClock,
     ) -> Result<Arc<dyn Prober>, TargetFault> {
-        let within = |addresses: AddressPolicy| AddressPolicy { reach, ..addresses };
+        let (reach, asked_for) = (asked_within.unwrap_or(Reach::ANYWHERE), asked_within.is_some());
+        let within = |addresses: AddressPolicy| AddressPolicy { reach, asked_for, ..addresses };
         let clock = clock.clone();
         Ok(match &self.prober {
             ModuleProber::Http(config) => {

@@ -217,7 +217,7 @@ impl Blackbox {
         let prober = current.prober(&question, || {
             let (_, target, hostname) = &question;
             let changed = hostname.as_deref().map(|hostname| module.for_hostname(hostname)).transpose()?;
-            Ok(ModuleTarget::new(changed.as_ref().unwrap_or(module), target, reach, clock))
+            Ok(ModuleTarget::new(changed.as_ref().unwrap_or(module), target, Some(reach), clock))
         })?;
         let Ok(_place) = current.places.clone().try_acquire_owned() else {
             metrics.refused(RefusedFor::Concurrency);

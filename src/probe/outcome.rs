@@ -1,5 +1,8 @@
 //! What the probers of this folder have in common: running out of time, and the samples of any outcome.
 
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::pin;
 use std::time::Instant;
 
 use super::samples::SampleSet;
@@ -50,6 +53,29 @@ pub(super) trait Findings {
     fn emit(&self, samples: &mut SampleSet);
 }
 
+tokio::task_local! {
+    /// What the probe of this task waits for that is this machine's.
+    static WAITS_FOR: RefCell<Option<String>>;
+}
+
+/// Waits for something of this machine: a file, or a place among others. A probe whose time is over meanwhile
+/// knows nothing of its target. One at a time within a probe.
+pub(super) async fn waiting_here<T>(what: impl Into<String>, wait: impl Future<Output = T>) -> T {
+    struct Waiting;
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            note(None);
+        }
+    }
+    // Who is not observed has not to be told.
+    fn note(what: Option<String>) {
+        let _ = WAITS_FOR.try_with(|waits_for| waits_for.replace(what));
+    }
+    note(Some(what.into()));
+    let _waiting = Waiting;
+    wait.await
+}
+
 /// Runs `look`, which fills `findings`, until it is done or the deadline has passed.
 pub(super) async fn observe<F: Findings>(
     deadline: Deadline,
@@ -58,14 +84,22 @@ pub(super) async fn observe<F: Findings>(
 ) -> ProbeOutcome {
     let started = Instant::now();
     let allowed = deadline.remaining().as_secs_f64();
-    let timed = tokio::time::timeout_at(deadline.instant(), look(&mut findings)).await;
+    let (timed, waits_for) = {
+        let mut looking = pin!(WAITS_FOR.scope(RefCell::default(), look(&mut findings)));
+        let timed = tokio::time::timeout_at(deadline.instant(), looking.as_mut()).await;
+        (timed, looking.take_value().and_then(RefCell::into_inner))
+    };
     if timed.is_err() {
         findings.ran_out_of_time();
     }
     let course = findings.course();
     let result = timed.unwrap_or_else(|_| {
-        let doing = if course.doing.is_empty() { "starting" } else { &course.doing };
-        Err(ProbeFailure::new("timeout", format!("out of time after {allowed:.3} s, while {doing}")))
+        let late = |doing: &str| format!("out of time after {allowed:.3} s, while {doing}");
+        Err(match &waits_for {
+            Some(doing) => ProbeFailure::unknown("timeout", late(doing)),
+            None if course.doing.is_empty() => ProbeFailure::new("timeout", late("starting")),
+            None => ProbeFailure::new("timeout", late(&course.doing)),
+        })
     });
     if let Err(failure) = &result {
         course.log.push(format!("failed: {}", failure.reason));
@@ -76,4 +110,43 @@ pub(super) async fn observe<F: Findings>(
     samples.gauge("probe_duration_seconds", started.elapsed().as_secs_f64());
     findings.emit(&mut samples);
     ProbeOutcome { result, samples: samples.into_samples(), log }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Nothing(Course);
+
+    impl Findings for Nothing {
+        fn course(&mut self) -> &mut Course {
+            &mut self.0
+        }
+
+        fn emit(&self, _: &mut SampleSet) {}
+    }
+
+    #[tokio::test]
+    async fn time_that_this_machine_took_says_nothing_of_the_target() {
+        let check = async |here: bool, unknown: bool, part: &str| {
+            let look = async |found: &mut Nothing| {
+                found.0.begin("connecting");
+                waiting_here("reading `one`", async {}).await;
+                if here {
+                    waiting_here("reading `two`", pending::<()>()).await;
+                }
+                pending().await
+            };
+            let deadline = Deadline::after(Duration::from_millis(20));
+            let failure = observe(deadline, Nothing::default(), look).await.result.unwrap_err();
+            assert_eq!((failure.kind, failure.unknown), ("timeout", unknown));
+            assert!(failure.reason.ends_with(part), "{}", failure.reason);
+        };
+        check(true, true, "while reading `two`").await;
+        check(false, false, "while connecting").await;
+    }
 }

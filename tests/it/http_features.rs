@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_rustls::TlsAcceptor;
 use url::Url;
-use valmis::client::{Header, SecretSource};
+use valmis::client::{Header, HttpAuth, SecretSource};
 use valmis::model::Secret;
 use valmis::probe::http::{
     AssertionConfig, Credentials, Grant, HttpConfig, HttpProber, METADATA, OAuth2Config, Protocol,
@@ -32,7 +32,8 @@ use valmis::probe::{Pattern, ProbeOutcome};
 
 use crate::real::serve;
 use crate::servers::{
-    Authority, answer, assert_well_formed, clock, listen, params, probe, read_head, value, write,
+    Authority, answer, assert_well_formed, clock, listen, params, probe, probe_within, read_head, value,
+    write,
 };
 
 fn secret(text: &str) -> SecretSource {
@@ -420,4 +421,40 @@ async fn headers_come_from_files_that_are_read_anew() {
     })
     .await;
     assert!(outcome.result.unwrap_err().unknown);
+}
+
+/// How many times this process has the file open.
+fn times_open(path: &std::path::Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.filter(|file| std::fs::read_link(file.as_ref().unwrap().path()).is_ok_and(|to| to == path)).count()
+}
+
+#[tokio::test]
+async fn a_secret_on_a_file_system_that_hangs_makes_the_answer_unknown_and_takes_one_thread() {
+    let address = listen(async |mut stream| {
+        read_head(&mut stream).await;
+        answer(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    // Who opens a named pipe hangs until somebody writes to it.
+    let file = folder.path().join("token");
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let config = config(&format!("http://{address}/"), |config| {
+        config.credentials = Some(HttpAuth::Bearer(SecretSource::File(file.clone())).into());
+    });
+    let prober = HttpProber::new(config, clock()).unwrap();
+    for _ in 0..10 {
+        let outcome = probe_within(&prober, std::time::Duration::from_millis(20)).await;
+        assert_well_formed(&outcome, METADATA);
+        let failure = outcome.result.unwrap_err();
+        assert!(failure.unknown && failure.kind == "timeout", "{failure:?}");
+        assert!(failure.reason.ends_with("while reading the credentials"), "{failure:?}");
+    }
+    let writer = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    assert_eq!(times_open(&file), 2, "one waited for this one");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "t0ken").unwrap();
+    drop(writer);
+    assert_eq!(probe(&prober).await.result, Ok(()));
 }
