@@ -34,7 +34,11 @@ impl<K: Ord + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Lookups<
 
     /// The result of looking `key` up. As long as an earlier look-up goes on its result is waited for; else
     /// `look` is called on a thread of its own, as soon as there is a place. This may wait for ever.
-    pub async fn look_up(&'static self, key: K, look: impl FnOnce(&K) -> T + Send + 'static) -> io::Result<T> {
+    pub async fn look_up(
+        &'static self,
+        key: K,
+        look: impl FnOnce(&K) -> T + Send + 'static,
+    ) -> io::Result<T> {
         self.begin(key, None, look).await.result().await
     }
 

@@ -98,8 +98,9 @@ pub(super) async fn resolve(
                 true => names::look_up_asked_for(host, port).await,
                 false => names::look_up(host, port).await,
             };
-            looked_up
-                .map_err(|error| ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}")))?
+            looked_up.map_err(|error| {
+                ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}"))
+            })?
         }
     };
     let found = within_reach(host, found, policy.reach)?;

@@ -14,6 +14,7 @@ use url::form_urlencoded;
 
 use super::assertion::{self, AssertionError};
 use super::config::{AssertionConfig, Credentials, Grant, HttpConfig, OAuth2Config};
+use super::judgement::Evaluation;
 use super::observation::Observation;
 use super::secrets;
 use super::visit::Visit;
@@ -224,9 +225,11 @@ impl Ask<'_> {
         async move {
             let config = self.config(&proof);
             let (mut seen, tokens) = (Observation::new(false), TokenCache::default());
+            let evaluation = &Evaluation::default();
             let Self { clock, deadline, .. } = *self;
             let seen = &mut seen;
-            Visit { config: &config, clock, deadline, seen, tokens: &tokens, keep_body: true }.run().await
+            let tokens = &tokens;
+            Visit { config: &config, clock, deadline, seen, tokens, evaluation, keep_body: true }.run().await
         }
         .boxed()
     }

@@ -43,7 +43,7 @@ impl Identity<'_> {
             Some(Credentials::Static(auth)) => {
                 let header = waiting_here("reading the credentials", auth.read_header()).await;
                 Some(header.map_err(unreadable)?)
-            },
+            }
             Some(Credentials::OAuth2(client)) => {
                 // The operator has chosen who gives tokens, and no target can change it.
                 let addresses = self.addresses.anywhere();

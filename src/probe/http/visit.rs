@@ -11,9 +11,10 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use super::body::BodySink;
 use super::config::{HttpConfig, Protocol, RequestBody};
 use super::cookies::CookieJar;
-use super::expectations::{Fault, check_body, check_headers, check_json, check_status, check_version};
+use super::expectations::{Fault, check_headers, check_status, check_version};
 use super::hop::{Form, Hop};
 use super::http3::{self, QuicConnection};
+use super::judgement::{Evaluation, judge_body};
 use super::oauth2::TokenCache;
 use super::observation::{Observation, Phase, ResponseHead};
 use super::proxy::ProxyServer;
@@ -31,10 +32,6 @@ use crate::probe::{Deadline, ProbeFailure};
 /// How many redirects are followed. Source: blackbox exporter `prober/http.go`.
 const MAX_REDIRECTS: u32 = 10;
 
-/// Up to which size a body is looked through where it is, which takes less than a millisecond; larger
-/// ones go to a thread of their own.
-const SMALL_BODY_BYTES: usize = 16 * 1024;
-
 /// One run of a probe.
 pub(super) struct Visit<'a> {
     pub(super) config: &'a HttpConfig,
@@ -43,6 +40,7 @@ pub(super) struct Visit<'a> {
     pub(super) seen: &'a mut Observation,
     /// Tokens that were given to earlier runs.
     pub(super) tokens: &'a TokenCache,
+    pub(super) evaluation: &'a Evaluation,
     /// Whether the caller wants the body.
     pub(super) keep_body: bool,
 }
@@ -334,7 +332,7 @@ impl Visit<'_> {
         let mut kept = sink.into_kept();
         if look_inside {
             let judged;
-            (kept, judged) = judge_body(kept, config).await?;
+            (kept, judged) = judge_body(kept, config, self.evaluation).await?;
             judged.map_err(|fault| self.broken(&fault))?;
         }
         check_version(head.version, &config.valid_http_versions).map_err(|fault| self.broken(&fault))?;
@@ -344,14 +342,14 @@ impl Visit<'_> {
         if !hop.is_https() && config.fail_if_not_ssl {
             return Err(ProbeFailure::new("ssl", "the answer did not come over TLS"));
         }
-        Ok(kept)
+        Ok(kept.bytes)
     }
 
     async fn read_body(&mut self, mut body: Body, sink: &mut BodySink) -> Result<(), ProbeFailure> {
         let entered = self.seen.enter(Phase::Transfer);
         let result = loop {
             let taken = match body.piece().await {
-                None => break sink.finish(),
+                None => break sink.finish().await,
                 Some(Err(error)) => break Err(error),
                 Some(Ok(piece)) => sink.take(&piece).await,
             };
@@ -405,28 +403,6 @@ impl Outgoing<'_> {
         }
         Ok(request)
     }
-}
-
-/// Looks through a body, and gives it back.
-async fn judge_body(
-    body: Vec<u8>,
-    config: &HttpConfig,
-) -> Result<(Vec<u8>, Result<(), Fault>), ProbeFailure> {
-    if body.len() <= SMALL_BODY_BYTES && !config.has_cel() {
-        let judged = check_body(&body, &config.fail_if_body_matches, &config.fail_if_body_not_matches);
-        return Ok((body, judged));
-    }
-    let (forbidden, required) =
-        (config.fail_if_body_matches.clone(), config.fail_if_body_not_matches.clone());
-    let (cel_forbidden, cel_required) =
-        (config.fail_if_body_json_matches_cel.clone(), config.fail_if_body_json_not_matches_cel.clone());
-    let looking = move || {
-        let judged = check_body(&body, &forbidden, &required)
-            .and_then(|()| check_json(&body, cel_forbidden.as_ref(), cel_required.as_ref()));
-        (body, judged)
-    };
-    let looked = tokio::task::spawn_blocking(looking).await;
-    looked.map_err(|stopped| ProbeFailure::unknown("internal", stopped.to_string()))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

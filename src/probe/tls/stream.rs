@@ -28,7 +28,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     ) -> Poll<io::Result<()>> {
         match ready!(Pin::new(&mut self.0).poll_read(context, buffer)) {
             Err(error)
-                if error.kind() == io::ErrorKind::UnexpectedEof && self.0.get_ref().0.is_between_records() =>
+                if error.kind() == io::ErrorKind::UnexpectedEof
+                    && self.0.get_ref().0.is_between_records() =>
             {
                 Poll::Ready(Ok(()))
             }
