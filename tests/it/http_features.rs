@@ -28,9 +28,9 @@ use valmis::probe::http::{
     ProxyConfig, ProxyServer, SigningAlgorithm, Version,
 };
 use valmis::probe::tls::{TlsConfig, TlsVersions};
-use valmis::probe::{Pattern, ProbeOutcome};
+use valmis::probe::{Pattern, ProbeOutcome, Reach};
 
-use crate::real::serve;
+use crate::real::{eventually, serve};
 use crate::servers::{
     Authority, answer, assert_well_formed, clock, listen, params, probe, probe_within, read_head, value,
     write,
@@ -339,6 +339,86 @@ async fn a_token_is_fetched_used_and_kept_until_its_secret_changes() {
 }
 
 #[tokio::test]
+async fn a_token_that_the_target_refuses_is_replaced_once_and_one_without_end_is_not_kept() {
+    let given = Arc::new(AtomicUsize::new(0));
+    let accepted = Arc::new(AtomicUsize::new(1));
+    for (lifetime, expected) in [(r#","expires_in":"3600.5""#, [1, 1, 2, 3]), ("", [1, 2, 3, 4])] {
+        given.store(0, Ordering::SeqCst);
+        let counter = given.clone();
+        let tokens = serve(Router::new().fallback(move |_: Request| {
+            let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { format!(r#"{{"access_token":"t{number}"{lifetime}}}"#) }
+        }))
+        .await;
+        let least = accepted.clone();
+        let target = serve(Router::new().fallback(move |request: Request| {
+            let token = request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer t");
+            let number: usize = token.unwrap().parse().unwrap();
+            let status = if number < least.load(Ordering::SeqCst) { 401 } else { 200 };
+            async move { Response::builder().status(status).body(Body::empty()).unwrap() }
+        }))
+        .await;
+        let client = OAuth2Config {
+            client_id: "me".to_owned(),
+            grant: Grant::ClientSecret(secret("hunter2")),
+            token_url: Url::parse(&format!("http://{tokens}/token")).unwrap(),
+            scopes: Vec::new(),
+            endpoint_params: Vec::new(),
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+        };
+        let config = config(&format!("http://{target}/"), |config| {
+            config.credentials = Some(Credentials::OAuth2(Box::new(client)));
+        });
+        let prober = HttpProber::new(config, clock()).unwrap();
+        // Which tokens are accepted, and whether one will be.
+        for ((least, good), expected) in
+            [(1, true), (1, true), (2, true), (9, false)].into_iter().zip(expected)
+        {
+            accepted.store(least, Ordering::SeqCst);
+            let outcome = probe(&prober).await;
+            assert_eq!(
+                outcome.result.is_ok(),
+                good,
+                "{lifetime} {least}: {:?} {:?}",
+                outcome.result,
+                outcome.log
+            );
+            assert_eq!(given.load(Ordering::SeqCst), expected, "{lifetime} {least}: {:?}", outcome.log);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_no_name_that_leads_out_of_reach() {
+    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let proxy = start_proxy("127.0.0.1:1".parse().unwrap(), log.clone()).await;
+    let reach = Reach { private: true, loopback: false, link_local: false, special: false };
+    let check = async |host: &'static str, reach: Reach, skip: bool, expected: Result<(), &str>| {
+        log.lock().unwrap().clear();
+        let outcome = run("http://10.1.2.3/", |config| {
+            let server = ProxyServer::parse(&format!("http://u:p@{proxy}")).unwrap();
+            config.proxy = ProxyConfig { skip_resolve_phase: skip, ..ProxyConfig::through(server, "") };
+            config.addresses.reach = reach;
+            config.headers.insert("host", HeaderValue::from_static(host));
+        })
+        .await;
+        let found = outcome.result.map_err(|failure| failure.kind);
+        assert_eq!(found, expected, "{host} {skip}: {:?}", outcome.log);
+        assert_eq!(log.lock().unwrap().len(), usize::from(expected.is_ok()), "{host}");
+    };
+    for host in ["169.254.169.254", "2852039166", "[::1]:8080", "x@127.0.0.1", "127.1:80"] {
+        check(host, reach, false, Err("forbidden")).await;
+        check(host, reach, true, Err("forbidden")).await;
+    }
+    check("localhost", reach, false, Err("forbidden")).await;
+    // The proxy is to judge by names, and who has configured it may ask for anything.
+    check("localhost", reach, true, Ok(())).await;
+    check("localhost", Reach::ANYWHERE, false, Ok(())).await;
+    check("10.9.8.7", reach, false, Ok(())).await;
+}
+
+#[tokio::test]
 async fn a_token_is_given_for_an_assertion_that_the_client_signs() {
     let tokens = serve(Router::new().fallback(async |request: Request| {
         let (head, body) = request.into_parts();
@@ -452,7 +532,11 @@ async fn a_secret_on_a_file_system_that_hangs_makes_the_answer_unknown_and_takes
         assert!(failure.reason.ends_with("while reading the credentials"), "{failure:?}");
     }
     let writer = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
-    assert_eq!(times_open(&file), 2, "one waited for this one");
+    let both = async || match times_open(&file) {
+        0 | 1 => Err("who waited is not there yet".to_owned()),
+        count => Ok(count),
+    };
+    assert_eq!(eventually("the reader", both).await, 2, "one waited for this one");
     std::fs::remove_file(&file).unwrap();
     std::fs::write(&file, "t0ken").unwrap();
     drop(writer);

@@ -17,6 +17,8 @@ use crate::probe::{AddressPolicy, Deadline, Log, ProbeFailure};
 pub(in crate::probe) struct Secrets {
     /// The value of `Authorization`.
     pub(in crate::probe) authorization: Option<Secret>,
+    /// Whether that is a token which was given to an earlier request.
+    pub(in crate::probe) is_old_token: bool,
     /// Configured headers.
     pub(in crate::probe) headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -38,6 +40,7 @@ impl Identity<'_> {
         let unreadable = |error: io::Error| {
             ProbeFailure::unknown("http_config", format!("cannot read the credentials: {error}"))
         };
+        let mut is_old_token = false;
         let authorization = match self.credentials {
             None => None,
             Some(Credentials::Static(auth)) => {
@@ -50,11 +53,12 @@ impl Identity<'_> {
                 let token = self.tokens.token(client, addresses, self.clock, self.deadline).await;
                 let token = token.map_err(TokenError::into_failure)?;
                 log.push(format!("token from {}", client.token_url.host_str().unwrap_or_default()));
-                Some(token)
+                is_old_token = token.is_old;
+                Some(token.authorization)
             }
         };
         let headers = header_values(self.headers).await.map_err(unreadable)?;
-        Ok(Secrets { authorization, headers })
+        Ok(Secrets { authorization, is_old_token, headers })
     }
 }
 

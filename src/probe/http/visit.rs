@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LAST_MODIFIED, PROXY_AUTHORIZATION};
 use hyper::http::Error as RequestError;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use jiff::fmt::rfc2822::DateTimeParser;
+use url::{Host, Url};
 
 use super::body::BodySink;
 use super::config::{HttpConfig, Protocol, RequestBody};
@@ -27,7 +28,7 @@ use crate::probe::connect::{connect, resolve};
 use crate::probe::small_file;
 use crate::probe::tls::TlsConfig;
 use crate::probe::wire::{BoxStream, drive, explain};
-use crate::probe::{Deadline, ProbeFailure};
+use crate::probe::{Deadline, ProbeFailure, Reach};
 
 /// How many redirects are followed. Source: blackbox exporter `prober/http.go`.
 const MAX_REDIRECTS: u32 = 10;
@@ -57,6 +58,7 @@ impl Visit<'_> {
                     self.seen.note(format!("redirected to {}", next.shown()));
                     hop = next;
                 }
+                Answer::TokenRefused => self.seen.note("the token is refused: asking for another one"),
                 Answer::Final(body) => return Ok(body),
             }
         }
@@ -140,7 +142,7 @@ impl Visit<'_> {
         let entered = self.seen.enter(Phase::Processing);
         let receive = async |response: Response<http3::Body>| {
             self.seen.leave(entered);
-            self.receive(hop, cookies, response.map(|body| Body::Http3(Box::new(body)))).await
+            self.receive(&outgoing, cookies, response.map(|body| Body::Http3(Box::new(body)))).await
         };
         connection.exchange(request, receive).await
     }
@@ -178,6 +180,9 @@ impl Visit<'_> {
         } else {
             None
         };
+        if proxy.is_some() && !hop.is_https() {
+            self.check_name_for_proxy(hop).await?;
+        }
         let entered = self.seen.enter(Phase::Connect);
         let stream = match (proxy, addresses) {
             (None, addresses) => {
@@ -196,6 +201,29 @@ impl Visit<'_> {
         };
         self.seen.leave(entered);
         Ok(stream)
+    }
+
+    /// Makes sure that a proxy is not asked for a name that leads out of reach: a configured `Host` stands in
+    /// the place of the URL's, and the proxy goes where that says.
+    async fn check_name_for_proxy(&self, hop: &Hop) -> Result<(), ProbeFailure> {
+        let authority = String::from_utf8_lossy(hop.authority(self.config));
+        let own = &hop.url[url::Position::BeforeHost..url::Position::AfterPort];
+        let addresses = self.config.addresses;
+        if addresses.reach == Reach::ANYWHERE || authority == own {
+            return Ok(());
+        }
+        // As proxies may read it: a number can be an address.
+        let host = Url::parse(&format!("http://{authority}/")).ok();
+        let host = host.as_ref().and_then(Url::host).ok_or_else(|| {
+            ProbeFailure::unknown("http_config", format!("the proxy cannot be asked for `{authority}`"))
+        })?;
+        let host = match host {
+            Host::Domain(_) if self.config.proxy.skip_resolve_phase => return Ok(()),
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        resolve(&host, hop.port(), addresses).await.map(drop)
     }
 
     /// Connects to a proxy and, for TLS, through it to `authority`.
@@ -274,20 +302,24 @@ impl Visit<'_> {
                 ProbeFailure::new("http", format!("no valid response: {}", explain(&error)))
             })?;
             self.seen.leave(entered);
-            self.receive(outgoing.hop, cookies, response).await
+            self.receive(outgoing, cookies, response).await
         };
         drive(connection, exchange).await
     }
 
     async fn receive(
         &mut self,
-        hop: &Hop,
+        outgoing: &Outgoing<'_>,
         cookies: &mut CookieJar,
         response: Response<Body>,
     ) -> Result<Answer, ProbeFailure> {
         let (head, body) = response.into_parts();
+        let hop = outgoing.hop;
         self.seen.note(format!("{:?} {}", head.version, head.status));
-        cookies.store(&hop.url, &head.headers);
+        cookies.store(&hop.url, &head.headers, self.clock.now());
+        if head.status == StatusCode::UNAUTHORIZED && self.tokens.forget(outgoing.secrets) {
+            return Ok(Answer::TokenRefused);
+        }
         let redirect = hop.redirect(head.status, &head.headers);
         if !matches!(redirect, Ok(None)) {
             self.seen.redirects += 1;
@@ -374,6 +406,8 @@ impl Visit<'_> {
 /// What a request leads to.
 enum Answer {
     Redirect(Hop),
+    /// The token was an old one: with another the answer may be good.
+    TokenRefused,
     /// The answer was good; its body, if it was kept.
     Final(Vec<u8>),
 }
