@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::samples::SampleSet;
 use super::{Deadline, Log, MetricMetadata, ProbeFailure, ProbeOutcome};
@@ -76,6 +76,33 @@ pub(super) async fn waiting_here<T>(what: impl Into<String>, wait: impl Future<O
     wait.await
 }
 
+/// Runs `look` until it is done or the deadline has passed.
+pub(super) async fn in_time<T>(deadline: Deadline, look: impl Future<Output = T>) -> Result<T, Late> {
+    let allowed = deadline.remaining();
+    let mut looking = pin!(WAITS_FOR.scope(RefCell::default(), look));
+    let looked = tokio::time::timeout_at(deadline.instant(), looking.as_mut()).await;
+    looked.map_err(|_| Late { allowed, waits_for: looking.take_value().and_then(RefCell::into_inner) })
+}
+
+/// There was not enough time.
+#[derive(Debug)]
+pub(super) struct Late {
+    allowed: Duration,
+    waits_for: Option<String>,
+}
+
+impl Late {
+    /// What that says: nothing of the target if this machine took the time, else that `doing` took too long.
+    pub(super) fn failure(self, doing: &str) -> ProbeFailure {
+        let late =
+            |doing: &str| format!("out of time after {:.3} s, while {doing}", self.allowed.as_secs_f64());
+        match &self.waits_for {
+            Some(here) => ProbeFailure::unknown("timeout", late(here)),
+            None => ProbeFailure::new("timeout", late(doing)),
+        }
+    }
+}
+
 /// Runs `look`, which fills `findings`, until it is done or the deadline has passed.
 pub(super) async fn observe<F: Findings>(
     deadline: Deadline,
@@ -83,23 +110,14 @@ pub(super) async fn observe<F: Findings>(
     look: impl AsyncFnOnce(&mut F) -> Result<(), ProbeFailure>,
 ) -> ProbeOutcome {
     let started = Instant::now();
-    let allowed = deadline.remaining().as_secs_f64();
-    let (timed, waits_for) = {
-        let mut looking = pin!(WAITS_FOR.scope(RefCell::default(), look(&mut findings)));
-        let timed = tokio::time::timeout_at(deadline.instant(), looking.as_mut()).await;
-        (timed, looking.take_value().and_then(RefCell::into_inner))
-    };
-    if timed.is_err() {
+    let looked = in_time(deadline, look(&mut findings)).await;
+    if looked.is_err() {
         findings.ran_out_of_time();
     }
     let course = findings.course();
-    let result = timed.unwrap_or_else(|_| {
-        let late = |doing: &str| format!("out of time after {allowed:.3} s, while {doing}");
-        Err(match &waits_for {
-            Some(doing) => ProbeFailure::unknown("timeout", late(doing)),
-            None if course.doing.is_empty() => ProbeFailure::new("timeout", late("starting")),
-            None => ProbeFailure::new("timeout", late(&course.doing)),
-        })
+    let result = looked.unwrap_or_else(|late| {
+        let doing = if course.doing.is_empty() { "starting" } else { &course.doing };
+        Err(late.failure(doing))
     });
     if let Err(failure) = &result {
         course.log.push(format!("failed: {}", failure.reason));
@@ -115,7 +133,6 @@ pub(super) async fn observe<F: Findings>(
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-    use std::time::Duration;
 
     use super::*;
 
