@@ -94,9 +94,10 @@ pub(super) async fn resolve(
     let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
         Err(_) => {
-            let looked_up = match policy.asked_for {
-                true => names::look_up_asked_for(host, port).await,
-                false => names::look_up(host, port).await,
+            let looked_up = if policy.asked_for {
+                names::look_up_asked_for(host, port).await
+            } else {
+                names::look_up(host, port).await
             };
             looked_up.map_err(|error| {
                 ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}"))
