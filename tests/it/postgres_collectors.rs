@@ -38,10 +38,7 @@ async fn databases_are_found_and_asked_within_two_connections() {
     cluster.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC").await;
     let shop = cluster.superuser_in("shop").await;
     shop.batch_execute("CREATE TABLE goods AS SELECT 1 AS a; ANALYZE").await.unwrap();
-    let databases = Databases::AllBut(vec!["left_out".to_owned()]);
-    let quick = Choice { interval: Some(Duration::from_millis(1)), ..Choice::default() };
-    let collectors = [("stat_user_tables".to_owned(), quick)].into();
-    let monitor = with(&cluster, Selection { databases, collectors, ..Selection::default() });
+    let monitor = watching(&cluster, Databases::AllBut(vec!["left_out".to_owned()]));
     let watcher = cluster.superuser().await;
     let probing = async {
         for round in 0..20 {
@@ -49,7 +46,7 @@ async fn databases_are_found_and_asked_within_two_connections() {
             assert_eq!(kind(&outcome), "ok", "round {round}: {:?}", outcome.log);
             assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(0.0), "{:?}", outcome.log);
             assert_eq!(sum(&outcome, "valmis_postgres_databases", &[]), Some(2.0));
-            assert_eq!(sum(&outcome, "valmis_postgres_database_up", &[("datname", "shop")]), Some(1.0));
+            assert_eq!(database_up(&outcome, "shop"), Some(1.0));
             let goods = [("datname", "shop"), ("schemaname", "public"), ("relname", "goods")];
             assert!(sum(&outcome, "pg_stat_user_tables_n_live_tup", &goods).is_some(), "round {round}");
         }
@@ -79,17 +76,89 @@ async fn a_database_that_lets_nobody_in_costs_the_others_nothing() {
     let monitor = with(&cluster, Selection { databases, ..Selection::default() });
     let outcome = probe(&monitor).await;
     assert_eq!(kind(&outcome), "ok");
-    let up = |outcome: &ProbeOutcome, name| sum(outcome, "valmis_postgres_database_up", &[("datname", name)]);
-    assert_eq!((up(&outcome, "busy"), up(&outcome, "shop")), (Some(0.0), Some(1.0)), "{:?}", outcome.log);
+    let up = (database_up(&outcome, "busy"), database_up(&outcome, "shop"));
+    assert_eq!(up, (Some(0.0), Some(1.0)), "{:?}", outcome.log);
     assert!(outcome.log.iter().any(|line| line.starts_with("database `busy`: ")), "{:?}", outcome.log);
     assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(1.0));
     cluster.execute("ALTER DATABASE busy CONNECTION LIMIT -1").await;
     // The visit is made beside a probe, so the one after it shows it.
+    wait_for_database(&monitor, "busy", 1.0).await;
+}
+
+/// A probe with a selection whose visits have something to do at each probe.
+fn watching(cluster: &Cluster, databases: Databases) -> PostgresProber {
+    let quick = Choice { interval: Some(Duration::from_millis(1)), ..Choice::default() };
+    let collectors = [("stat_user_tables".to_owned(), quick)].into();
+    with(cluster, Selection { databases, collectors, ..Selection::default() })
+}
+
+fn database_up(outcome: &ProbeOutcome, name: &str) -> Option<f64> {
+    sum(outcome, "valmis_postgres_database_up", &[("datname", name)])
+}
+
+/// Probes until a database is or is not visited well.
+async fn wait_for_database(monitor: &PostgresProber, name: &str, up: f64) -> ProbeOutcome {
     let deadline = Instant::now() + Duration::from_mins(1);
-    while up(&probe(&monitor).await, "busy") != Some(1.0) {
-        assert!(Instant::now() < deadline, "it is not visited again");
+    loop {
+        let outcome = probe(monitor).await;
+        assert_eq!(kind(&outcome), "ok", "{:?}", outcome.log);
+        if database_up(&outcome, name) == Some(up) {
+            return outcome;
+        }
+        assert!(Instant::now() < deadline, "`{name}` does not become {up}: {:?}", outcome.log);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_locked_against_logins_is_not_entered() {
+    for version in VERSIONS {
+        let Some(cluster) = Cluster::start_version(version, "").await else { continue };
+        cluster.execute(ROLES).await;
+        cluster.execute("ALTER ROLE monitor CONNECTION LIMIT 3").await;
+        for name in ["moved", "shop"] {
+            cluster.execute(&format!("CREATE DATABASE {name}")).await;
+        }
+        let monitor = watching(&cluster, Databases::AllBut(Vec::new()));
+        wait_for_database(&monitor, "moved", 1.0).await;
+        let locker = cluster.superuser().await;
+        locker.batch_execute("BEGIN; ALTER DATABASE moved RENAME TO elsewhere").await.unwrap();
+        let outcome = wait_for_database(&monitor, "moved", 0.0).await;
+        let told = "database `moved`: it is locked against logins";
+        assert!(outcome.log.iter().any(|line| line.starts_with(told)), "{version}: {:?}", outcome.log);
+        for _ in 0..5 {
+            let outcome = probe(&monitor).await;
+            assert_eq!(kind(&outcome), "ok", "{version}: {:?}", outcome.log);
+            assert_eq!(database_up(&outcome, "shop"), Some(1.0), "{version}");
+        }
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let waiting: i64 = cluster.superuser().await.query_one(waiting, &[]).await.unwrap().get(0);
+        assert_eq!(waiting, 0, "{version}: logins wait in the server");
+        locker.batch_execute("ROLLBACK").await.unwrap();
+        wait_for_database(&monitor, "moved", 1.0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_named_is_missed_when_it_is_gone() {
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    cluster.execute("CREATE DATABASE closed").await;
+    cluster.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC").await;
+    let named = Databases::Named(["closed", "shop"].map(str::to_owned).to_vec());
+    let monitor = watching(&cluster, named);
+    let outcome = probe(&monitor).await;
+    assert_eq!((database_up(&outcome, "closed"), database_up(&outcome, "shop")), (Some(0.0), Some(0.0)));
+    for told in ["`closed`: the role may not connect", "`shop`: there is no such database"] {
+        assert!(outcome.log.iter().any(|line| line.contains(told)), "{told}: {:?}", outcome.log);
+    }
+    assert_eq!(sum(&outcome, "pg_exporter_last_scrape_error", &[]), Some(1.0));
+    cluster.execute("CREATE DATABASE shop").await;
+    cluster.execute("GRANT CONNECT ON DATABASE closed TO monitor").await;
+    wait_for_database(&monitor, "shop", 1.0).await;
+    wait_for_database(&monitor, "closed", 1.0).await;
+    cluster.execute("DROP DATABASE shop WITH (FORCE)").await;
+    wait_for_database(&monitor, "shop", 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,7 @@ mod bound;
 mod capability;
 pub mod collector;
 pub mod custom;
+mod databases;
 mod dsn;
 mod facts;
 mod failure;

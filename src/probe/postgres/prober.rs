@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::super::{Deadline, ProbeFailure, ProbeOutcome, Prober, describe};
+use super::databases;
 use super::dsn::Dsn;
 use super::facts::Facts;
 use super::failure::{Failure, Layer};
@@ -114,8 +116,13 @@ impl PostgresProber {
             facts.log.splice(0..0, log);
         }
         if canary.is_ok() && monitored.as_ref().is_some_and(Result::is_ok) {
-            self.visits.start(patience);
-            self.visits.first_round(deadline.share(4, 5)).await;
+            match self.start_visits(deadline, patience).await {
+                Ok(()) => self.visits.first_round(deadline.share(4, 5)).await,
+                Err(failure) => {
+                    facts.incomplete = true;
+                    facts.log.push(format!("databases: {}", failure.reason));
+                }
+            }
         }
         self.visits.show(&mut facts);
         self.outcome(began, &canary, facts, monitored)
@@ -148,6 +155,19 @@ impl PostgresProber {
             session.close(deadline).await;
         }
         (facts, result)
+    }
+
+    /// Starts visits if they are due, to the databases that the held connection tells of.
+    async fn start_visits(&self, deadline: Deadline, patience: Duration) -> Result<(), Failure> {
+        if !self.visits.are_due() {
+            return Ok(());
+        }
+        let Some(session) = self.held().take() else { return Ok(()) };
+        let Target { dsn, selection, .. } = &*self.target;
+        let found = databases::find(&selection.databases, &dsn.dbname, &session, deadline).await;
+        *self.held() = Some(session);
+        self.visits.start(found?, patience);
+        Ok(())
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Option<Session>> {

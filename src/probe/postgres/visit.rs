@@ -5,7 +5,7 @@
 //! and are shown with their age.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use super::answer::Answer;
 use super::bound::Members;
 use super::capability::{Capabilities, Verdict};
 use super::collector::Scope;
+use super::databases::Watched;
 use super::facts::Facts;
-use super::failure::Failure;
+use super::failure::{Failure, Layer};
 use super::prober::Target;
 use super::question::Question;
 use super::selection::Databases;
@@ -29,11 +30,9 @@ use super::slot::Slot;
 /// How many of its intervals an answer is shown when no newer one is to be had.
 const KEEP_INTERVALS: u32 = 3;
 
-/// The databases that can be visited.
-const DATABASES: &str = "\
-SELECT datname FROM pg_database
-WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT')
-ORDER BY datname";
+/// How long a database is left alone in which a login was not answered in time. A login that the server
+/// keeps waiting goes on to wait there when its client has left, and counts as a connection.
+const AFTER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Rounds of visits, one at a time, and what they brought.
 pub(super) struct Visits {
@@ -56,9 +55,16 @@ type Place = (Cow<'static, str>, String);
 #[derive(Default)]
 struct Found {
     databases: Vec<String>,
-    /// Why the last visit to a database was cut short, if it was.
-    visited: BTreeMap<String, Option<Failure>>,
+    visited: BTreeMap<String, Visit>,
     notes: HashMap<Place, Note>,
+}
+
+/// The last visit to a database.
+struct Visit {
+    /// Why it was cut short, if it was.
+    failure: Option<Failure>,
+    /// Until when there is to be no other.
+    pause: Option<Instant>,
 }
 
 /// What is known of a question in a database.
@@ -81,17 +87,26 @@ impl Visits {
         }
     }
 
-    /// Starts a round if anything is due and none is under way. A statement may take `patience`.
-    pub(super) fn start(&self, patience: Duration) {
-        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
-        if round.as_ref().is_some_and(|round| !round.is_finished()) || !self.tour.anything_due() {
-            return;
-        }
+    /// Whether a round is worth starting: something is due and none is under way.
+    pub(super) fn are_due(&self) -> bool {
+        self.is_idle() && self.tour.anything_due()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.round().as_ref().is_none_or(AbortOnDropHandle::is_finished)
+    }
+
+    /// Starts a round through these databases. A statement may take `patience`.
+    pub(super) fn start(&self, databases: Vec<Watched>, patience: Duration) {
         let tour = Arc::clone(&self.tour);
-        *round = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            tour.round(patience).await;
+        *self.round() = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            tour.round(databases, patience).await;
             tour.rounds.send_modify(|rounds| *rounds += 1);
         })));
+    }
+
+    fn round(&self) -> MutexGuard<'_, Option<AbortOnDropHandle<()>>> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the first round has ended, but not past the deadline: so the first look at a server
@@ -108,7 +123,7 @@ impl Visits {
         for question in self.tour.questions() {
             found.show(&question, question.every(&self.tour.target.selection), facts);
         }
-        for (database, failure) in &found.visited {
+        for (database, Visit { failure, .. }) in &found.visited {
             facts.push("valmis_postgres_database_up", &[("datname", database)], f64::from(failure.is_none()));
             if let Some(failure) = failure {
                 facts.incomplete = true;
@@ -135,6 +150,10 @@ impl Tour {
     fn due(&self, database: &str) -> Vec<Question> {
         let (selection, own) = (&self.target.selection, &self.target.dsn.dbname);
         let found = self.found();
+        let pause = found.visited.get(database).and_then(|visit| visit.pause);
+        if pause.is_some_and(|end| Instant::now() < end) {
+            return Vec::new();
+        }
         let due = |question: &Question| {
             let elsewhere = question.scope() == Scope::OneDatabase && found.has_elsewhere(question, database);
             let note = found.notes.get(&place(question, database));
@@ -145,29 +164,34 @@ impl Tour {
         self.questions().filter(due).collect()
     }
 
-    /// Visits every database in which something is due.
-    async fn round(&self, patience: Duration) {
-        let own = self.target.dsn.dbname.clone();
-        self.visit(&own, patience).await;
-        let others: Vec<String> =
-            self.found().databases.iter().filter(|name| **name != own).cloned().collect();
-        for database in others {
-            self.visit(&database, patience).await;
+    /// Visits every database in which something is due, and notes whether that went well. One that cannot be
+    /// entered keeps no other from being visited; it is tried again in the next round.
+    async fn round(&self, databases: Vec<Watched>, patience: Duration) {
+        self.found().watch(&databases);
+        for Watched { name, obstacle } in databases {
+            if self.due(&name).is_empty() {
+                continue;
+            }
+            let visit = match obstacle {
+                Some(obstacle) => Visit { failure: Some(obstacle), pause: None },
+                None => self.visit(&name, patience).await,
+            };
+            self.found().visited.insert(name, visit);
         }
     }
 
-    /// Visits a database, and notes whether that went well. One that cannot be entered keeps no other from
-    /// being visited; it is tried again in the next round.
-    async fn visit(&self, database: &str, patience: Duration) {
+    async fn visit(&self, database: &str, patience: Duration) -> Visit {
         let failure = self.ask_due(database, patience).await.err();
-        self.found().visited.insert(database.to_owned(), failure);
+        let kept_waiting =
+            failure.as_ref().is_some_and(|failure| failure.kind == "timeout" && failure.layer < Layer::Query);
+        Visit { failure, pause: kept_waiting.then(|| Instant::now() + AFTER_TIMEOUT) }
     }
 
     /// Asks what is due in a database.
     async fn ask_due(&self, database: &str, patience: Duration) -> Result<(), Failure> {
         loop {
             let due = self.due(database);
-            if due.is_empty() && !self.found().databases.is_empty() {
+            if due.is_empty() {
                 return Ok(());
             }
             let turn = self.slot.patient().await;
@@ -191,9 +215,6 @@ impl Tour {
         patience: Duration,
     ) -> Result<Interrupted, Failure> {
         let capabilities = Capabilities::ask_with_extensions(session, Deadline::after(patience)).await?;
-        if database == self.target.dsn.dbname {
-            self.find_databases(session, Deadline::after(patience)).await?;
-        }
         for question in due {
             if self.slot.is_wanted() {
                 return Ok(Interrupted::Yes);
@@ -201,22 +222,6 @@ impl Tour {
             self.ask_one(question, &capabilities, session, database, patience).await?;
         }
         Ok(Interrupted::No)
-    }
-
-    async fn find_databases(&self, session: &Session, deadline: Deadline) -> Result<(), Failure> {
-        let own = &self.target.dsn.dbname;
-        let found = match self.target.selection.databases {
-            Databases::Own => Vec::new(),
-            _ => session.query(DATABASES, deadline).await?,
-        };
-        let names = found.iter().filter_map(|row| row.text("datname").map(str::to_owned)).collect();
-        let databases = self.target.selection.databases.choose(own, names);
-        let known: HashSet<String> = databases.iter().cloned().chain([String::new()]).collect();
-        let mut found = self.found();
-        found.notes.retain(|(_, database), _| known.contains(database));
-        found.visited.retain(|database, _| known.contains(database));
-        found.databases = databases;
-        Ok(())
     }
 
     /// Asks one question and notes what came of it. An error means that the connection is of no use any
@@ -272,6 +277,14 @@ fn place(question: &Question, database: &str) -> Place {
 }
 
 impl Found {
+    /// Forgets what is not watched any more.
+    fn watch(&mut self, databases: &[Watched]) {
+        let is_watched = |name: &String| databases.iter().any(|database| database.name == *name);
+        self.notes.retain(|(_, database), _| database.is_empty() || is_watched(database));
+        self.visited.retain(|database, _| is_watched(database));
+        self.databases = databases.iter().map(|database| database.name.clone()).collect();
+    }
+
     /// Whether a question that needs one database only has found one that is not this.
     fn has_elsewhere(&self, question: &Question, database: &str) -> bool {
         self.databases.iter().filter(|other| *other != database).any(|other| {
