@@ -387,6 +387,7 @@ async fn a_server_that_is_killed_or_stopped_is_down_until_it_is_back() {
     let outcome = probe(&monitor).await;
     assert_eq!((kind(&outcome), layers(&outcome).as_str()), ("connect", "tcp=0 new_connection=0"));
     assert_eq!(sum(&outcome, "pg_up", &[]), Some(0.0));
+    assert_eq!(sum(&outcome, "valmis_postgres_database_up", &[]), None, "none can be visited");
     cluster.restart().await;
     let outcome = probe_until(&monitor, "ok").await;
     assert!(sum(&outcome, "pg_settings_max_connections", &[]).is_some(), "the facts are back at once");

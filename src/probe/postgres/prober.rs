@@ -115,7 +115,8 @@ impl PostgresProber {
                 });
             facts.log.splice(0..0, log);
         }
-        if canary.is_ok() && monitored.as_ref().is_some_and(Result::is_ok) {
+        let reachable = canary.is_ok() && monitored.as_ref().is_some_and(Result::is_ok);
+        if reachable {
             match self.start_visits(deadline, patience).await {
                 Ok(()) => self.visits.first_round(deadline.share(4, 5)).await,
                 Err(failure) => {
@@ -123,8 +124,10 @@ impl PostgresProber {
                     facts.log.push(format!("databases: {}", failure.reason));
                 }
             }
+        } else {
+            self.visits.end_pauses();
         }
-        self.visits.show(&mut facts);
+        self.visits.show(reachable, &mut facts);
         self.outcome(began, &canary, facts, monitored)
     }
 

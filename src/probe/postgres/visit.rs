@@ -56,6 +56,8 @@ type Place = (Cow<'static, str>, String);
 struct Found {
     databases: Vec<String>,
     visited: BTreeMap<String, Visit>,
+    /// When a probe last showed all this.
+    shown: Option<Instant>,
     notes: HashMap<Place, Note>,
 }
 
@@ -117,13 +119,22 @@ impl Visits {
         let _ = timeout_at(deadline.instant(), rounds.wait_for(|rounds| *rounds > 0)).await;
     }
 
-    /// Adds what the visits brought.
-    pub(super) fn show(&self, facts: &mut Facts) {
-        let found = self.tour.found();
+    /// The server does not answer anybody: that a login had no answer says nothing of its database.
+    pub(super) fn end_pauses(&self) {
+        self.tour.found().visited.values_mut().for_each(|visit| visit.pause = None);
+    }
+
+    /// Adds what the visits brought. Of whether a database can be visited nothing is said while
+    /// `reachable` is false, as then none is.
+    pub(super) fn show(&self, reachable: bool, facts: &mut Facts) {
+        let mut found = self.tour.found();
+        // Where probes are far apart nothing is asked more often than they come.
+        let apart = found.shown.replace(Instant::now()).map_or(Duration::ZERO, |last| last.elapsed());
         for question in self.tour.questions() {
-            found.show(&question, question.every(&self.tour.target.selection), facts);
+            let every = question.every(&self.tour.target.selection).max(apart);
+            found.show(&question, (every * KEEP_INTERVALS).max(Duration::from_mins(1)), facts);
         }
-        for (database, Visit { failure, .. }) in &found.visited {
+        for (database, Visit { failure, .. }) in found.visited.iter().filter(|_| reachable) {
             facts.push("valmis_postgres_database_up", &[("datname", database)], f64::from(failure.is_none()));
             if let Some(failure) = failure {
                 facts.incomplete = true;
@@ -292,7 +303,9 @@ impl Found {
         })
     }
 
-    fn show(&self, question: &Question, every: Duration, facts: &mut Facts) {
+    /// Adds what is known of a question. An answer counts until it is older than `keep`, and without one it
+    /// has failed.
+    fn show(&self, question: &Question, keep: Duration, facts: &mut Facts) {
         let key = question.key();
         let notes: BTreeMap<&str, &Note> = self
             .notes
@@ -320,14 +333,15 @@ impl Found {
                 let place = if database.is_empty() { String::new() } else { format!(" in `{database}`") };
                 facts.log.push(format!("collector `{}`{place}: {}", question.name(), failure.reason));
             }
-            let Some((taken, answer)) = &note.answer else { continue };
-            let age = taken.elapsed();
-            // One that is asked at every probe otherwise has intervals that are as short as its age.
-            if age < (every * KEEP_INTERVALS).max(Duration::from_mins(1)) {
-                facts.samples.extend(answer.samples.iter().cloned());
-                oldest = oldest.max(Some(age));
-                dropped = dropped.map_or(answer.dropped, |sum| answer.dropped.map(|more| sum + more));
-            }
+            let answer = note.answer.as_ref().map(|(taken, answer)| (taken.elapsed(), answer));
+            let Some((age, answer)) = answer.filter(|(age, _)| *age < keep) else {
+                fine = false;
+                facts.incomplete = true;
+                continue;
+            };
+            facts.samples.extend(answer.samples.iter().cloned());
+            oldest = oldest.max(Some(age));
+            dropped = dropped.map_or(answer.dropped, |sum| answer.dropped.map(|more| sum + more));
         }
         facts.push("pg_scrape_collector_duration_seconds", &label, took.as_secs_f64());
         facts.push("pg_scrape_collector_success", &label, f64::from(fine));
@@ -337,5 +351,43 @@ impl Found {
         if let Some(dropped) = dropped {
             facts.push("valmis_postgres_collector_rows_dropped", &label, dropped as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::collector::COLLECTORS;
+    use super::*;
+    use crate::model::{Labels, METRIC_NAME, Sample};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_aged_out_is_a_failure() {
+        let named = |name: &str| *COLLECTORS.iter().find(|collector| collector.name == name).expect("one");
+        let question = Question::Collector(named("sequences"));
+        let sample = Sample::new(Labels::from_pairs([(METRIC_NAME, "pg_sequence_used_ratio")]), 0, 0.7);
+        let note = Note {
+            asked: Instant::now(),
+            took: Duration::ZERO,
+            verdict: Verdict::Able,
+            failure: None,
+            answer: Some((Instant::now(), Answer { samples: vec![sample], dropped: None })),
+            members: Members::new(),
+        };
+        let notes = [(place(&question, "shop"), note)].into();
+        let found = Found { notes, ..Found::default() };
+        let check = |shown: usize, success: f64| {
+            let mut facts = Facts::default();
+            found.show(&question, Duration::from_mins(15), &mut facts);
+            let values = |name: &str| {
+                let named = facts.samples.iter().filter(|sample| sample.labels.metric_name() == name);
+                named.map(|sample| sample.value).collect::<Vec<_>>()
+            };
+            assert_eq!(values("pg_sequence_used_ratio").len(), shown);
+            assert_eq!(values("pg_scrape_collector_success"), [success]);
+            assert_eq!(facts.incomplete, success == 0.0);
+        };
+        check(1, 1.0);
+        tokio::time::advance(Duration::from_mins(16)).await;
+        check(0, 0.0);
     }
 }
