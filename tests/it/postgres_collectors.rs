@@ -258,6 +258,65 @@ async fn many_tables_are_bounded_and_the_dropped_ones_counted() {
     assert_eq!(sum(&outcome, "valmis_postgres_collector_rows_dropped", &labels), Some(25.0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sequences_are_read_with_few_locks_and_hidden_ones_are_told() {
+    // Room for some hundred locks.
+    let Some(cluster) = Cluster::start("max_locks_per_transaction = 10\nmax_connections = 10").await else {
+        return;
+    };
+    cluster.execute(ROLES).await;
+    cluster
+        .execute(
+            "DO $$ BEGIN FOR i IN 1..3000 LOOP
+                 EXECUTE format('CREATE SEQUENCE s%s AS smallint', i);
+                 IF i > 2900 THEN PERFORM setval(format('s%s', i)::regclass, 20000 + i); END IF;
+                 EXECUTE format('GRANT SELECT ON s%s TO monitor', i);
+                 COMMIT;
+             END LOOP; END $$",
+        )
+        .await;
+    let outcome = probe(&prober(&cluster)).await;
+    let labels = [("collector", "sequences")];
+    assert_eq!(sum(&outcome, "pg_scrape_collector_success", &labels), Some(1.0), "{:?}", outcome.log);
+    let ratio = |outcome: &ProbeOutcome, name| {
+        sum(outcome, "pg_sequence_used_ratio", &[("datname", "postgres"), ("sequencename", name)])
+    };
+    assert_eq!(ratio(&outcome, "s3000"), Some(23_000.0 / 32_767.0));
+    assert_eq!((ratio(&outcome, "s2950"), ratio(&outcome, "s1")), (None, None));
+    assert_eq!(sum(&outcome, "valmis_postgres_collector_rows_dropped", &labels), Some(50.0));
+    let needs = [labels[0], ("needs", "select_on_sequences")];
+    assert_eq!(sum(&outcome, "valmis_postgres_capability", &needs), Some(1.0));
+    cluster.execute("REVOKE SELECT ON s2999, s3000 FROM monitor").await;
+    let outcome = probe(&prober(&cluster)).await;
+    assert_eq!((ratio(&outcome, "s3000"), ratio(&outcome, "s2998").is_some()), (None, true));
+    assert_eq!(sum(&outcome, "valmis_postgres_capability", &needs), Some(0.0));
+    let told = "collector `sequences` in `postgres`: 2 are hidden from the role";
+    assert!(outcome.log.iter().any(|line| **line == *told), "{:?}", outcome.log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partitioned_table_has_no_size_of_its_own() {
+    for version in VERSIONS {
+        let Some(cluster) = Cluster::start_version(version, "").await else { continue };
+        cluster.execute(ROLES).await;
+        cluster
+            .execute(
+                "CREATE TABLE parent (a int PRIMARY KEY) PARTITION BY RANGE (a);
+                 CREATE TABLE part PARTITION OF parent FOR VALUES FROM (0) TO (10000);
+                 INSERT INTO parent SELECT generate_series(1, 5000); ANALYZE parent; ANALYZE part",
+            )
+            .await;
+        let outcome = probe(&prober(&cluster)).await;
+        for name in ["pg_stat_user_tables_table_size_bytes", "pg_stat_user_tables_index_size_bytes"] {
+            let size = |table| sum(&outcome, name, &[("relname", table)]);
+            assert!(size("part").is_some_and(|bytes| bytes > 50_000.0), "{version}: {name}");
+            assert_eq!(size("parent"), None, "{version}: {name}");
+        }
+        let rows = sum(&outcome, "pg_stat_user_tables_n_live_tup", &[("relname", "parent")]);
+        assert_eq!(rows.is_some(), version >= 14, "{version}");
+    }
+}
+
 fn query(name: &str, sql: &str, columns: &[(&str, Usage)]) -> CustomQuery {
     let column = |(name, usage): &(&str, Usage)| Column {
         name: (*name).to_owned(),

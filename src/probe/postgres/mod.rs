@@ -28,6 +28,7 @@ mod failure;
 mod layers;
 mod metadata;
 mod monitor;
+mod pages;
 mod pooler;
 mod prober;
 mod question;

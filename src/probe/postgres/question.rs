@@ -80,6 +80,14 @@ impl Question {
         }
     }
 
+    /// What the role lacks where rows of the answer are hidden from it, if that is told.
+    pub(super) fn reveals_with(&self) -> Option<&'static str> {
+        match self {
+            Self::Collector(collector) => collector.pages.map(|pages| pages.needs),
+            Self::Custom(_) => None,
+        }
+    }
+
     /// Asks it.
     pub(super) async fn ask(
         &self,

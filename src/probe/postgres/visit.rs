@@ -325,12 +325,13 @@ impl Found {
         let label = [("collector", question.name())];
         let able = notes.iter().filter(|(_, note)| note.verdict == Verdict::Able);
         let (mut took, mut fine, mut dropped, mut oldest) = (Duration::ZERO, true, None, None);
+        let mut hidden = 0;
         for (database, note) in able {
             took += note.took;
+            let place = if database.is_empty() { String::new() } else { format!(" in `{database}`") };
             if let Some(failure) = &note.failure {
                 fine = false;
                 facts.incomplete = true;
-                let place = if database.is_empty() { String::new() } else { format!(" in `{database}`") };
                 facts.log.push(format!("collector `{}`{place}: {}", question.name(), failure.reason));
             }
             let answer = note.answer.as_ref().map(|(taken, answer)| (taken.elapsed(), answer));
@@ -341,10 +342,19 @@ impl Found {
             };
             facts.samples.extend(answer.samples.iter().cloned());
             oldest = oldest.max(Some(age));
+            hidden += answer.hidden;
+            if answer.hidden > 0 {
+                let (name, count) = (question.name(), answer.hidden);
+                facts.log.push(format!("collector `{name}`{place}: {count} are hidden from the role"));
+            }
             dropped = dropped.map_or(answer.dropped, |sum| answer.dropped.map(|more| sum + more));
         }
         facts.push("pg_scrape_collector_duration_seconds", &label, took.as_secs_f64());
         facts.push("pg_scrape_collector_success", &label, f64::from(fine));
+        if let Some(needs) = question.reveals_with().filter(|_| oldest.is_some()) {
+            let labels = [label[0], ("needs", needs)];
+            facts.push("valmis_postgres_capability", &labels, f64::from(hidden == 0));
+        }
         if let Some(age) = oldest {
             facts.push("valmis_postgres_collector_age_seconds", &label, age.as_secs_f64());
         }
@@ -370,7 +380,7 @@ mod tests {
             took: Duration::ZERO,
             verdict: Verdict::Able,
             failure: None,
-            answer: Some((Instant::now(), Answer { samples: vec![sample], dropped: None })),
+            answer: Some((Instant::now(), Answer { samples: vec![sample], dropped: None, hidden: 0 })),
             members: Members::new(),
         };
         let notes = [(place(&question, "shop"), note)].into();

@@ -22,7 +22,7 @@ pub(in super::super) async fn run(query: &CustomQuery, session: &Session, patien
     let ended = session.query("ROLLBACK", deadline).await;
     let result = asked.and_then(|rows| {
         ended?;
-        read(query, &rows).map(|samples| Answer { samples, dropped: None })
+        read(query, &rows).map(|samples| Answer { samples, dropped: None, hidden: 0 })
     });
     Asked { result, took: began.elapsed() }
 }
