@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use valmis::model::Secret;
 use valmis::probe::postgres::{
-    Dsn, FAILURE_KINDS, Password, PostgresProber, Role, Selection, Target, describe, metadata,
+    Dsn, FAILURE_KINDS, Password, PostgresProber, Role, Selection, Target, metadata,
 };
 use valmis::probe::{Deadline, ProbeOutcome, Prober};
 
@@ -50,8 +50,9 @@ pub(crate) async fn probe_within(prober: &PostgresProber, timeout: Duration) -> 
         let name = sample.labels.metric_name();
         // What the user's own queries yield is described by nobody.
         let own = ["pg_", "pgbouncer_", "valmis_"].iter().any(|prefix| name.starts_with(prefix));
-        let described =
-            !own || describe(name).is_some() || metadata().iter().any(|(described, ..)| *described == name);
+        let described = !own
+            || prober.describe(name).is_some()
+            || metadata().iter().any(|(described, ..)| *described == name);
         assert!(described, "{name} is not described");
     }
     if let Err(failure) = &outcome.result {

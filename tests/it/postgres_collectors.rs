@@ -389,6 +389,51 @@ async fn queries_of_the_user_read_within_their_limits_and_write_nothing() {
     assert_eq!(count.get::<_, i64>(0), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_of_the_user_never_yield_a_series_that_is_there_already() {
+    const LAG: &str = "SELECT 7 AS lag_seconds, 8 AS lag_own";
+    let Some(cluster) = Cluster::start("").await else { return };
+    cluster.execute(ROLES).await;
+    cluster.execute("CREATE DATABASE shop").await;
+    let queries = vec![
+        query("pg_replication", LAG, &[("lag_own", Usage::Gauge)]),
+        query("pg", "SELECT 9 AS up, 10 AS down", &[("down", Usage::Gauge)]),
+        query("locks", "SELECT 11 AS held", &[]),
+        query("here", "SELECT current_database() AS datname, 1 AS a", &[("datname", Usage::Label)]),
+        CustomQuery { databases: Databases::Own, ..query("own", "SELECT 1 AS a", &[]) },
+    ];
+    let queries = queries.into_iter().map(Arc::new).collect();
+    let databases = Databases::AllBut(Vec::new());
+    let prober = with(&cluster, Selection { databases, queries, ..Selection::default() });
+    let outcome = probe(&prober).await;
+    let check = |name: &str, labels: &[(&str, &str)], expected: Option<f64>| {
+        assert_eq!(sum(&outcome, name, labels), expected, "{name} {labels:?}: {:?}", outcome.log);
+    };
+    for database in ["postgres", "shop"] {
+        let labels = [("datname", database)];
+        check("pg_replication_lag_own", &labels, Some(8.0));
+        check("pg_down", &labels, Some(10.0));
+        check("locks_held", &labels, Some(11.0));
+        check("here_a", &labels, Some(1.0));
+    }
+    check("own_a", &[("datname", "")], Some(1.0));
+    check("pg_up", &[], Some(1.0));
+    check("pg_scrape_collector_success", &[("collector", "pg")], Some(0.0));
+    check("pg_scrape_collector_success", &[("collector", "pg_replication")], Some(1.0));
+    check("pg_scrape_collector_success", &[("collector", "locks (query)")], Some(1.0));
+    assert!(outcome.log.iter().any(|line| line.contains("`{__name__=\"pg_up\"")), "{:?}", outcome.log);
+
+    let queries = vec![Arc::new(query("pg_replication", LAG, &[("lag_own", Usage::Gauge)]))];
+    let outcome = probe(&with(&cluster, Selection { queries, ..Selection::default() })).await;
+    assert_eq!(sum(&outcome, "pg_replication_lag_seconds", &[]), Some(0.0));
+    assert_eq!(sum(&outcome, "pg_replication_lag_own", &[]), Some(8.0));
+    let labels = [("collector", "pg_replication")];
+    assert_eq!(sum(&outcome, "pg_scrape_collector_success", &labels), Some(0.0));
+    let told =
+        "collector `pg_replication` in `postgres`: the series `{__name__=\"pg_replication_lag_seconds\"}` is";
+    assert!(outcome.log.iter().any(|line| line.starts_with(told)), "{:?}", outcome.log);
+}
+
 #[test]
 fn the_communitys_rules_find_every_metric_they_look_at() {
     let Some(folder) = folder() else { return };

@@ -74,6 +74,11 @@ pub fn metadata() -> &'static [(&'static str, &'static str, &'static str)] {
     &METADATA
 }
 
+/// Whether a metric is one of those that do not come from a collector.
+pub(super) fn is_own(name: &str) -> bool {
+    OWN.iter().any(|(own, ..)| *own == name)
+}
+
 /// Every metric of a collector, with the collector's name.
 pub fn collected() -> impl Iterator<Item = (&'static str, &'static str)> {
     COLLECTORS.iter().flat_map(|collector| collector.values().map(|value| (value.name, collector.name)))

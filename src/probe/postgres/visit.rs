@@ -256,7 +256,7 @@ impl Tour {
         let (mut took, mut failure) = (Duration::ZERO, None);
         if verdict == Verdict::Able {
             let selection = &self.target.selection;
-            let said = question.ask(selection, capabilities, &mut members, session, patience).await;
+            let said = question.ask(database, selection, capabilities, &mut members, session, patience).await;
             took = said.took;
             match said.result {
                 Ok(found) => answer = Some((Instant::now(), found)),
@@ -322,7 +322,8 @@ impl Found {
         if !question.note(verdict, facts) {
             return;
         }
-        let label = [("collector", question.name())];
+        let name = question.label();
+        let label = [("collector", &*name)];
         let able = notes.iter().filter(|(_, note)| note.verdict == Verdict::Able);
         let (mut took, mut fine, mut dropped, mut oldest) = (Duration::ZERO, true, None, None);
         let mut hidden = 0;
@@ -332,7 +333,7 @@ impl Found {
             if let Some(failure) = &note.failure {
                 fine = false;
                 facts.incomplete = true;
-                facts.log.push(format!("collector `{}`{place}: {}", question.name(), failure.reason));
+                facts.log.push(format!("collector `{name}`{place}: {}", failure.reason));
             }
             let answer = note.answer.as_ref().map(|(taken, answer)| (taken.elapsed(), answer));
             let Some((age, answer)) = answer.filter(|(age, _)| *age < keep) else {
@@ -340,11 +341,15 @@ impl Found {
                 facts.incomplete = true;
                 continue;
             };
-            facts.samples.extend(answer.samples.iter().cloned());
+            if let Some(obstacle) = question.add(&answer.samples, facts) {
+                fine = false;
+                facts.incomplete = true;
+                facts.log.push(format!("collector `{name}`{place}: {obstacle}"));
+            }
             oldest = oldest.max(Some(age));
             hidden += answer.hidden;
             if answer.hidden > 0 {
-                let (name, count) = (question.name(), answer.hidden);
+                let count = answer.hidden;
                 facts.log.push(format!("collector `{name}`{place}: {count} are hidden from the role"));
             }
             dropped = dropped.map_or(answer.dropped, |sum| answer.dropped.map(|more| sum + more));
