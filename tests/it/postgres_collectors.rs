@@ -119,17 +119,16 @@ async fn a_database_that_is_locked_against_logins_is_not_entered() {
         for name in ["moved", "shop"] {
             cluster.execute(&format!("CREATE DATABASE {name}")).await;
         }
-        let monitor = watching(&cluster, Databases::AllBut(Vec::new()));
-        wait_for_database(&monitor, "moved", 1.0).await;
         let locker = cluster.superuser().await;
         locker.batch_execute("BEGIN; ALTER DATABASE moved RENAME TO elsewhere").await.unwrap();
-        let outcome = wait_for_database(&monitor, "moved", 0.0).await;
+        let monitor = watching(&cluster, Databases::AllBut(Vec::new()));
         let told = "database `moved`: it is locked against logins";
-        assert!(outcome.log.iter().any(|line| line.starts_with(told)), "{version}: {:?}", outcome.log);
         for _ in 0..5 {
             let outcome = probe(&monitor).await;
             assert_eq!(kind(&outcome), "ok", "{version}: {:?}", outcome.log);
-            assert_eq!(database_up(&outcome, "shop"), Some(1.0), "{version}");
+            let up = (database_up(&outcome, "moved"), database_up(&outcome, "shop"));
+            assert_eq!(up, (Some(0.0), Some(1.0)), "{version}: {:?}", outcome.log);
+            assert!(outcome.log.iter().any(|line| line.starts_with(told)), "{version}: {:?}", outcome.log);
         }
         let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
         let waiting: i64 = cluster.superuser().await.query_one(waiting, &[]).await.unwrap().get(0);

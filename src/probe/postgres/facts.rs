@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) incomplete: bool,
     /// Whether the server answered anything.
     pub(super) answered: bool,
+    /// When the server started that answered.
+    pub(super) started: Option<String>,
     /// The series of the first of the samples.
     known: Known,
 }
