@@ -104,10 +104,9 @@ impl PostgresProber {
             None => (self.canary(deadline).await, Facts::default(), None),
         };
         if canary.as_ref().is_ok_and(|canary| facts.answered && facts.started != canary.started) {
-            monitored = None;
-            facts
-                .log
-                .push("held connection: it is to another server than new ones, and made anew".to_owned());
+            (facts, monitored) = (Facts::default(), None);
+            let told = "held connection: it is to another server than new ones, and made anew";
+            facts.log.push(told.to_owned());
             if let Some(session) = self.take_held() {
                 session.close(deadline).await;
             }

@@ -372,6 +372,9 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::super::collector::COLLECTORS;
+    use super::super::dsn::Dsn;
+    use super::super::selection::Selection;
+    use super::super::session::Password;
     use super::*;
     use crate::model::{Labels, METRIC_NAME, Sample};
 
@@ -404,5 +407,21 @@ mod tests {
         check(1, 1.0);
         tokio::time::advance(Duration::from_mins(16)).await;
         check(0, 0.0);
+    }
+    #[tokio::test]
+    async fn a_database_whose_login_had_no_answer_is_left_alone_for_a_while() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let dsn = Dsn::parse(&format!("postgres://u@127.0.0.1:{port}/own?sslmode=disable")).expect("good");
+        let selection = Selection::default();
+        let target = Target { dsn, password: Password::InDsn, role: None, selection };
+        let visits = Visits::new(Arc::new(target), Arc::default());
+        assert!(visits.are_due());
+        let own = vec![Watched { name: "own".to_owned(), obstacle: None }];
+        visits.tour.round(own, Duration::from_millis(50)).await;
+        assert_eq!(visits.tour.found().visited["own"].failure.as_ref().map(|f| f.kind), Some("timeout"));
+        assert!(!visits.are_due());
+        visits.end_pauses();
+        assert!(visits.are_due(), "the server as a whole did not answer");
     }
 }
