@@ -10,6 +10,7 @@ use valmis::probe::{ProbeOutcome, Prober, describe};
 
 use crate::conformance::folder;
 use crate::postgres::{ROLES, connections, kind, monitor_dsn, probe, prober, sum, target};
+use crate::real::eventually;
 use crate::real::postgres::{Cluster, VERSIONS};
 
 pub(crate) fn everything() -> Selection {
@@ -116,26 +117,50 @@ async fn a_database_that_is_locked_against_logins_is_not_entered() {
         let Some(cluster) = Cluster::start_version(version, "").await else { continue };
         cluster.execute(ROLES).await;
         cluster.execute("ALTER ROLE monitor CONNECTION LIMIT 3").await;
-        for name in ["moved", "shop"] {
+        for name in ["locked", "shop"] {
             cluster.execute(&format!("CREATE DATABASE {name}")).await;
         }
         let locker = cluster.superuser().await;
-        locker.batch_execute("BEGIN; ALTER DATABASE moved RENAME TO elsewhere").await.unwrap();
-        let monitor = watching(&cluster, Databases::AllBut(Vec::new()));
-        let told = "database `moved`: it is locked against logins";
-        for _ in 0..5 {
-            let outcome = probe(&monitor).await;
-            assert_eq!(kind(&outcome), "ok", "{version}: {:?}", outcome.log);
-            let up = (database_up(&outcome, "moved"), database_up(&outcome, "shop"));
-            assert_eq!(up, (Some(0.0), Some(1.0)), "{version}: {:?}", outcome.log);
-            assert!(outcome.log.iter().any(|line| line.starts_with(told)), "{version}: {:?}", outcome.log);
-        }
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-        let waiting: i64 = cluster.superuser().await.query_one(waiting, &[]).await.unwrap().get(0);
-        assert_eq!(waiting, 0, "{version}: logins wait in the server");
+        locker.batch_execute("BEGIN; ALTER DATABASE locked RENAME TO elsewhere").await.unwrap();
+        let monitor = check_locked(&cluster, version).await;
         locker.batch_execute("ROLLBACK").await.unwrap();
-        wait_for_database(&monitor, "moved", 1.0).await;
+        wait_for_database(&monitor, "locked", 1.0).await;
+        drop(monitor);
+        // It has its template before it writes down the copy, and there it is held up.
+        locker.batch_execute("BEGIN; LOCK TABLE pg_catalog.pg_database IN SHARE MODE").await.unwrap();
+        let copier = cluster.superuser().await;
+        let copying =
+            tokio::spawn(async move { copier.batch_execute("CREATE DATABASE copy TEMPLATE locked").await });
+        let superuser = cluster.superuser().await;
+        eventually("lock of the template", async || {
+            let held = "SELECT count(*) FROM pg_locks
+                        WHERE locktype = 'object' AND mode = 'ShareLock' AND granted";
+            let count: i64 = superuser.query_one(held, &[]).await.unwrap().get(0);
+            if count > 0 { Ok(()) } else { Err("nobody has it") }
+        })
+        .await;
+        let monitor = check_locked(&cluster, version).await;
+        locker.batch_execute("ROLLBACK").await.unwrap();
+        copying.await.unwrap().unwrap();
+        wait_for_database(&monitor, "locked", 1.0).await;
     }
+}
+
+/// The database `locked` is not entered, the others are, and nothing is left waiting.
+async fn check_locked(cluster: &Cluster, version: u32) -> PostgresProber {
+    let monitor = watching(cluster, Databases::AllBut(Vec::new()));
+    let told = "database `locked`: it is locked against logins";
+    for _ in 0..5 {
+        let outcome = probe(&monitor).await;
+        assert_eq!(kind(&outcome), "ok", "{version}: {:?}", outcome.log);
+        let up = (database_up(&outcome, "locked"), database_up(&outcome, "shop"));
+        assert_eq!(up, (Some(0.0), Some(1.0)), "{version}: {:?}", outcome.log);
+        assert!(outcome.log.iter().any(|line| line.starts_with(told)), "{version}: {:?}", outcome.log);
+    }
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND NOT granted";
+    let waiting: i64 = cluster.superuser().await.query_one(waiting, &[]).await.unwrap().get(0);
+    assert_eq!(waiting, 0, "{version}: logins wait in the server");
+    monitor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

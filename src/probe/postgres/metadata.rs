@@ -54,7 +54,7 @@ const OWN: &[(&str, &str, &str)] = &[
     (
         "valmis_postgres_database_up",
         "gauge",
-        "Whether the last visit to a database, for what is asked seldom, could be made and was answered.",
+        "Whether the last visit to a database, for what is asked seldom, could be made and was answered. Absent while the server does not answer.",
     ),
     ("valmis_postgres_databases", "gauge", "Number of databases that are watched."),
     ("valmis_postgres_in_recovery", "gauge", "Whether the server is in recovery, as replicas are."),
