@@ -71,6 +71,11 @@ ALTER ROLE {name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATIO
 -- Statistics and settings of everybody, and the list of WAL segments. It may see other roles' statements.
 GRANT pg_monitor TO {name};
 {databases}{bloat}
+-- The values of sequences (not of tables). Run this part in each database that is watched; for sequences to
+-- come, who makes them has to run: ALTER DEFAULT PRIVILEGES GRANT SELECT ON SEQUENCES TO {name};
+SELECT 'GRANT SELECT ON ALL SEQUENCES IN SCHEMA ' || quote_ident(nspname) || ' TO {quoted}'
+FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' \\gexec
+
 -- Optional, in one database: statistics of statements, with shared_preload_libraries = 'pg_stat_statements'.
 -- CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 
@@ -86,6 +91,9 @@ SELECT what, fine FROM (VALUES
     ('reads all statistics', pg_has_role({text}, 'pg_read_all_stats', 'USAGE')),
     ('reads all settings', pg_has_role({text}, 'pg_read_all_settings', 'USAGE')),
     ('lists WAL segments', has_function_privilege({text}, 'pg_ls_waldir()', 'EXECUTE')),
+    ('reads every sequence of this database', NOT EXISTS (
+        SELECT FROM pg_sequence JOIN pg_class ON pg_class.oid = seqrelid
+        WHERE relpersistence = 'p' AND NOT has_sequence_privilege({text}, seqrelid, 'SELECT,USAGE'))),
     ('owns nothing', NOT EXISTS (SELECT FROM pg_shdepend
         WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o'
           AND refobjid = (SELECT oid FROM pg_roles WHERE rolname = {text})))

@@ -18,6 +18,9 @@ pub const SEVERITY_LABEL: &str = "severity";
 /// The label that holds the upper bound of a classic histogram's bucket.
 pub const BUCKET_LABEL: &str = "le";
 
+/// What a label that gives way to another one of its name is called from then on, in front of its name.
+const EXPORTED_PREFIX: &str = "exported_";
+
 /// A set of labels, sorted by name, without empty values (in Prometheus' data model a label with an
 /// empty value is the same as no label).
 ///
@@ -256,6 +259,21 @@ impl LabelsBuilder {
         self
     }
 
+    /// Sets a label that whoever made the series may have used for something else: what it was is kept as
+    /// `exported_<name>`, with more prefixes if that is taken. Source: Prometheus `scrape/scrape.go`,
+    /// `resolveConflictingExposedLabels`.
+    pub fn set_exporting(&mut self, name: &str, value: &str) -> &mut Self {
+        let own = self.get(name).to_owned();
+        if !own.is_empty() {
+            let mut exported = format!("{EXPORTED_PREFIX}{name}");
+            while !self.get(&exported).is_empty() {
+                exported.insert_str(0, EXPORTED_PREFIX);
+            }
+            self.set(&exported, &own);
+        }
+        self.set(name, value)
+    }
+
     /// Removes a label.
     pub fn remove(&mut self, name: &str) -> &mut Self {
         self.set(name, "")
@@ -315,6 +333,20 @@ mod tests {
         assert!(less < more);
         assert!(Labels::from_pairs([("a", "2")]) > more);
         assert!(Labels::empty() < less);
+    }
+
+    #[test]
+    fn a_label_that_gives_way_is_kept_under_another_name() {
+        let check = |labels: &[(&str, &str)], expected: &str| {
+            let mut builder = Labels::from_pairs(labels.iter().copied()).builder();
+            assert_eq!(builder.set_exporting("job", "new").build().to_string(), expected);
+        };
+        check(&[("a", "1")], r#"{a="1", job="new"}"#);
+        check(&[("job", "old")], r#"{exported_job="old", job="new"}"#);
+        check(
+            &[("job", "old"), ("exported_job", "older")],
+            r#"{exported_exported_job="old", exported_job="older", job="new"}"#,
+        );
     }
 
     #[test]

@@ -186,6 +186,34 @@ async fn components_are_probed_at_once_and_all_must_be_ready() {
     assert_eq!(fixture.readiness.stalled(), []);
 }
 
+/// Tells the same of several jobs and instances, as a file or a query of the user may.
+struct Several;
+
+impl Prober for Several {
+    fn probe(&self, _: Deadline) -> BoxFuture<'_, ProbeOutcome> {
+        let sample = |(label, value): (&str, &str), number| {
+            Sample::new(Labels::from_pairs([("__name__", "runs"), (label, value)]), 0, number)
+        };
+        let samples =
+            vec![sample(("job", "a"), 1.0), sample(("job", "b"), 2.0), sample(("instance", "c"), 3.0)];
+        std::future::ready(ProbeOutcome { result: Ok(()), samples, log: Log::default() }).boxed()
+    }
+}
+
+#[tokio::test]
+async fn labels_that_are_the_components_own_are_kept_under_another_name() {
+    let component = Component { prober: Arc::new(Several), ..fake("a", Act::Good).0 };
+    let fixture = start(vec![component]);
+    fixture.wait_for_state("a", State::Ready).await;
+    let check = |exported: &str, value: f64| {
+        let series = format!(r#"{{__name__="runs", {exported}, instance="a:80", job="app"}}"#);
+        assert_eq!(fixture.memory.values(&series).first(), Some(&value), "{series}");
+    };
+    check(r#"exported_job="a""#, 1.0);
+    check(r#"exported_job="b""#, 2.0);
+    check(r#"exported_instance="c""#, 3.0);
+}
+
 #[tokio::test]
 async fn nothing_to_watch_is_not_ready() {
     let fixture = start(vec![]);

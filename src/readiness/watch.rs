@@ -99,7 +99,7 @@ impl Watch {
             for (name, value) in component.labels.iter().filter(|(name, _)| !sample.labels.has(name)) {
                 labels.set(name, value);
             }
-            labels.set("job", &component.job).set("instance", &component.instance);
+            labels.set_exporting("job", &component.job).set_exporting("instance", &component.instance);
             sample.labels = labels.build();
         }
         let dropped = self.confine(&mut outcome);

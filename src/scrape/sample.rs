@@ -4,31 +4,22 @@ use super::LabelLimits;
 use super::error::ScrapeError;
 use crate::model::{Labels, METRIC_NAME};
 
-/// What the target's label would overwrite is kept under its name with this prefix.
-const EXPORTED_PREFIX: &str = "exported_";
-
 /// Puts both together. Where both have a label, with `honor` that of the page stays; otherwise that of
 /// the target does and that of the page becomes `exported_<name>`, with more prefixes if that is taken.
 pub(super) fn join_labels(page: &Labels, target: &Labels, honor: bool) -> Labels {
     let mut builder = page.builder();
     let mut conflicts: Vec<(&str, &str)> = Vec::new();
     for (name, value) in target.iter() {
-        let exposed = page.get(name);
-        if exposed.is_empty() {
+        if !page.has(name) {
             builder.set(name, value);
         } else if !honor {
-            conflicts.push((name, exposed));
-            builder.set(name, value);
+            conflicts.push((name, value));
         }
     }
     // Shorter names first, so that `job` and `exported_job` find their places in that order.
     conflicts.sort_by_key(|(name, _)| name.len());
     for (name, value) in conflicts {
-        let mut exported = format!("{EXPORTED_PREFIX}{name}");
-        while !builder.get(&exported).is_empty() {
-            exported.insert_str(0, EXPORTED_PREFIX);
-        }
-        builder.set(&exported, value);
+        builder.set_exporting(name, value);
     }
     builder.build()
 }

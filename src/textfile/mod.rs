@@ -47,7 +47,7 @@ impl TextfileProber {
         let failed = |kind: &'static str, reason: String| ProbeOutcome {
             log: vec![reason.clone()].into(),
             result: Err(ProbeFailure::unknown(kind, reason)),
-            samples: Vec::new(),
+            samples: vec![scrape_error(true)],
         };
         let Ok(permit) = Arc::clone(&self.reading).try_acquire_owned() else {
             return failed("timeout", "an earlier probe still waits for the file system".to_owned());
@@ -112,9 +112,13 @@ fn read(folder: &Path) -> io::Result<Found> {
         let end = help.floor_char_boundary(MAX_HELP_BYTES);
         found.described.insert(name, (as_text(family.kind), help[..end].to_owned()));
     }
-    let error = Labels::from_pairs([(METRIC_NAME, "node_textfile_scrape_error")]);
-    found.samples.push(Sample::new(error, 0, f64::from(u8::from(!found.log.is_empty()))));
+    found.samples.push(scrape_error(!found.log.is_empty()));
     Ok(found)
+}
+
+fn scrape_error(failed: bool) -> Sample {
+    let labels = Labels::from_pairs([(METRIC_NAME, "node_textfile_scrape_error")]);
+    Sample::new(labels, 0, f64::from(u8::from(failed)))
 }
 
 /// A metric family as the files before have it.

@@ -52,8 +52,19 @@ async fn a_faulty_file_is_left_out_whole_and_named() {
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_unknown() {
     let outcome = look(Path::new("/nowhere/at/all")).await;
+    assert_eq!(value(&outcome, ERROR), Some(1.0));
     let failure = outcome.result.unwrap_err();
     assert!(failure.unknown && failure.reason.contains("`/nowhere/at/all` cannot be listed"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_file_system_that_hangs_is_an_error_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let prober = TextfileProber::new(folder.path().to_owned());
+    let _earlier = Arc::clone(&prober.reading).try_acquire_owned().unwrap();
+    let outcome = prober.probe(Deadline::after(Duration::from_secs(20))).await;
+    assert_eq!(outcome.result.as_ref().map_err(|failure| failure.kind), Err("timeout"));
+    assert_eq!(value(&outcome, ERROR), Some(1.0));
 }
 
 #[tokio::test]

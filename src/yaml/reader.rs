@@ -19,6 +19,11 @@ impl Reader {
         Self { file: file.into(), findings: Vec::new() }
     }
 
+    /// The file, as the user named it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Notes an error at a place.
     pub fn error(&mut self, code: &'static str, place: LineColumn, message: impl Into<String>) {
         let finding = Diagnostic::error(code, message).at(&self.file, Some(place));

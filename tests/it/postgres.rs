@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use valmis::model::Secret;
 use valmis::probe::postgres::{
-    Dsn, FAILURE_KINDS, Password, PostgresProber, Role, Selection, Target, describe, metadata,
+    Dsn, FAILURE_KINDS, Password, PostgresProber, Role, Selection, Target, metadata,
 };
 use valmis::probe::{Deadline, ProbeOutcome, Prober};
 
@@ -50,8 +50,9 @@ pub(crate) async fn probe_within(prober: &PostgresProber, timeout: Duration) -> 
         let name = sample.labels.metric_name();
         // What the user's own queries yield is described by nobody.
         let own = ["pg_", "pgbouncer_", "valmis_"].iter().any(|prefix| name.starts_with(prefix));
-        let described =
-            !own || describe(name).is_some() || metadata().iter().any(|(described, ..)| *described == name);
+        let described = !own
+            || prober.describe(name).is_some()
+            || metadata().iter().any(|(described, ..)| *described == name);
         assert!(described, "{name} is not described");
     }
     if let Err(failure) = &outcome.result {
@@ -387,6 +388,7 @@ async fn a_server_that_is_killed_or_stopped_is_down_until_it_is_back() {
     let outcome = probe(&monitor).await;
     assert_eq!((kind(&outcome), layers(&outcome).as_str()), ("connect", "tcp=0 new_connection=0"));
     assert_eq!(sum(&outcome, "pg_up", &[]), Some(0.0));
+    assert_eq!(sum(&outcome, "valmis_postgres_database_up", &[]), None, "none can be visited");
     cluster.restart().await;
     let outcome = probe_until(&monitor, "ok").await;
     assert!(sum(&outcome, "pg_settings_max_connections", &[]).is_some(), "the facts are back at once");

@@ -2,14 +2,17 @@
 //! over with the first probe after it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_postgres::{Client, NoTls};
 use valmis::probe::postgres::PostgresProber;
 
-use crate::postgres::{ROLES, kind, layers, monitor_dsn, probe, probe_within, sum, target};
+use crate::postgres::{ROLES, connections, kind, layers, monitor_dsn, probe, probe_within, sum, target};
+use crate::real::eventually;
 use crate::real::postgres::Cluster;
 
 /// How long a probe may take.
@@ -201,6 +204,52 @@ async fn check_repaired(monitor: &PostgresProber, after: &str) {
     for name in ["pg_stat_activity_count", "pg_stat_user_tables_n_live_tup", "pg_settings_max_connections"] {
         assert!(sum(&outcome, name, &[]).is_some(), "{after}: no {name}");
     }
+}
+
+/// Leads to the server at a port that can change, as a name or a service does: connections that are there
+/// stay where they are. Yields its own port.
+async fn service(port: Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(("127.0.0.1", port.load(Ordering::Relaxed))).await.unwrap();
+            // How a connection ends is of no interest.
+            tokio::spawn(async move { drop(copy_bidirectional(&mut client, &mut server).await) });
+        }
+    });
+    own
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn facts_are_of_the_server_that_new_connections_reach() {
+    let Some(old) = Cluster::start("max_connections = 20").await else { return };
+    let Some(new) = Cluster::start("max_connections = 30").await else { return };
+    for cluster in [&old, &new] {
+        cluster.execute(ROLES).await;
+    }
+    let port = Arc::new(AtomicU16::new(old.port));
+    let own = service(Arc::clone(&port)).await;
+    let dsn = monitor_dsn(&old).replace(&format!(":{}/", old.port), &format!(":{own}/"));
+    let monitor = PostgresProber::new(target(&dsn));
+    let check = async |limit: f64| {
+        let outcome = probe(&monitor).await;
+        assert_eq!(kind(&outcome), "ok", "{:?}", outcome.log);
+        assert_eq!(sum(&outcome, "pg_settings_max_connections", &[]), Some(limit), "{:?}", outcome.log);
+        outcome
+    };
+    check(20.0).await;
+    port.store(new.port, Ordering::Relaxed);
+    let outcome = check(30.0).await;
+    let told = "held connection: it is to another server";
+    assert!(outcome.log.iter().any(|line| line.starts_with(told)), "{:?}", outcome.log);
+    assert!(!check(30.0).await.log.iter().any(|line| line.starts_with(told)));
+    let superuser = old.superuser().await;
+    eventually("end of the connection to the old server", async || {
+        let left = connections(&superuser, "monitor").await;
+        if left == 0 { Ok(()) } else { Err(format!("{left} connections")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

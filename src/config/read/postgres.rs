@@ -17,6 +17,9 @@ use crate::yaml::{self, Fields, Node, NodeKind, Reader};
 /// Rows are samples: more of them are no metrics.
 const MOST_ROWS: u64 = 100_000;
 
+/// Where a server's queries are, by name.
+type QueryNames = BTreeMap<String, String>;
+
 impl Context<'_> {
     pub(super) fn postgres(&mut self, node: &Node) -> Option<PostgresConfig> {
         let mut fields = self.reader.fields("a PostgreSQL server", node);
@@ -33,10 +36,12 @@ impl Context<'_> {
         let role = fields.take("role").and_then(|node| self.role(node));
         let databases = fields.take("databases").map(|node| self.databases(node)).unwrap_or_default();
         let collectors = fields.take("collectors").map(|node| self.collectors(node)).unwrap_or_default();
-        let mut queries = fields.take("queries").map(|node| self.queries(node)).unwrap_or_default();
+        let mut names = QueryNames::new();
+        let own = fields.take("queries").map(|node| self.queries(node, &mut names));
+        let mut queries = own.unwrap_or_default();
         let files = fields.take("query_files").map(|node| self.reader.items("query_files", node));
         for file in files.unwrap_or_default() {
-            queries.extend(self.query_file(file));
+            queries.extend(self.query_file(file, &mut names));
         }
         let pace = self.pace(&mut fields);
         fields.finish(&mut self.reader);
@@ -126,7 +131,7 @@ impl Context<'_> {
     }
 
     /// A file of queries, whose faults are told with their place in that file.
-    fn query_file(&mut self, node: &Node) -> Vec<CustomQuery> {
+    fn query_file(&mut self, node: &Node, names: &mut QueryNames) -> Vec<CustomQuery> {
         let Some(path) = self.path("query_files", node) else { return Vec::new() };
         let file = path.display().to_string();
         match std::fs::read_to_string(&path) {
@@ -137,7 +142,7 @@ impl Context<'_> {
             Ok(text) => {
                 let (tree, findings) = yaml::parse(&file, &text);
                 let outer = std::mem::replace(&mut self.reader, Reader::new(file));
-                let queries = self.queries(&tree);
+                let queries = self.queries(&tree, names);
                 let inner = std::mem::replace(&mut self.reader, outer);
                 self.reader.adopt(findings);
                 self.reader.adopt(inner.into_findings());
@@ -146,11 +151,20 @@ impl Context<'_> {
         }
     }
 
-    /// Queries by name, as in `postgres_exporter`'s file.
-    fn queries(&mut self, node: &Node) -> Vec<CustomQuery> {
+    /// Queries by name, as in `postgres_exporter`'s file. Names are those of metrics, so that two queries
+    /// cannot share one, wherever they are.
+    fn queries(&mut self, node: &Node, names: &mut QueryNames) -> Vec<CustomQuery> {
         match &node.kind {
             NodeKind::Null => Vec::new(),
             NodeKind::Mapping(entries) => {
+                for (name, place, _) in entries {
+                    if let Some(first) = names.get(name) {
+                        let message = format!("two queries have the name `{name}`: the first is at {first}");
+                        self.reader.error("duplicate-name", *place, message);
+                    } else {
+                        names.insert(name.clone(), format!("{}:{place}", self.reader.file()));
+                    }
+                }
                 entries.iter().filter_map(|(name, _, node)| self.custom_query(name, node)).collect()
             }
             other => {
@@ -325,6 +339,22 @@ orders:
         assert_eq!(replication.columns[0].usage, Usage::Gauge);
         assert_eq!((orders.max_rows, orders.timeout), (10, Some(Duration::from_secs(1))));
         assert_eq!((orders.on_replica, orders.interval), (Some(false), Duration::from_mins(5)));
+    }
+
+    #[test]
+    fn two_queries_cannot_share_a_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in ["a.yaml", "b.yaml"] {
+            std::fs::write(folder.path().join(file), "orders:\n  query: SELECT 1\n").expect("written");
+        }
+        let text = "postgres:\n- name: db\n  dsn: postgres://u@h/d\n  query_files: [a.yaml, b.yaml]\n  queries:\n    \
+                    orders: {query: SELECT 2}\n";
+        let findings = read_in(folder.path(), text).expect_err("a bad configuration");
+        let findings = findings.replace(&format!("{}/", folder.path().display()), "");
+        insta::assert_snapshot!(findings, @r"
+        a.yaml:1:1: two queries have the name `orders`: the first is at valmis.yaml:6:5
+        b.yaml:1:1: two queries have the name `orders`: the first is at valmis.yaml:6:5
+        ");
     }
 
     #[test]

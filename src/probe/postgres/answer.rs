@@ -10,6 +10,7 @@ use super::bound::{self, Members};
 use super::capability::Capabilities;
 use super::collector::Collector;
 use super::failure::Failure;
+use super::pages::{self, Gathered};
 use super::session::Session;
 use crate::model::Sample;
 
@@ -19,6 +20,8 @@ pub(super) struct Answer {
     pub(super) samples: Vec<Sample>,
     /// Rows that are over the limit, if there is one.
     pub(super) dropped: Option<usize>,
+    /// Rows that the role may not look at.
+    pub(super) hidden: usize,
 }
 
 /// An answer, or why there is none, and how long it took.
@@ -38,10 +41,17 @@ pub(super) async fn ask(
 ) -> Asked {
     let began = Instant::now();
     let sql = question(collector, capabilities, rows);
-    let result = session.query(&sql, deadline).await.map(|mut answer| {
+    let asked = match collector.pages {
+        Some(pages) => {
+            let most = rows.map_or(usize::MAX, bound::candidates);
+            pages::ask(pages, &sql, most, session, deadline).await
+        }
+        None => session.query(&sql, deadline).await.map(Gathered::whole),
+    };
+    let result = asked.map(|Gathered { rows: mut found, beyond, hidden }| {
         let limit = collector.bound.zip(rows);
-        let dropped = limit.map(|(bound, rows)| bound::keep(&mut answer, &bound, rows, members));
-        Answer { samples: collector.samples(&answer), dropped }
+        let dropped = limit.map(|(bound, rows)| beyond + bound::keep(&mut found, &bound, rows, members));
+        Answer { samples: collector.samples(&found), dropped, hidden }
     });
     Asked { result, took: began.elapsed() }
 }

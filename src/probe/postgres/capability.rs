@@ -13,6 +13,7 @@ use super::session::{Session, statement_timeout};
 /// with 14) is one that nobody is a member of.
 const CAPABILITIES: &str = "\
 SELECT current_setting('server_version_num') AS version, pg_is_in_recovery() AS in_recovery,
+       extract(epoch FROM pg_postmaster_start_time()) AS started,
        pg_has_role('pg_read_all_stats', 'USAGE') AS pg_read_all_stats,
        pg_has_role('pg_read_all_settings', 'USAGE') AS pg_read_all_settings,
        has_function_privilege('pg_ls_waldir()', 'EXECUTE') AS pg_ls_waldir,
@@ -30,6 +31,8 @@ pub(super) struct Capabilities {
     /// `server_version_num`: 150018 is 15.18.
     version: u32,
     in_recovery: bool,
+    /// When the server started, which tells one from another.
+    pub(super) started: Option<String>,
     privileges: Vec<Privilege>,
     extensions: BTreeMap<String, String>,
 }
@@ -72,6 +75,7 @@ impl Capabilities {
         Some(Self {
             version: row.number("version")? as u32,
             in_recovery: row.number("in_recovery") == Some(1.0),
+            started: row.text("started").map(str::to_owned),
             privileges: Privilege::ALL.into_iter().filter(has).collect(),
             extensions: BTreeMap::new(),
         })

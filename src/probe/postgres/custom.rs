@@ -38,6 +38,18 @@ pub struct CustomQuery {
 }
 
 impl CustomQuery {
+    /// Whether it is asked in more databases than one, those that are `watched` being what they are. It
+    /// is told from what is configured, so that series do not change when a database comes or goes.
+    pub(super) fn is_asked_in_several(&self, watched: &Databases) -> bool {
+        let several = |databases: &Databases| match databases {
+            Databases::Own => false,
+            Databases::AllBut(_) => true,
+            Databases::Named(names) => names.len() > 1,
+        };
+        // The connection's own database is always watched.
+        *watched != Databases::Own && several(&self.databases)
+    }
+
     /// Type and help text of a metric that this query makes of a column that it names.
     pub(super) fn describe(&self, metric: &str) -> Option<(&'static str, String)> {
         let end = metric.strip_prefix(self.name.as_str())?.strip_prefix('_')?;

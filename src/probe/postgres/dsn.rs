@@ -202,14 +202,31 @@ impl Parts {
         Ok(())
     }
 
-    /// Fills in what is implied and checks what belongs together.
-    fn finish(self, errors: &mut Vec<DsnError>) -> Option<Dsn> {
-        let sslmode = match (self.sslmode, &self.sslrootcert) {
-            // As in libpq: whoever names an authority wants it checked.
+    /// How much is asked of TLS. As in libpq, whoever names an authority wants it checked, and the system's
+    /// many authorities are good for nothing unless the name is. libpq would look at a file also with
+    /// `prefer`, and go on without TLS where it does not fit: here that is an error, as the file would have
+    /// no effect.
+    fn sslmode(&self, errors: &mut Vec<DsnError>) -> SslMode {
+        let mode = match (self.sslmode, &self.sslrootcert) {
             (Some(SslMode::Require), Some(RootCertificates::File(_))) => SslMode::VerifyCa,
             (None, Some(RootCertificates::System)) => SslMode::VerifyFull,
             (mode, _) => mode.unwrap_or(SslMode::Prefer),
         };
+        match &self.sslrootcert {
+            Some(RootCertificates::System) if mode < SslMode::VerifyFull => {
+                errors.push(invalid("sslmode", "`verify-full` with `sslrootcert=system`"));
+            }
+            Some(RootCertificates::File(_)) if mode < SslMode::Require => {
+                errors.push(invalid("sslmode", "at least `require` with `sslrootcert`"));
+            }
+            _ => {}
+        }
+        mode
+    }
+
+    /// Fills in what is implied and checks what belongs together.
+    fn finish(self, errors: &mut Vec<DsnError>) -> Option<Dsn> {
+        let sslmode = self.sslmode(errors);
         if self.direct_tls && sslmode < SslMode::Require {
             errors.push(invalid("sslmode", "at least `require` with `sslnegotiation=direct`"));
         }
@@ -380,6 +397,7 @@ mod tests {
         check("sslmode=verify-ca sslrootcert=/ca.pem", SslMode::VerifyCa);
         check("sslmode=verify-full", SslMode::VerifyFull);
         check("sslrootcert=system", SslMode::VerifyFull);
+        check("sslmode=verify-full sslrootcert=system", SslMode::VerifyFull);
         assert_eq!(dsn("postgres://u@h?ssl=true").sslmode, SslMode::Require);
         assert!(dsn("user=u sslmode=require sslnegotiation=direct").direct_tls);
     }
@@ -407,6 +425,14 @@ mod tests {
         check("postgres://u:hunter2%4@h", &[&format!("{syntax}: invalid percent-encoding")]);
         check("postgres://u:hunter2@[::1/d", &[&format!("{syntax}: missing `]`")]);
         check("user=u sslcert=/c", &["missing connection parameter `sslkey`"]);
+        for mode in ["disable", "prefer", "require", "verify-ca"] {
+            let expected = "invalid value for `sslmode`: expected `verify-full` with `sslrootcert=system`";
+            check(&format!("user=u sslmode={mode} sslrootcert=system"), &[expected]);
+        }
+        for mode in ["", "sslmode=disable", "sslmode=prefer"] {
+            let expected = "invalid value for `sslmode`: expected at least `require` with `sslrootcert`";
+            check(&format!("user=u {mode} sslrootcert=/ca.pem"), &[expected]);
+        }
         check(
             "user=u sslnegotiation=direct",
             &["invalid value for `sslmode`: expected at least `require` with `sslnegotiation=direct`"],

@@ -1,5 +1,7 @@
 //! What a probe finds out about a server, piece by piece.
 
+use std::collections::HashSet;
+
 use tokio::time::Instant;
 
 use super::super::metadata::BUILD;
@@ -8,7 +10,8 @@ use super::collector::{Collector, Privilege};
 use super::dsn::Dsn;
 use super::failure::Failure;
 use super::layers::layers;
-use crate::model::{LabelsBuilder, METRIC_NAME, Sample};
+use super::metadata::is_own;
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, Sample};
 
 /// What the collectors found.
 #[derive(Debug, Default)]
@@ -19,6 +22,17 @@ pub(super) struct Facts {
     pub(super) incomplete: bool,
     /// Whether the server answered anything.
     pub(super) answered: bool,
+    /// When the server started that answered.
+    pub(super) started: Option<String>,
+    /// The series of the first of the samples.
+    known: Known,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    series: HashSet<Labels>,
+    /// How many samples were looked at.
+    samples: usize,
 }
 
 impl Facts {
@@ -30,6 +44,23 @@ impl Facts {
             builder.set(label, text);
         }
         self.samples.push(Sample::new(builder.build(), 0, value));
+    }
+
+    /// Adds what a query of the user yields, but for series that are there already or that only the prober
+    /// itself may tell of. The first of these comes back.
+    pub(super) fn add_new<'a>(&mut self, samples: &'a [Sample]) -> Option<&'a Labels> {
+        let Known { series, samples: seen } = &mut self.known;
+        series.extend(self.samples[*seen..].iter().map(|sample| sample.labels.clone()));
+        let mut taken = None;
+        for sample in samples {
+            if is_own(sample.labels.metric_name()) || !series.insert(sample.labels.clone()) {
+                taken = taken.or(Some(&sample.labels));
+            } else {
+                self.samples.push(sample.clone());
+            }
+        }
+        *seen = self.samples.len();
+        taken
     }
 
     /// Tells how far a new connection got. `login` says whether it was encrypted, or what became of it.
@@ -81,5 +112,27 @@ impl Facts {
             self.push("valmis_postgres_capability", &labels, f64::from(able));
         }
         able
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_that_are_there_already_are_not_added() {
+        let sample = |name: &str| Sample::new(Labels::from_pairs([(METRIC_NAME, name)]), 0, 1.0);
+        let mut facts = Facts::default();
+        facts.push("pg_locks_count", &[], 1.0);
+        let mut check = |names: &[&str], taken: Option<&str>, count: usize| {
+            let samples: Vec<Sample> = names.iter().map(|name| sample(name)).collect();
+            assert_eq!(facts.add_new(&samples).map(Labels::metric_name), taken, "{names:?}");
+            facts.push("another", &[], 1.0);
+            assert_eq!(facts.samples.len(), count, "{names:?}");
+        };
+        check(&["orders_count", "orders_sum"], None, 4);
+        check(&["new", "pg_locks_count", "another"], Some("pg_locks_count"), 6);
+        check(&["orders_count"], Some("orders_count"), 7);
+        check(&["pg_up", "newer"], Some("pg_up"), 9);
     }
 }

@@ -54,7 +54,7 @@ const OWN: &[(&str, &str, &str)] = &[
     (
         "valmis_postgres_database_up",
         "gauge",
-        "Whether the last visit to a database, for what is asked seldom, could be made and was answered.",
+        "Whether the last visit to a database, for what is asked seldom, could be made and was answered. Absent while the server does not answer.",
     ),
     ("valmis_postgres_databases", "gauge", "Number of databases that are watched."),
     ("valmis_postgres_in_recovery", "gauge", "Whether the server is in recovery, as replicas are."),
@@ -72,6 +72,11 @@ static METADATA: LazyLock<Vec<(&'static str, &'static str, &'static str)>> = Laz
 /// Name, type and help of every metric of this prober, ordered by name.
 pub fn metadata() -> &'static [(&'static str, &'static str, &'static str)] {
     &METADATA
+}
+
+/// Whether a metric is one of those that do not come from a collector.
+pub(super) fn is_own(name: &str) -> bool {
+    OWN.iter().any(|(own, ..)| *own == name)
 }
 
 /// Every metric of a collector, with the collector's name.

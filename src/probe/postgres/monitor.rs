@@ -42,6 +42,7 @@ impl Monitor {
     ) -> Result<(), Failure> {
         let capabilities = Capabilities::ask(session, deadline).await?;
         facts.answered = true;
+        facts.started.clone_from(&capabilities.started);
         for privilege in Privilege::ALL {
             let has = f64::from(capabilities.has(privilege));
             facts.push("valmis_postgres_privilege", &[("privilege", privilege.as_str())], has);

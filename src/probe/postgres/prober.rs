@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::super::{Deadline, ProbeFailure, ProbeOutcome, Prober, describe};
+use super::databases;
 use super::dsn::Dsn;
 use super::facts::Facts;
 use super::failure::{Failure, Layer};
@@ -45,11 +47,13 @@ pub enum Role {
 /// nothing more may be done there, since what is set in such a session stays for whoever has it next.
 const CANARY: &str = "\
 SELECT pg_is_in_recovery() AS in_recovery, current_setting('search_path') = 'pg_catalog' AS own_session,
+       extract(epoch FROM pg_postmaster_start_time()) AS started,
        (SELECT setting = 'on' AND source NOT IN ('user', 'database user')
         FROM pg_settings WHERE name = 'default_transaction_read_only') AS read_only";
 
 /// Looks at one server. It is as it should be when a new connection can log in and is answered, when
-/// the held connection answers, too, and when the server has the role it is to have.
+/// the held connection answers, too, and when the server has the role it is to have. Where names and
+/// services lead to another server the held connection follows.
 pub struct PostgresProber {
     target: Arc<Target>,
     held: Mutex<Option<Session>>,
@@ -64,6 +68,8 @@ struct Canary {
     encrypted: bool,
     in_recovery: bool,
     read_only: bool,
+    /// When the server started, which tells one from another.
+    started: Option<String>,
 }
 
 impl PostgresProber {
@@ -88,7 +94,7 @@ impl PostgresProber {
         let began = Instant::now();
         // The canary may have to wait for one statement of a visit, and then needs time of its own.
         let patience = deadline.remaining() * 2 / 5;
-        let held = self.held().take().filter(|session| !session.is_closed());
+        let held = self.take_held().filter(|session| !session.is_closed());
         let (canary, mut facts, mut monitored) = match held {
             Some(session) => {
                 let (canary, (facts, monitored)) =
@@ -97,6 +103,14 @@ impl PostgresProber {
             }
             None => (self.canary(deadline).await, Facts::default(), None),
         };
+        if canary.as_ref().is_ok_and(|canary| facts.answered && facts.started != canary.started) {
+            (facts, monitored) = (Facts::default(), None);
+            let told = "held connection: it is to another server than new ones, and made anew";
+            facts.log.push(told.to_owned());
+            if let Some(session) = self.take_held() {
+                session.close(deadline).await;
+            }
+        }
         // A server that does not let the canary in is not asked for a second connection; one that does
         // gets another try, since the held one may have died with an earlier life of the server.
         if canary.is_ok() && monitored.as_ref().is_none_or(Result::is_err) {
@@ -113,11 +127,19 @@ impl PostgresProber {
                 });
             facts.log.splice(0..0, log);
         }
-        if canary.is_ok() && monitored.as_ref().is_some_and(Result::is_ok) {
-            self.visits.start(patience);
-            self.visits.first_round(deadline.share(4, 5)).await;
+        let reachable = canary.is_ok() && monitored.as_ref().is_some_and(Result::is_ok);
+        if reachable {
+            match self.start_visits(deadline, patience).await {
+                Ok(()) => self.visits.first_round(deadline.share(4, 5)).await,
+                Err(failure) => {
+                    facts.incomplete = true;
+                    facts.log.push(format!("databases: {}", failure.reason));
+                }
+            }
+        } else {
+            self.visits.end_pauses();
         }
-        self.visits.show(&mut facts);
+        self.visits.show(reachable, &mut facts);
         self.outcome(began, &canary, facts, monitored)
     }
 
@@ -136,7 +158,8 @@ impl PostgresProber {
         if !flag("own_session") {
             return Err(Failure::pooler("the session has not the settings of the login"));
         }
-        Ok(Canary { encrypted, in_recovery: flag("in_recovery"), read_only: flag("read_only") })
+        let started = rows.first().and_then(|row| row.text("started")).map(str::to_owned);
+        Ok(Canary { encrypted, in_recovery: flag("in_recovery"), read_only: flag("read_only"), started })
     }
 
     /// Collects facts and holds on to the connection if it is still good.
@@ -148,6 +171,23 @@ impl PostgresProber {
             session.close(deadline).await;
         }
         (facts, result)
+    }
+
+    /// Starts visits if they are due, to the databases that the held connection tells of.
+    async fn start_visits(&self, deadline: Deadline, patience: Duration) -> Result<(), Failure> {
+        if !self.visits.are_due() {
+            return Ok(());
+        }
+        let Some(session) = self.take_held() else { return Ok(()) };
+        let Target { dsn, selection, .. } = &*self.target;
+        let found = databases::find(&selection.databases, &dsn.dbname, &session, deadline).await;
+        *self.held() = Some(session);
+        self.visits.start(found?, patience);
+        Ok(())
+    }
+
+    fn take_held(&self) -> Option<Session> {
+        self.held().take()
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Option<Session>> {
@@ -219,7 +259,7 @@ mod tests {
     #[test]
     fn a_server_must_have_the_role_that_is_asked_for() {
         let check = |role: Option<Role>, in_recovery: bool, read_only: bool, good: bool| {
-            let canary = Canary { encrypted: false, in_recovery, read_only };
+            let canary = Canary { encrypted: false, in_recovery, read_only, started: None };
             assert_eq!(judge_role(role, &canary).is_ok(), good, "{role:?} {in_recovery} {read_only}");
         };
         check(None, true, true, true);

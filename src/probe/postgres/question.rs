@@ -8,11 +8,12 @@ use super::super::Deadline;
 use super::answer::{Asked, ask};
 use super::bound::Members;
 use super::capability::{Capabilities, Verdict};
-use super::collector::{COLLECTORS, Collector, Scope};
+use super::collector::{self, COLLECTORS, Collector, Scope};
 use super::custom::{self, CustomQuery};
 use super::facts::Facts;
 use super::selection::Selection;
 use super::session::Session;
+use crate::model::Sample;
 
 /// Something that is asked seldom.
 #[derive(Debug, Clone)]
@@ -36,6 +37,16 @@ impl Question {
         match self {
             Self::Collector(collector) => collector.name,
             Self::Custom(query) => &query.name,
+        }
+    }
+
+    /// Its name as a label value. A query of the user may be called what a collector is called, too.
+    pub(super) fn label(&self) -> Cow<'_, str> {
+        match self {
+            Self::Custom(query) if collector::names().any(|name| name == query.name) => {
+                format!("{} (query)", query.name).into()
+            }
+            _ => self.name().into(),
         }
     }
 
@@ -80,9 +91,18 @@ impl Question {
         }
     }
 
-    /// Asks it.
+    /// What the role lacks where rows of the answer are hidden from it, if that is told.
+    pub(super) fn reveals_with(&self) -> Option<&'static str> {
+        match self {
+            Self::Collector(collector) => collector.pages.map(|pages| pages.needs),
+            Self::Custom(_) => None,
+        }
+    }
+
+    /// Asks it in a database.
     pub(super) async fn ask(
         &self,
+        database: &str,
         selection: &Selection,
         capabilities: &Capabilities,
         members: &mut Members,
@@ -94,7 +114,24 @@ impl Question {
                 let rows = selection.rows(collector);
                 ask(collector, capabilities, rows, members, session, Deadline::after(patience)).await
             }
-            Self::Custom(query) => custom::run(query, session, patience).await,
+            Self::Custom(query) => {
+                let several = query.is_asked_in_several(&selection.databases);
+                custom::run(query, several.then_some(database), session, patience).await
+            }
+        }
+    }
+
+    /// Adds what it found. What is in the way, if anything is, comes back.
+    pub(super) fn add(&self, samples: &[Sample], facts: &mut Facts) -> Option<String> {
+        match self {
+            Self::Collector(_) => {
+                facts.samples.extend(samples.iter().cloned());
+                None
+            }
+            Self::Custom(_) => {
+                let taken = facts.add_new(samples)?;
+                Some(format!("the series `{taken}` is there already, not from this query"))
+            }
         }
     }
 

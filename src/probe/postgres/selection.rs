@@ -69,12 +69,6 @@ impl Selection {
 }
 
 impl Databases {
-    /// Those of `found` that are to be watched, `own` first.
-    pub(super) fn choose(&self, own: &str, found: Vec<String>) -> Vec<String> {
-        let others = found.into_iter().filter(|name| name != own && self.contains(name, own));
-        std::iter::once(own.to_owned()).chain(others).collect()
-    }
-
     /// Whether this database is among them.
     pub(super) fn contains(&self, database: &str, own: &str) -> bool {
         match self {
@@ -82,22 +76,5 @@ impl Databases {
             Self::AllBut(excluded) => !excluded.iter().any(|name| name == database),
             Self::Named(named) => named.iter().any(|name| name == database),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn databases_are_chosen_and_the_own_one_comes_first() {
-        let found = || ["a", "b", "own"].map(str::to_owned).to_vec();
-        let check = |databases: Databases, expected: &[&str]| {
-            assert_eq!(databases.choose("own", found()), expected, "{databases:?}");
-        };
-        check(Databases::Own, &["own"]);
-        check(Databases::AllBut(Vec::new()), &["own", "a", "b"]);
-        check(Databases::AllBut(vec!["a".to_owned(), "own".to_owned()]), &["own", "b"]);
-        check(Databases::Named(vec!["b".to_owned(), "gone".to_owned()]), &["own", "b"]);
     }
 }

@@ -5,7 +5,7 @@
 //! and are shown with their age.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use super::answer::Answer;
 use super::bound::Members;
 use super::capability::{Capabilities, Verdict};
 use super::collector::Scope;
+use super::databases::Watched;
 use super::facts::Facts;
-use super::failure::Failure;
+use super::failure::{Failure, Layer};
 use super::prober::Target;
 use super::question::Question;
 use super::selection::Databases;
@@ -29,11 +30,9 @@ use super::slot::Slot;
 /// How many of its intervals an answer is shown when no newer one is to be had.
 const KEEP_INTERVALS: u32 = 3;
 
-/// The databases that can be visited.
-const DATABASES: &str = "\
-SELECT datname FROM pg_database
-WHERE datallowconn AND NOT datistemplate AND has_database_privilege(oid, 'CONNECT')
-ORDER BY datname";
+/// How long a database is left alone in which a login was not answered in time. A login that the server
+/// keeps waiting goes on to wait there when its client has left, and counts as a connection.
+const AFTER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Rounds of visits, one at a time, and what they brought.
 pub(super) struct Visits {
@@ -56,9 +55,18 @@ type Place = (Cow<'static, str>, String);
 #[derive(Default)]
 struct Found {
     databases: Vec<String>,
-    /// Why the last visit to a database was cut short, if it was.
-    visited: BTreeMap<String, Option<Failure>>,
+    visited: BTreeMap<String, Visit>,
+    /// When a probe last showed all this.
+    shown: Option<Instant>,
     notes: HashMap<Place, Note>,
+}
+
+/// The last visit to a database.
+struct Visit {
+    /// Why it was cut short, if it was.
+    failure: Option<Failure>,
+    /// Until when there is to be no other.
+    pause: Option<Instant>,
 }
 
 /// What is known of a question in a database.
@@ -81,17 +89,26 @@ impl Visits {
         }
     }
 
-    /// Starts a round if anything is due and none is under way. A statement may take `patience`.
-    pub(super) fn start(&self, patience: Duration) {
-        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
-        if round.as_ref().is_some_and(|round| !round.is_finished()) || !self.tour.anything_due() {
-            return;
-        }
+    /// Whether a round is worth starting: something is due and none is under way.
+    pub(super) fn are_due(&self) -> bool {
+        self.is_idle() && self.tour.anything_due()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.round().as_ref().is_none_or(AbortOnDropHandle::is_finished)
+    }
+
+    /// Starts a round through these databases. A statement may take `patience`.
+    pub(super) fn start(&self, databases: Vec<Watched>, patience: Duration) {
         let tour = Arc::clone(&self.tour);
-        *round = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            tour.round(patience).await;
+        *self.round() = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            tour.round(databases, patience).await;
             tour.rounds.send_modify(|rounds| *rounds += 1);
         })));
+    }
+
+    fn round(&self) -> MutexGuard<'_, Option<AbortOnDropHandle<()>>> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the first round has ended, but not past the deadline: so the first look at a server
@@ -102,13 +119,22 @@ impl Visits {
         let _ = timeout_at(deadline.instant(), rounds.wait_for(|rounds| *rounds > 0)).await;
     }
 
-    /// Adds what the visits brought.
-    pub(super) fn show(&self, facts: &mut Facts) {
-        let found = self.tour.found();
+    /// The server does not answer anybody: that a login had no answer says nothing of its database.
+    pub(super) fn end_pauses(&self) {
+        self.tour.found().visited.values_mut().for_each(|visit| visit.pause = None);
+    }
+
+    /// Adds what the visits brought. Of whether a database can be visited nothing is said while
+    /// `reachable` is false, as then none is.
+    pub(super) fn show(&self, reachable: bool, facts: &mut Facts) {
+        let mut found = self.tour.found();
+        // Where probes are far apart nothing is asked more often than they come.
+        let apart = found.shown.replace(Instant::now()).map_or(Duration::ZERO, |last| last.elapsed());
         for question in self.tour.questions() {
-            found.show(&question, question.every(&self.tour.target.selection), facts);
+            let every = question.every(&self.tour.target.selection).max(apart);
+            found.show(&question, (every * KEEP_INTERVALS).max(Duration::from_mins(1)), facts);
         }
-        for (database, failure) in &found.visited {
+        for (database, Visit { failure, .. }) in found.visited.iter().filter(|_| reachable) {
             facts.push("valmis_postgres_database_up", &[("datname", database)], f64::from(failure.is_none()));
             if let Some(failure) = failure {
                 facts.incomplete = true;
@@ -135,6 +161,10 @@ impl Tour {
     fn due(&self, database: &str) -> Vec<Question> {
         let (selection, own) = (&self.target.selection, &self.target.dsn.dbname);
         let found = self.found();
+        let pause = found.visited.get(database).and_then(|visit| visit.pause);
+        if pause.is_some_and(|end| Instant::now() < end) {
+            return Vec::new();
+        }
         let due = |question: &Question| {
             let elsewhere = question.scope() == Scope::OneDatabase && found.has_elsewhere(question, database);
             let note = found.notes.get(&place(question, database));
@@ -145,29 +175,34 @@ impl Tour {
         self.questions().filter(due).collect()
     }
 
-    /// Visits every database in which something is due.
-    async fn round(&self, patience: Duration) {
-        let own = self.target.dsn.dbname.clone();
-        self.visit(&own, patience).await;
-        let others: Vec<String> =
-            self.found().databases.iter().filter(|name| **name != own).cloned().collect();
-        for database in others {
-            self.visit(&database, patience).await;
+    /// Visits every database in which something is due, and notes whether that went well. One that cannot be
+    /// entered keeps no other from being visited; it is tried again in the next round.
+    async fn round(&self, databases: Vec<Watched>, patience: Duration) {
+        self.found().watch(&databases);
+        for Watched { name, obstacle } in databases {
+            if self.due(&name).is_empty() {
+                continue;
+            }
+            let visit = match obstacle {
+                Some(obstacle) => Visit { failure: Some(obstacle), pause: None },
+                None => self.visit(&name, patience).await,
+            };
+            self.found().visited.insert(name, visit);
         }
     }
 
-    /// Visits a database, and notes whether that went well. One that cannot be entered keeps no other from
-    /// being visited; it is tried again in the next round.
-    async fn visit(&self, database: &str, patience: Duration) {
+    async fn visit(&self, database: &str, patience: Duration) -> Visit {
         let failure = self.ask_due(database, patience).await.err();
-        self.found().visited.insert(database.to_owned(), failure);
+        let kept_waiting =
+            failure.as_ref().is_some_and(|failure| failure.kind == "timeout" && failure.layer < Layer::Query);
+        Visit { failure, pause: kept_waiting.then(|| Instant::now() + AFTER_TIMEOUT) }
     }
 
     /// Asks what is due in a database.
     async fn ask_due(&self, database: &str, patience: Duration) -> Result<(), Failure> {
         loop {
             let due = self.due(database);
-            if due.is_empty() && !self.found().databases.is_empty() {
+            if due.is_empty() {
                 return Ok(());
             }
             let turn = self.slot.patient().await;
@@ -191,9 +226,6 @@ impl Tour {
         patience: Duration,
     ) -> Result<Interrupted, Failure> {
         let capabilities = Capabilities::ask_with_extensions(session, Deadline::after(patience)).await?;
-        if database == self.target.dsn.dbname {
-            self.find_databases(session, Deadline::after(patience)).await?;
-        }
         for question in due {
             if self.slot.is_wanted() {
                 return Ok(Interrupted::Yes);
@@ -201,22 +233,6 @@ impl Tour {
             self.ask_one(question, &capabilities, session, database, patience).await?;
         }
         Ok(Interrupted::No)
-    }
-
-    async fn find_databases(&self, session: &Session, deadline: Deadline) -> Result<(), Failure> {
-        let own = &self.target.dsn.dbname;
-        let found = match self.target.selection.databases {
-            Databases::Own => Vec::new(),
-            _ => session.query(DATABASES, deadline).await?,
-        };
-        let names = found.iter().filter_map(|row| row.text("datname").map(str::to_owned)).collect();
-        let databases = self.target.selection.databases.choose(own, names);
-        let known: HashSet<String> = databases.iter().cloned().chain([String::new()]).collect();
-        let mut found = self.found();
-        found.notes.retain(|(_, database), _| known.contains(database));
-        found.visited.retain(|database, _| known.contains(database));
-        found.databases = databases;
-        Ok(())
     }
 
     /// Asks one question and notes what came of it. An error means that the connection is of no use any
@@ -240,7 +256,7 @@ impl Tour {
         let (mut took, mut failure) = (Duration::ZERO, None);
         if verdict == Verdict::Able {
             let selection = &self.target.selection;
-            let said = question.ask(selection, capabilities, &mut members, session, patience).await;
+            let said = question.ask(database, selection, capabilities, &mut members, session, patience).await;
             took = said.took;
             match said.result {
                 Ok(found) => answer = Some((Instant::now(), found)),
@@ -272,6 +288,14 @@ fn place(question: &Question, database: &str) -> Place {
 }
 
 impl Found {
+    /// Forgets what is not watched any more.
+    fn watch(&mut self, databases: &[Watched]) {
+        let is_watched = |name: &String| databases.iter().any(|database| database.name == *name);
+        self.notes.retain(|(_, database), _| database.is_empty() || is_watched(database));
+        self.visited.retain(|database, _| is_watched(database));
+        self.databases = databases.iter().map(|database| database.name.clone()).collect();
+    }
+
     /// Whether a question that needs one database only has found one that is not this.
     fn has_elsewhere(&self, question: &Question, database: &str) -> bool {
         self.databases.iter().filter(|other| *other != database).any(|other| {
@@ -279,7 +303,9 @@ impl Found {
         })
     }
 
-    fn show(&self, question: &Question, every: Duration, facts: &mut Facts) {
+    /// Adds what is known of a question. An answer counts until it is older than `keep`, and without one it
+    /// has failed.
+    fn show(&self, question: &Question, keep: Duration, facts: &mut Facts) {
         let key = question.key();
         let notes: BTreeMap<&str, &Note> = self
             .notes
@@ -296,33 +322,106 @@ impl Found {
         if !question.note(verdict, facts) {
             return;
         }
-        let label = [("collector", question.name())];
+        let name = question.label();
+        let label = [("collector", &*name)];
         let able = notes.iter().filter(|(_, note)| note.verdict == Verdict::Able);
         let (mut took, mut fine, mut dropped, mut oldest) = (Duration::ZERO, true, None, None);
+        let mut hidden = 0;
         for (database, note) in able {
             took += note.took;
+            let place = if database.is_empty() { String::new() } else { format!(" in `{database}`") };
             if let Some(failure) = &note.failure {
                 fine = false;
                 facts.incomplete = true;
-                let place = if database.is_empty() { String::new() } else { format!(" in `{database}`") };
-                facts.log.push(format!("collector `{}`{place}: {}", question.name(), failure.reason));
+                facts.log.push(format!("collector `{name}`{place}: {}", failure.reason));
             }
-            let Some((taken, answer)) = &note.answer else { continue };
-            let age = taken.elapsed();
-            // One that is asked at every probe otherwise has intervals that are as short as its age.
-            if age < (every * KEEP_INTERVALS).max(Duration::from_mins(1)) {
-                facts.samples.extend(answer.samples.iter().cloned());
-                oldest = oldest.max(Some(age));
-                dropped = dropped.map_or(answer.dropped, |sum| answer.dropped.map(|more| sum + more));
+            let answer = note.answer.as_ref().map(|(taken, answer)| (taken.elapsed(), answer));
+            let Some((age, answer)) = answer.filter(|(age, _)| *age < keep) else {
+                fine = false;
+                facts.incomplete = true;
+                continue;
+            };
+            if let Some(obstacle) = question.add(&answer.samples, facts) {
+                fine = false;
+                facts.incomplete = true;
+                facts.log.push(format!("collector `{name}`{place}: {obstacle}"));
             }
+            oldest = oldest.max(Some(age));
+            hidden += answer.hidden;
+            if answer.hidden > 0 {
+                let count = answer.hidden;
+                facts.log.push(format!("collector `{name}`{place}: {count} are hidden from the role"));
+            }
+            dropped = dropped.map_or(answer.dropped, |sum| answer.dropped.map(|more| sum + more));
         }
         facts.push("pg_scrape_collector_duration_seconds", &label, took.as_secs_f64());
         facts.push("pg_scrape_collector_success", &label, f64::from(fine));
+        if let Some(needs) = question.reveals_with().filter(|_| oldest.is_some()) {
+            let labels = [label[0], ("needs", needs)];
+            facts.push("valmis_postgres_capability", &labels, f64::from(hidden == 0));
+        }
         if let Some(age) = oldest {
             facts.push("valmis_postgres_collector_age_seconds", &label, age.as_secs_f64());
         }
         if let Some(dropped) = dropped {
             facts.push("valmis_postgres_collector_rows_dropped", &label, dropped as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::collector::COLLECTORS;
+    use super::super::dsn::Dsn;
+    use super::super::selection::Selection;
+    use super::super::session::Password;
+    use super::*;
+    use crate::model::{Labels, METRIC_NAME, Sample};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_aged_out_is_a_failure() {
+        let named = |name: &str| *COLLECTORS.iter().find(|collector| collector.name == name).expect("one");
+        let question = Question::Collector(named("sequences"));
+        let sample = Sample::new(Labels::from_pairs([(METRIC_NAME, "pg_sequence_used_ratio")]), 0, 0.7);
+        let note = Note {
+            asked: Instant::now(),
+            took: Duration::ZERO,
+            verdict: Verdict::Able,
+            failure: None,
+            answer: Some((Instant::now(), Answer { samples: vec![sample], dropped: None, hidden: 0 })),
+            members: Members::new(),
+        };
+        let notes = [(place(&question, "shop"), note)].into();
+        let found = Found { notes, ..Found::default() };
+        let check = |shown: usize, success: f64| {
+            let mut facts = Facts::default();
+            found.show(&question, Duration::from_mins(15), &mut facts);
+            let values = |name: &str| {
+                let named = facts.samples.iter().filter(|sample| sample.labels.metric_name() == name);
+                named.map(|sample| sample.value).collect::<Vec<_>>()
+            };
+            assert_eq!(values("pg_sequence_used_ratio").len(), shown);
+            assert_eq!(values("pg_scrape_collector_success"), [success]);
+            assert_eq!(facts.incomplete, success == 0.0);
+        };
+        check(1, 1.0);
+        tokio::time::advance(Duration::from_mins(16)).await;
+        check(0, 0.0);
+    }
+    #[tokio::test]
+    async fn a_database_whose_login_had_no_answer_is_left_alone_for_a_while() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let dsn = Dsn::parse(&format!("postgres://u@127.0.0.1:{port}/own?sslmode=disable")).expect("good");
+        let selection = Selection::default();
+        let target = Target { dsn, password: Password::InDsn, role: None, selection };
+        let visits = Visits::new(Arc::new(target), Arc::default());
+        assert!(visits.are_due());
+        let own = vec![Watched { name: "own".to_owned(), obstacle: None }];
+        visits.tour.round(own, Duration::from_millis(50)).await;
+        assert_eq!(visits.tour.found().visited["own"].failure.as_ref().map(|f| f.kind), Some("timeout"));
+        assert!(!visits.are_due());
+        visits.end_pauses();
+        assert!(visits.are_due(), "the server as a whole did not answer");
     }
 }

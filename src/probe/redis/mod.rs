@@ -233,14 +233,8 @@ fn judge(info: &Info<'_>) -> Result<(), ProbeFailure> {
     if info.number("loading") == Some(1.0) {
         return Err(ProbeFailure::new("loading", "its data are still being loaded"));
     }
-    let (used, limit) = (info.number("used_memory"), info.number("maxmemory"));
-    if let (Some(used), Some(limit)) = (used, limit)
-        && limit > 0.0
-        && used >= limit
-        && info.text("maxmemory_policy") == "noeviction"
-    {
-        let reason = format!("{used} bytes are used of `maxmemory` {limit}, and nothing may be evicted");
-        return Err(ProbeFailure::new("memory", reason));
+    if let Some(failure) = judge_memory(info) {
+        return Err(failure);
     }
     if info.text("role") == "slave" && info.text("master_link_status") != "up" {
         let (host, port) = (info.text("master_host"), info.text("master_port"));
@@ -250,6 +244,19 @@ fn judge(info: &Info<'_>) -> Result<(), ProbeFailure> {
         ));
     }
     Ok(())
+}
+
+/// Whether writes are refused for want of memory. A replica does not heed `maxmemory` (unless
+/// `replica-ignore-maxmemory` is off), and buffers for replicas and for the append-only file do not count.
+/// Source: Redis `src/evict.c`, `getMaxmemoryState`.
+fn judge_memory(info: &Info<'_>) -> Option<ProbeFailure> {
+    if info.text("role") == "slave" || info.text("maxmemory_policy") != "noeviction" {
+        return None;
+    }
+    let (used, limit) = (info.number("used_memory")?, info.number("maxmemory")?);
+    let used = used - info.number("mem_not_counted_for_evict").unwrap_or(0.0);
+    let reason = format!("{used} bytes are used of `maxmemory` {limit}, and nothing may be evicted");
+    (limit > 0.0 && used > limit).then(|| ProbeFailure::new("memory", reason))
 }
 
 /// A connection on which one question is asked after the other.
@@ -339,8 +346,13 @@ mod tests {
             assert_eq!(kind, expected, "{text}");
         };
         check("role:master\nused_memory:5\nmaxmemory:0\nmaxmemory_policy:noeviction\n", None);
-        check("used_memory:5\nmaxmemory:5\nmaxmemory_policy:noeviction\n", Some("memory"));
-        check("used_memory:5\nmaxmemory:5\nmaxmemory_policy:allkeys-lru\n", None);
+        check("used_memory:6\nmaxmemory:5\nmaxmemory_policy:noeviction\n", Some("memory"));
+        check("used_memory:5\nmaxmemory:5\nmaxmemory_policy:noeviction\n", None);
+        check("used_memory:6\nmaxmemory:5\nmaxmemory_policy:allkeys-lru\n", None);
+        let full = "used_memory:9\nmaxmemory:5\nmaxmemory_policy:noeviction\n";
+        check(&format!("role:slave\nmaster_link_status:up\n{full}"), None);
+        check(&format!("role:master\n{full}mem_not_counted_for_evict:4\n"), None);
+        check(&format!("role:master\n{full}mem_not_counted_for_evict:3\n"), Some("memory"));
         check("loading:1\n", Some("loading"));
         check("role:slave\nmaster_link_status:up\n", None);
         check("role:slave\nmaster_link_status:down\n", Some("replication"));

@@ -107,6 +107,8 @@ pub struct Collector {
     pub every: Option<Duration>,
     /// How many rows become samples, if their number has no natural limit.
     pub bound: Option<Bound>,
+    /// How the answer comes in pages, if it takes a lock for each row.
+    pub pages: Option<Pages>,
     /// The question.
     pub sql: &'static str,
     /// What becomes of each row of the answer.
@@ -124,6 +126,7 @@ const ALWAYS: Collector = Collector {
     scope: Scope::Server,
     every: None,
     bound: None,
+    pages: None,
     sql: "",
     yields: Yields::Series(&[]),
 };
@@ -172,13 +175,27 @@ pub enum Scope {
 }
 
 /// A limit to the rows that become samples. The question orders them by weight, the heaviest first,
-/// stops after `{candidates}`, and tells in a column `all_rows` how many there are.
+/// stops after `{candidates}`, and tells in a column `all_rows` how many there are; or it has [`Pages`].
 #[derive(Debug, Clone, Copy)]
 pub struct Bound {
     /// How many rows are kept.
     pub rows: usize,
     /// The columns by which a row is the same as before.
     pub identity: &'static [&'static str],
+}
+
+/// What is asked in pages, each a statement of its own, as it looks at rows under locks that are held until
+/// the statement ends: a server's table has room for some thousand locks of all its sessions.
+///
+/// The question has `{after}`, the key at which the page before ended, and `{page}`, how many rows a page
+/// has. One row of the answer is about the page itself: `hidden` tells how many rows the role may not look
+/// at, and `page_end` the key at which the page ends, or NULL after the last one.
+#[derive(Debug, Clone, Copy)]
+pub struct Pages {
+    /// The column by which rows are ordered, the heaviest first.
+    pub weight: &'static str,
+    /// What the role lacks where rows are hidden from it, as a label value.
+    pub needs: &'static str,
 }
 
 /// What becomes of a row.
@@ -343,6 +360,7 @@ mod tests {
             (None, privilege) => format!("`{}`", privilege.as_str()),
             (Some(extension), privilege) => format!("`{extension}`, `{}`", privilege.as_str()),
         };
+        let needs = collector.pages.map_or(needs, |pages| format!("`{}`", pages.needs));
         let place = if collector.scope == Scope::Database { "each database" } else { "server" };
         let on = if collector.default_on { "on" } else { "off" };
         let name = collector.name;
@@ -362,7 +380,9 @@ mod tests {
     #[test]
     fn bounded_questions_say_how_they_are_bounded() {
         for collector in COLLECTORS {
-            let bounded = collector.sql.contains("{candidates}") && collector.sql.contains("all_rows");
+            let says = |words: &[&str]| words.iter().all(|word| collector.sql.contains(word));
+            assert_eq!(collector.pages.is_some(), says(&["{after}", "{page}", "page_end", "hidden"]));
+            let bounded = says(&["{candidates}", "all_rows"]) || collector.pages.is_some();
             assert_eq!(collector.bound.is_some(), bounded, "{}", collector.name);
             assert_eq!(
                 collector.extension.is_some(),

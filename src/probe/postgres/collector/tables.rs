@@ -17,7 +17,7 @@ const BOUND: Bound = Bound { rows: 500, identity: &["schemaname", "relname"] };
 ///
 /// Sizes are the number of pages that `pg_class` knows, which VACUUM and ANALYZE keep up to date: asking
 /// the file system (`pg_table_size`) waits for the table's lock. The size of a table that neither has seen
-/// is absent.
+/// is absent, and so is that of a partitioned table: its partitions have all of it.
 pub(super) static STAT_USER_TABLES: Collector = Collector {
     name: "stat_user_tables",
     scope: Scope::Database,
@@ -25,7 +25,7 @@ pub(super) static STAT_USER_TABLES: Collector = Collector {
     bound: Some(BOUND),
     sql: "\
 WITH tables AS (
-    SELECT stat.*, relpages, reltuples, reltoastrelid, count(*) OVER () AS all_rows
+    SELECT stat.*, relkind, relpages, reltuples, reltoastrelid, count(*) OVER () AS all_rows
     FROM pg_stat_user_tables AS stat JOIN pg_class ON pg_class.oid = stat.relid
     ORDER BY relpages DESC, n_live_tup + n_dead_tup DESC, stat.relid
     LIMIT {candidates}
@@ -47,8 +47,9 @@ SELECT current_database() AS datname, schemaname, tables.relname, all_rows, seq_
            * (tables.relpages + coalesce(toast.relpages, 0) + coalesce(toast_indexes.pages, 0))
        END AS table_size_bytes
 FROM tables
-CROSS JOIN LATERAL (SELECT tables.relpages > 0 OR tables.reltuples > 0
-                           OR coalesce(last_vacuum, last_autovacuum, last_analyze, last_autoanalyze) IS NOT NULL
+CROSS JOIN LATERAL (SELECT tables.relkind <> 'p'
+                           AND (tables.relpages > 0 OR tables.reltuples > 0
+                                OR coalesce(last_vacuum, last_autovacuum, last_analyze, last_autoanalyze) IS NOT NULL)
                    ) AS sized (known)
 LEFT JOIN pg_class AS toast ON toast.oid = tables.reltoastrelid
 LEFT JOIN index_pages AS own_indexes ON own_indexes.indrelid = tables.relid

@@ -13,8 +13,17 @@ use super::super::session::Session;
 use super::{CustomQuery, Usage};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, Sample, parse_duration_ms};
 
-/// Asks a query, within its own time and that of the visit.
-pub(in super::super) async fn run(query: &CustomQuery, session: &Session, patience: Duration) -> Asked {
+/// The label for the database, where a query is asked in several.
+const DATABASE_LABEL: &str = "datname";
+
+/// Asks a query, within its own time and that of the visit. With `database` its series get a label with it,
+/// unless it has one of that name.
+pub(in super::super) async fn run(
+    query: &CustomQuery,
+    database: Option<&str>,
+    session: &Session,
+    patience: Duration,
+) -> Asked {
     let began = Instant::now();
     let deadline = Deadline::after(patience);
     let asked = fetch(query, session, deadline).await;
@@ -22,7 +31,7 @@ pub(in super::super) async fn run(query: &CustomQuery, session: &Session, patien
     let ended = session.query("ROLLBACK", deadline).await;
     let result = asked.and_then(|rows| {
         ended?;
-        read(query, &rows).map(|samples| Answer { samples, dropped: None })
+        read(query, database, &rows).map(|samples| Answer { samples, dropped: None, hidden: 0 })
     });
     Asked { result, took: began.elapsed() }
 }
@@ -51,10 +60,11 @@ fn refused(reason: impl Into<String>) -> Failure {
 
 /// The samples of an answer. Two rows with the same labels are a fault of the query: they cannot both be
 /// shown.
-fn read(query: &CustomQuery, rows: &[Row]) -> Result<Vec<Sample>, Failure> {
+fn read(query: &CustomQuery, database: Option<&str>, rows: &[Row]) -> Result<Vec<Sample>, Failure> {
     let mut samples = Vec::new();
     for row in rows {
         let mut labels = LabelsBuilder::default();
+        labels.set(DATABASE_LABEL, database.unwrap_or_default());
         for column in query.columns.iter().filter(|column| column.usage == Usage::Label) {
             labels.set(&column.name, row.text(&column.name).unwrap_or_default());
         }
@@ -162,8 +172,16 @@ mod tests {
     }
 
     fn texts(columns: &[(&str, Usage)], rows: &[&[(&str, Option<&str>)]]) -> Vec<String> {
+        texts_in(None, columns, rows)
+    }
+
+    fn texts_in(
+        database: Option<&str>,
+        columns: &[(&str, Usage)],
+        rows: &[&[(&str, Option<&str>)]],
+    ) -> Vec<String> {
         let rows: Vec<Row> = rows.iter().map(|row| Row::new(row.iter().copied())).collect();
-        match read(&query(columns), &rows) {
+        match read(&query(columns), database, &rows) {
             Ok(samples) => samples.iter().map(|s| format!("{} {}", s.labels, s.value)).collect(),
             Err(failure) => vec![failure.reason],
         }
@@ -188,6 +206,16 @@ mod tests {
             r#"{__name__="q_free", a="1"} 4"#,
         ];
         assert_eq!(texts(&columns, &[&row]), expected);
+    }
+
+    #[test]
+    fn series_of_several_databases_tell_which() {
+        let row = [("datname", Some("own")), ("x", Some("1"))];
+        let check = |columns: &[(&str, Usage)], expected: &str| {
+            assert_eq!(texts_in(Some("shop"), columns, &[&row]), [expected]);
+        };
+        check(&[("x", Usage::Gauge)], r#"{__name__="q_x", datname="shop"} 1"#);
+        check(&[("datname", Usage::Label)], r#"{__name__="q_x", datname="own"} 1"#);
     }
 
     #[test]
