@@ -11,7 +11,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::chain::recent;
 use super::{Chain, Metrics, Reason, Told};
-use crate::client::{ClientError, root_cause};
+use crate::client::{ClientError, redirected_to, root_cause};
 use crate::clock::SharedClock;
 use crate::model::TimestampMs;
 
@@ -61,7 +61,7 @@ impl Outgoing {
     pub fn apply(&self, all: &[Told]) -> Result<(), ClientError> {
         let mut wanted = BTreeMap::new();
         for told in all {
-            wanted.insert(told.name.clone(), (told.clone(), told.http.client(told.timeout)?));
+            wanted.insert(told.name.clone(), (told.clone(), told.http.client(&told.method, told.timeout)?));
         }
         // Nothing panics while it is held.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,8 +137,8 @@ fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
 
 /// A client with trust anchors and certificates as they are now.
 async fn renewed(told: &Told) -> Option<reqwest::Client> {
-    let (http, timeout) = (told.http.clone(), told.timeout);
-    tokio::task::spawn_blocking(move || http.client(timeout)).await.ok()?.ok()
+    let told = told.clone();
+    tokio::task::spawn_blocking(move || told.http.client(&told.method, told.timeout)).await.ok()?.ok()
 }
 
 /// Sends one. What is wrong does not name the URL, which is a secret.
@@ -148,7 +148,14 @@ async fn request(told: &Told, client: &reqwest::Client) -> Result<(), String> {
     let request = told.http.prepare(request).map_err(|fault| fault.to_string())?;
     let answer = request.send().await.map_err(|fault| root_cause(&fault.without_url()))?;
     let status = answer.status();
-    if status.is_success() { Ok(()) } else { Err(format!("the answer is {status}")) }
+    match redirected_to(&answer) {
+        _ if status.is_success() => Ok(()),
+        // Its path may be the secret one.
+        Some(url) => {
+            Err(format!("the answer is {status}, which leads to {}", url.origin().ascii_serialization()))
+        }
+        None => Err(format!("the answer is {status}")),
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::Method;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -110,7 +111,7 @@ impl Notifier {
     pub fn apply(&self, config: &Config) -> Result<(), ClientError> {
         let mut wanted = Vec::new();
         for set in &config.alertmanagers {
-            wanted.push((set, set.http.client(set.timeout)?));
+            wanted.push((set, set.http.client(&Method::POST, set.timeout)?));
         }
         let mut destinations = lock(&self.0.destinations);
         let (external_labels, alert_relabel) = (config.external_labels.clone(), config.alert_relabel.clone());

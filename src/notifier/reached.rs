@@ -5,7 +5,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{AlertmanagerSet, Notifier, lock, wire};
-use crate::client::root_cause;
+use crate::client::{root_cause, status_of};
 use crate::model::Labels;
 use crate::relabel::relabel;
 
@@ -66,7 +66,7 @@ impl Reached {
         if response.status().is_success() {
             Ok(body)
         } else {
-            Err(format!("it answered {}", response.status()))
+            Err(format!("it answered {}", status_of(&response)))
         }
     }
 }

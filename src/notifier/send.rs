@@ -4,8 +4,8 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::outbox::{Entry, Fingerprint, Outbox};
 use super::{AlertmanagerSet, Metrics, lock};
-use crate::client::root_cause;
+use crate::client::{root_cause, status_of};
 use crate::clock::SharedClock;
 use crate::model::TimestampMs;
 
@@ -117,7 +117,9 @@ impl Sender {
         }
         let set = self.set.clone();
         // With files that cannot be read the client goes on with what it has.
-        if let Ok(Ok(client)) = tokio::task::spawn_blocking(move || set.http.client(set.timeout)).await {
+        if let Ok(Ok(client)) =
+            tokio::task::spawn_blocking(move || set.http.client(&Method::POST, set.timeout)).await
+        {
             self.client = client;
         }
     }
@@ -169,11 +171,12 @@ impl Sender {
         if status.is_success() {
             return Delivery::Acknowledged;
         }
+        let shown = status_of(&answer);
         let text = answer.text().await.unwrap_or_default();
         let text: String = text.chars().take(500).collect();
         match status {
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Delivery::Refused(text),
-            _ => Delivery::Failed(format!("{status}: {text}")),
+            _ => Delivery::Failed(format!("{shown}: {text}")),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -12,7 +12,7 @@ use url::Url;
 
 use super::queue::{Batch, lock};
 use super::{Config, Shared};
-use crate::client::{ClientError, HttpConfig, root_cause};
+use crate::client::{ClientError, HttpConfig, redirected_to, root_cause, status_of};
 use crate::exposition::remote_write::encode_with_histograms;
 use crate::model::{HistogramSample, Sample};
 
@@ -57,7 +57,7 @@ enum Delivery {
 impl Sender {
     pub(super) fn new(name: &str, config: &Config) -> Result<Self, ClientError> {
         let Config { url, http, timeout } = config.clone();
-        Ok(Self { name: name.to_owned(), client: http.client(timeout)?, url, http, timeout })
+        Ok(Self { name: name.to_owned(), client: http.client(&Method::POST, timeout)?, url, http, timeout })
     }
 
     /// Sends whatever waits, until there is nothing left after `drain`, or until `stop`.
@@ -172,6 +172,9 @@ async fn judge(mut answer: Response) -> Outcome {
     let status = answer.status();
     if status.is_success() {
         return Outcome::Accepted;
+    }
+    if redirected_to(&answer).is_some() {
+        return Outcome::Failed(status_of(&answer), Duration::ZERO);
     }
     let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     // The first piece says what is wrong.

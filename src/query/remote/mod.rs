@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use self::reach::Reach;
 use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings, Unprepared};
-use crate::client::{ClientError, HttpConfig, root_cause};
+use crate::client::{ClientError, HttpConfig, redirected_to, root_cause, status_of};
 use crate::promql::{EvalError, EvalRange, Expr, Output};
 
 pub use self::metrics::{RemoteMetrics, SourceMetrics};
@@ -90,7 +90,7 @@ impl RemoteSource {
         let defaults = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let parameters = defaults.chain(parameters.iter().cloned()).collect();
         Ok(Self(Arc::new(Remote {
-            client: http.client(timeout)?,
+            client: http.client(&Method::POST, timeout)?,
             http,
             instant: endpoint("query"),
             range: endpoint("query_range"),
@@ -164,6 +164,9 @@ impl Remote {
         let request =
             request.map_err(|fault| EvalError::Storage(format!("asking `{}`: {fault}", shown(url))))?;
         let response = request.send().await.map_err(|error| transport_error(url, &error))?;
+        if redirected_to(&response).is_some() {
+            return Err(EvalError::Storage(format!("`{}` answered {}", shown(url), status_of(&response))));
+        }
         let status = response.status();
         Ok((status, body(url, response).await?))
     }
