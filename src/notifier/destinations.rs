@@ -149,6 +149,12 @@ impl Destinations {
         found.map(|one| lock(&one.outbox).len()).sum()
     }
 
+    /// How many of them can be delivered as far as is known: those that were not refused.
+    pub(super) fn deliverable(&self) -> usize {
+        let found = self.by_name.values().filter(|one| one.is_found()).map(|one| lock(&one.outbox));
+        found.map(|outbox| outbox.len() - outbox.refused()).sum()
+    }
+
     /// Puts an alert into the outbox of each Alertmanager.
     pub(super) fn put(&mut self, alert: Alert, now: TimestampMs, metrics: &Metrics) {
         let fingerprint = alert.labels.hash64();

@@ -167,11 +167,11 @@ impl Notifier {
         lock(&self.0.destinations).waiting()
     }
 
-    /// Waits until everything is delivered, at most for `grace`, and then stops. What is left is on disk
+    /// Waits until everything is delivered that is not refused, at most for `grace`, and then stops. What is left is on disk
     /// and goes out after the next start.
     pub async fn shutdown(&self, grace: Duration) {
         let delivered = async {
-            while self.waiting() > 0 {
+            while lock(&self.0.destinations).deliverable() > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
