@@ -13,7 +13,6 @@ use super::chain::recent;
 use super::{Chain, Metrics, Reason, Told};
 use crate::client::{ClientError, redirected_to, root_cause};
 use crate::clock::SharedClock;
-use crate::model::TimestampMs;
 
 /// How soon a heartbeat that is due and was not sent is thought of again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,7 +29,6 @@ struct Services {
     chain: Arc<dyn Chain>,
     clock: SharedClock,
     metrics: Metrics,
-    started_at: TimestampMs,
 }
 
 struct Running {
@@ -41,9 +39,8 @@ struct Running {
 impl Outgoing {
     /// Sends none until [`Self::apply`] says which.
     pub fn new(chain: Arc<dyn Chain>, clock: SharedClock, metrics: Metrics) -> Self {
-        let started_at = clock.now();
         Self {
-            services: Arc::new(Services { chain, clock, metrics, started_at }),
+            services: Arc::new(Services { chain, clock, metrics }),
             running: Mutex::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -95,12 +92,13 @@ impl Outgoing {
 }
 
 async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: reqwest::Client) {
-    let Services { chain, clock, metrics, started_at } = &*services;
+    let Services { chain, clock, metrics } = &*services;
+    let mut evaluated = false;
     let mut due = Instant::now();
     let mut withheld: Option<Reason> = None;
     loop {
         sleep_until(due).await;
-        let broken = told.ties.broken(&**chain, told.interval, *started_at, clock.now());
+        let broken = told.ties.broken(&**chain, told.interval, &mut evaluated, clock.now());
         let outcome = match broken {
             Some(reason) => Err((reason, "the chain is broken".to_owned())),
             None => request(&told, &client).await.map_err(|fault| (Reason::Request, fault)),

@@ -273,7 +273,16 @@ async fn save_changes(shared: Arc<Shared>) {
         };
         if !changes.is_empty() {
             // A disk that cannot be written must not keep a page from going out: it is sent all the
-            // same, and only a crash could lose it.
+            // same, and only a crash could lose it. Nor is it waited for as long as it fails.
+            let wake = || {
+                for ready in &touched {
+                    ready.send_replace(());
+                }
+            };
+            let sent_before = failing;
+            if sent_before {
+                wake();
+            }
             match store.commit(changes).await {
                 Ok(()) => failing = false,
                 Err(fault) => {
@@ -284,8 +293,8 @@ async fn save_changes(shared: Arc<Shared>) {
                     failing = true;
                 }
             }
-            for ready in touched {
-                ready.send_replace(());
+            if !sent_before {
+                wake();
             }
         }
         if last {

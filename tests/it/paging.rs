@@ -362,6 +362,27 @@ async fn a_full_disk_under_valmis_itself_keeps_no_page_from_going_out() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_under_valmis_itself_that_hangs_keeps_no_page_from_going_out() {
+    let _turn = turn().await;
+    let (Some(disk), app) = (Disk::mount(), App::start().await) else { return };
+    let components =
+        format!("storage: {{path: '{}'}}\n{}", disk.path().join("data").display(), app_configuration(&app));
+    let Some(line) = Line::start(&components, &all_quick_rules()).await else { return };
+    let Some(frozen) = disk.freeze() else { return };
+    app.set(Mood::Failing);
+    let broken = Instant::now();
+    say(&format!(
+        "with a disk that hangs the page came after {:?}",
+        line.paged("ApplicationDown", broken).await
+    ));
+    line.webhook.wait_for("firing", "StateNotSaved").await;
+    app.set(Mood::Healthy);
+    line.webhook.wait_for("resolved", "ApplicationDown").await;
+    drop(frozen);
+    line.webhook.wait_for("resolved", "StateNotSaved").await;
+}
+
 /// A rule with the hold duration that a test needs.
 fn app_down_after(hold: &str) -> String {
     format!(
