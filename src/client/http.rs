@@ -8,7 +8,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Method, NoProxy, Response, StatusCode};
 use url::Url;
 
-use super::{ClientError, HttpAuth, SecretSource, TlsConfig, USER_AGENT};
+use super::{ClientError, HttpAuth, RenewingClient, SecretSource, TlsConfig, USER_AGENT};
 use crate::model::Secret;
 
 /// How many redirects are followed. Source: reqwest's default.
@@ -46,12 +46,6 @@ pub struct Proxy {
 }
 
 impl HttpConfig {
-    /// Whether building a client anew can make a difference: its trust anchors or its certificate are in
-    /// files.
-    pub fn depends_on_files(&self) -> bool {
-        self.tls.ca_file.is_some() || self.tls.client_certificate.is_some()
-    }
-
     /// A client for requests with this method, whose every request ends within `timeout`. It follows no
     /// proxy settings of the environment: what a configuration does not say does not happen. A redirect
     /// that it does not follow is the answer. Reads the files of the TLS settings.
@@ -71,6 +65,12 @@ impl HttpConfig {
             }
         };
         Ok(builder.build()?)
+    }
+
+    /// The same, built anew when the files of the TLS settings have changed.
+    pub fn renewing_client(&self, method: &Method, timeout: Duration) -> Result<RenewingClient, ClientError> {
+        let (config, method) = (self.clone(), method.clone());
+        RenewingClient::new(&self.tls, move || config.client(&method, timeout))
     }
 
     /// Where headers are configured redirects are followed to the same server alone: nobody knows which of

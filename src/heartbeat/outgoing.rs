@@ -11,7 +11,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::chain::recent;
 use super::{Chain, Metrics, Reason, Told};
-use crate::client::{ClientError, redirected_to, root_cause};
+use crate::client::{ClientError, RenewingClient, redirected_to, root_cause};
 use crate::clock::SharedClock;
 
 /// How soon a heartbeat that is due and was not sent is thought of again.
@@ -33,6 +33,7 @@ struct Services {
 
 struct Running {
     told: Told,
+    client: RenewingClient,
     stop: CancellationToken,
 }
 
@@ -56,12 +57,19 @@ impl Outgoing {
 
     /// Makes these the heartbeats; unchanged ones go on. Reads the files of TLS settings.
     pub fn apply(&self, all: &[Told]) -> Result<(), ClientError> {
-        let mut wanted = BTreeMap::new();
-        for told in all {
-            wanted.insert(told.name.clone(), (told.clone(), told.http.client(&told.method, told.timeout)?));
-        }
         // Nothing panics while it is held.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = BTreeMap::new();
+        for told in all {
+            let client = match running.get(&told.name).filter(|one| one.told == *told) {
+                Some(one) => {
+                    one.client.look_again()?;
+                    one.client.clone()
+                }
+                None => told.http.renewing_client(&told.method, told.timeout)?,
+            };
+            wanted.insert(told.name.clone(), (told.clone(), client));
+        }
         running.retain(|name, one| {
             let unchanged = wanted.get(name).is_some_and(|(told, _)| *told == one.told);
             if unchanged {
@@ -76,9 +84,9 @@ impl Outgoing {
             self.services.metrics.introduce(&name);
             let stop = self.stop.child_token();
             let span = info_span!("heartbeat", heartbeat = %name);
-            let run = send_again_and_again(self.services.clone(), told.clone(), client);
+            let run = send_again_and_again(self.services.clone(), told.clone(), client.clone());
             self.tracker.spawn(stop.clone().run_until_cancelled_owned(run.instrument(span)));
-            running.insert(name, Running { told, stop });
+            running.insert(name, Running { told, client, stop });
         }
         Ok(())
     }
@@ -91,7 +99,7 @@ impl Outgoing {
     }
 }
 
-async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: reqwest::Client) {
+async fn send_again_and_again(services: Arc<Services>, told: Told, client: RenewingClient) {
     let Services { chain, clock, metrics } = &*services;
     let mut evaluated = false;
     let mut due = Instant::now();
@@ -117,8 +125,8 @@ async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: r
                     warn!(reason = reason.as_str(), fault, "The heartbeat is not sent");
                 }
                 withheld = Some(reason);
-                if reason == Reason::Request && told.http.depends_on_files() {
-                    client = renewed(&told).await.unwrap_or(client);
+                if reason == Reason::Request {
+                    client.failed();
                 }
                 sleep(RETRY.min(told.interval)).await;
             }
@@ -133,16 +141,10 @@ fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
     if next > now { next } else { now + interval }
 }
 
-/// A client with trust anchors and certificates as they are now.
-async fn renewed(told: &Told) -> Option<reqwest::Client> {
-    let told = told.clone();
-    tokio::task::spawn_blocking(move || told.http.client(&told.method, told.timeout)).await.ok()?.ok()
-}
-
 /// Sends one. What is wrong does not name the URL, which is a secret.
-async fn request(told: &Told, client: &reqwest::Client) -> Result<(), String> {
+async fn request(told: &Told, client: &RenewingClient) -> Result<(), String> {
     let url = told.url.resolve().map_err(|fault| fault.to_string())?;
-    let request = client.request(told.method.clone(), url.expose());
+    let request = client.current().request(told.method.clone(), url.expose());
     let request = told.http.prepare(request).map_err(|fault| fault.to_string())?;
     let answer = request.send().await.map_err(|fault| root_cause(&fault.without_url()))?;
     let status = answer.status();

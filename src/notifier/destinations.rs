@@ -17,6 +17,7 @@ use tracing::warn;
 use super::outbox::{Change, Entry, Fingerprint, Outbox};
 use super::targets::Targets;
 use super::{AlertmanagerSet, Metrics, lock, wire};
+use crate::client::RenewingClient;
 use crate::discovery::Discovery;
 use crate::model::{Labels, TimestampMs};
 use crate::relabel::{self, relabel};
@@ -64,7 +65,7 @@ pub(super) type Unsaved = (String, BTreeMap<Fingerprint, Change>);
 /// Alertmanagers that are found and reached in the same way.
 pub(super) struct Set {
     pub(super) config: Arc<AlertmanagerSet>,
-    pub(super) client: reqwest::Client,
+    pub(super) client: RenewingClient,
     pub(super) discovery: Discovery,
     pub(super) targets: Targets,
 }
@@ -91,7 +92,7 @@ pub(super) struct Sending {
 }
 
 impl Set {
-    pub(super) fn new(config: AlertmanagerSet, client: reqwest::Client, discovery: Discovery) -> Self {
+    pub(super) fn new(config: AlertmanagerSet, client: RenewingClient, discovery: Discovery) -> Self {
         Self { config: Arc::new(config), client, discovery, targets: Targets::default() }
     }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span};
 
-use crate::client::ClientError;
+use crate::client::{ClientError, RenewingClient};
 use crate::clock::SharedClock;
 use crate::discovery::{self, Discovery, Resolver};
 use crate::model::TimestampMs;
@@ -109,9 +109,20 @@ impl Notifier {
     /// Changes where alerts go. What is unchanged goes on undisturbed. An Alertmanager that stays keeps
     /// its outbox; that of one that goes is kept for a while. Reads the files of TLS settings.
     pub fn apply(&self, config: &Config) -> Result<(), ClientError> {
+        let known: Vec<(Arc<AlertmanagerSet>, RenewingClient)> = {
+            let destinations = lock(&self.0.destinations);
+            destinations.sets.iter().map(|set| (set.config.clone(), set.client.clone())).collect()
+        };
         let mut wanted = Vec::new();
         for set in &config.alertmanagers {
-            wanted.push((set, set.http.client(&Method::POST, set.timeout)?));
+            let client = match known.iter().find(|(config, _)| **config == *set) {
+                Some((_, client)) => {
+                    client.look_again()?;
+                    client.clone()
+                }
+                None => set.http.renewing_client(&Method::POST, set.timeout)?,
+            };
+            wanted.push((set, client));
         }
         let mut destinations = lock(&self.0.destinations);
         let (external_labels, alert_relabel) = (config.external_labels.clone(), config.alert_relabel.clone());

@@ -4,8 +4,8 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::outbox::{Entry, Fingerprint, Outbox, Refused};
 use super::{AlertmanagerSet, Metrics, lock};
-use crate::client::{root_cause, status_of};
+use crate::client::{RenewingClient, root_cause, status_of};
 use crate::clock::SharedClock;
 use crate::model::TimestampMs;
 
@@ -35,7 +35,7 @@ pub(super) struct Sender {
     /// The URL, which is also what the Alertmanager is called.
     pub(super) name: String,
     pub(super) set: Arc<AlertmanagerSet>,
-    pub(super) client: reqwest::Client,
+    pub(super) client: RenewingClient,
     pub(super) outbox: Arc<Mutex<Outbox>>,
     pub(super) clock: SharedClock,
     pub(super) metrics: Metrics,
@@ -124,26 +124,13 @@ impl Sender {
                     }
                     let wait = FIRST_RETRY.saturating_mul(1 << failures.min(8)).min(LONGEST_RETRY);
                     failures = failures.saturating_add(1);
+                    self.client.failed();
                     tokio::select! {
-                        () = tokio::time::sleep(wait) => self.read_files_again().await,
+                        () = tokio::time::sleep(wait) => {}
                         () = stop.cancelled() => return,
                     }
                 }
             }
-        }
-    }
-
-    /// Trust anchors and certificates may have been renewed in their files.
-    async fn read_files_again(&mut self) {
-        if !self.set.http.depends_on_files() {
-            return;
-        }
-        let set = self.set.clone();
-        // With files that cannot be read the client goes on with what it has.
-        if let Ok(Ok(client)) =
-            tokio::task::spawn_blocking(move || set.http.client(&Method::POST, set.timeout)).await
-        {
-            self.client = client;
         }
     }
 
@@ -224,7 +211,8 @@ impl Sender {
             body.extend_from_slice(&entry.body);
         }
         body.push(b']');
-        let request = self.client.post(&self.name).header(CONTENT_TYPE, "application/json").body(body);
+        let request =
+            self.client.current().post(&self.name).header(CONTENT_TYPE, "application/json").body(body);
         let request = match self.set.http.prepare(request) {
             Ok(request) => request,
             Err(fault) => return Outcome::Failed(fault.to_string()),
