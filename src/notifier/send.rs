@@ -144,7 +144,9 @@ impl Sender {
         while let Some(part) = parts.pop() {
             match self.post(part).await {
                 Outcome::Accepted => {
-                    part.iter().for_each(|alert| self.settle(alert));
+                    for alert in part {
+                        self.settle(alert);
+                    }
                     delivery.accepted += part.len();
                     accepts_anything = true;
                 }

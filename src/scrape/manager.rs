@@ -220,17 +220,20 @@ impl Shared {
                 }
             }
         }
-        let mut by_labels = HashMap::new();
+        let mut by_labels: BTreeMap<Labels, Running> = BTreeMap::new();
         for running in ended {
-            let same_series: Option<Running> = by_labels.insert(running.target.labels.clone(), running);
-            same_series.iter().for_each(|running| running.stop.end());
+            if let Some(same_series) = by_labels.insert(running.target.labels.clone(), running) {
+                same_series.stop.end();
+            }
         }
         for (key, target) in wanted {
             let legacy = by_labels.remove(&target.labels).map(|running| running.stop.hand_over());
             let running = self.run(job.config.clone(), job.client.clone(), target, legacy);
             job.loops.insert(key, running);
         }
-        by_labels.into_values().for_each(|running| running.stop.end());
+        for running in by_labels.values() {
+            running.stop.end();
+        }
         self.metrics.set_targets(&job.config.job_name, job.loops.len());
     }
 

@@ -317,7 +317,7 @@ async fn a_removed_target_ends_and_the_others_go_on() {
 async fn a_job_that_changes_ends_only_what_is_gone() {
     let changes: [fn(&mut Config); 4] = [
         // The next page comes long after the old loop would have ended the series.
-        |config| config.interval = Duration::from_millis(2_000),
+        |config| config.interval = Duration::from_secs(2),
         |config| config.interval = Duration::from_millis(50),
         |config| "/other".clone_into(&mut config.metrics_path),
         |config| config.honor_labels = true,
