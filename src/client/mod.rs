@@ -5,6 +5,7 @@
 
 mod auth;
 mod http;
+mod lookups;
 mod renewing;
 mod tls;
 mod verify;
@@ -15,6 +16,7 @@ use reqwest::Method;
 
 pub use auth::{HttpAuth, SecretSource};
 pub use http::{Header, HttpConfig, Proxy, redirected_to, root_cause, status_of};
+pub use lookups::{Lookups, UnderWay};
 pub use renewing::RenewingClient;
 pub use tls::{ClientCertificate, TlsConfig, TlsError, install_crypto_provider, system_certificates};
 pub use verify::{Demand, Verifier};

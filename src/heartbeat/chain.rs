@@ -1,5 +1,6 @@
 //! Whether the chain from rules to Alertmanager works: a judgement of facts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::model::TimestampMs;
@@ -83,15 +84,18 @@ impl Ties {
         self,
         chain: &dyn Chain,
         interval: Duration,
-        evaluated: &mut bool,
+        evaluated: &AtomicBool,
         now: TimestampMs,
     ) -> Option<Reason> {
         let is_late = |group: &Evaluations| {
             now - group.last.unwrap_or(group.since).max(group.since) > 2 * group.interval_ms + TOLERANCE_MS
         };
         let groups = if self.evaluation { chain.evaluations() } else { Vec::new() };
-        *evaluated |= groups.iter().any(|group| group.last.is_some());
-        if self.evaluation && (groups.is_empty() || !*evaluated || groups.iter().any(is_late)) {
+        if groups.iter().any(|group| group.last.is_some()) {
+            evaluated.store(true, Ordering::Relaxed);
+        }
+        let evaluated = evaluated.load(Ordering::Relaxed);
+        if self.evaluation && (groups.is_empty() || !evaluated || groups.iter().any(is_late)) {
             return Some(Reason::Evaluation);
         }
         let recent = now - recent(interval).as_millis() as i64;
@@ -135,7 +139,7 @@ mod tests {
     #[track_caller]
     fn check(ties: Ties, groups: &[Evaluations], acknowledged: Acknowledged, expected: Option<Reason>) {
         let facts = Facts(groups.to_vec(), acknowledged);
-        assert_eq!(ties.broken(&facts, MINUTE, &mut false, 1_000_000), expected);
+        assert_eq!(ties.broken(&facts, MINUTE, &AtomicBool::default(), 1_000_000), expected);
     }
 
     #[test]
@@ -154,10 +158,10 @@ mod tests {
     #[test]
     fn what_a_reload_adds_or_changes_is_due_from_then_on() {
         let ties = Ties { delivery: false, ..BOTH };
-        let mut evaluated = false;
-        let mut broken = |last, since| {
+        let evaluated = AtomicBool::default();
+        let broken = |last, since| {
             let facts = Facts(vec![Evaluations { since, ..group(15_000, last) }], Acknowledged::Never);
-            ties.broken(&facts, MINUTE, &mut evaluated, 1_000_000)
+            ties.broken(&facts, MINUTE, &evaluated, 1_000_000)
         };
         assert_eq!(broken(None, 990_000), Some(Reason::Evaluation), "nothing was evaluated since the start");
         assert_eq!(broken(Some(990_000), 900_000), None);

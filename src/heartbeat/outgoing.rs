@@ -1,6 +1,7 @@
 //! Telling somebody outside that the chain works, for as long as it does.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ struct Services {
     chain: Arc<dyn Chain>,
     clock: SharedClock,
     metrics: Metrics,
+    /// Whether rules were evaluated since the start.
+    evaluated: AtomicBool,
 }
 
 struct Running {
@@ -41,7 +44,7 @@ impl Outgoing {
     /// Sends none until [`Self::apply`] says which.
     pub fn new(chain: Arc<dyn Chain>, clock: SharedClock, metrics: Metrics) -> Self {
         Self {
-            services: Arc::new(Services { chain, clock, metrics }),
+            services: Arc::new(Services { chain, clock, metrics, evaluated: AtomicBool::default() }),
             running: Mutex::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -100,13 +103,12 @@ impl Outgoing {
 }
 
 async fn send_again_and_again(services: Arc<Services>, told: Told, client: RenewingClient) {
-    let Services { chain, clock, metrics } = &*services;
-    let mut evaluated = false;
+    let Services { chain, clock, metrics, evaluated } = &*services;
     let mut due = Instant::now();
     let mut withheld: Option<Reason> = None;
     loop {
         sleep_until(due).await;
-        let broken = told.ties.broken(&**chain, told.interval, &mut evaluated, clock.now());
+        let broken = told.ties.broken(&**chain, told.interval, evaluated, clock.now());
         let outcome = match broken {
             Some(reason) => Err((reason, "the chain is broken".to_owned())),
             None => request(&told, &client).await.map_err(|fault| (Reason::Request, fault)),
