@@ -7,8 +7,9 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 
 use crate::real::app::{App, Mood};
-use crate::real::valmis::{COMMON, NO_DISK, Valmis};
-use crate::real::{eventually, say, turn};
+use crate::real::process::Process;
+use crate::real::valmis::{COMMON, NO_DISK, Valmis, address, command};
+use crate::real::{eventually, http, say, turn};
 
 fn configuration(apps: &[(&str, &App)]) -> String {
     let apps: Vec<String> = apps
@@ -90,4 +91,33 @@ async fn an_orderly_end_keeps_everything_for_the_next_start() {
     let samples = valmis.json("/api/v1/query?query=count_over_time(probe_success[1h])").await;
     let count = samples["data"]["result"][0]["value"][1].as_str().unwrap().parse::<u32>().unwrap();
     assert!(count > 3, "{samples:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let _turn = turn().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("valmis.yaml");
+    fs::write(&file, NO_DISK).unwrap();
+    let mut command = command(folder.path());
+    command.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
+    let mut process = Process::start_unread(&mut command, folder.path());
+    let address = process.in_log("address of valmis", address).await;
+    // More than the pipe and the queue take: what is wrong with a file is logged at once.
+    fs::write(&file, format!("apps: [{}]\n", "{nam: one}, ".repeat(1_000))).unwrap();
+    for _ in 0..30 {
+        let answer = http().post(format!("http://{address}/-/reload")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let page = http().get(format!("http://{address}/metrics")).send().await.unwrap().text().await.unwrap();
+    let dropped = page.lines().find_map(|line| line.strip_prefix("valmis_log_lines_dropped_total ")).unwrap();
+    assert_ne!(dropped, "0");
+    let health = http().get(format!("http://{address}/health")).send().await.unwrap();
+    assert_eq!(health.status(), StatusCode::OK);
+    let began = Instant::now();
+    assert!(process.terminate().await.success());
+    say(&format!(
+        "{dropped} lines were dropped; SIGTERM: ended after {:.1} s",
+        began.elapsed().as_secs_f64()
+    ));
 }
