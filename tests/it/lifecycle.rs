@@ -1,7 +1,9 @@
 //! Reload and end of the program.
 
 use std::fs;
-use std::time::Instant;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use rustix::process::Signal;
@@ -120,4 +122,55 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
         "{dropped} lines were dropped; SIGTERM: ended after {:.1} s",
         began.elapsed().as_secs_f64()
     ));
+}
+
+/// How long the end may take although something hangs.
+const SOON: Duration = Duration::from_secs(8);
+
+/// A file on a file system that does not answer, as far as who opens it can tell.
+fn hangs(file: &Path) {
+    assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_hangs_keeps_nobody_from_ending_the_process() {
+    let _turn = turn().await;
+    let mut valmis = Valmis::start(&format!("{COMMON}{NO_DISK}")).await;
+    fs::remove_file(valmis.file("valmis.yaml")).unwrap();
+    hangs(&valmis.file("valmis.yaml"));
+    let url = format!("http://{}/-/reload", valmis.address);
+    let reload = http().post(url).timeout(Duration::from_secs(1)).send().await;
+    assert!(reload.is_err(), "{reload:?}");
+    valmis.signal(Signal::HUP);
+    // All else goes on.
+    valmis.wait_two_evaluations().await;
+    assert_eq!(valmis.get("/health").await.0, StatusCode::OK);
+    let began = Instant::now();
+    assert!(valmis.terminate().await.success(), "{}", valmis.log());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(valmis.log().contains("a reload hangs"), "{}", valmis.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_hangs_keeps_nobody_from_ending_the_process() {
+    let _turn = turn().await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("valmis-data/tsdb");
+    fs::create_dir_all(&store).unwrap();
+    hangs(&store.join("wal-00000001"));
+    fs::write(folder.path().join("valmis.yaml"), NO_DISK).unwrap();
+    let mut command = command(folder.path());
+    command.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
+    let mut process = Process::start(&mut command, folder.path());
+    eventually(
+        "the store is opened",
+        async || {
+            if store.join("lock").exists() { Ok(()) } else { Err(process.log()) }
+        },
+    )
+    .await;
+    let began = Instant::now();
+    assert!(process.terminate().await.success(), "{}", process.log());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(!process.output().contains("is serving on"), "nothing has hung");
 }
