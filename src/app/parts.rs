@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use url::Url;
 
 use super::chain::OwnChain;
 use super::own::OwnPages;
@@ -71,7 +72,10 @@ pub(super) struct Parts {
     disks: Option<(CancellationToken, Searched)>,
     own: OwnPages,
     listener_metrics: listener::Metrics,
-    external_url: String,
+    /// Where people on this machine reach valmis.
+    url: String,
+    /// The step of subqueries that name none, of everybody who evaluates here.
+    subquery_step_ms: Arc<AtomicI64>,
     reload_successful: Gauge,
     reload_at: Gauge,
     _watchdog: Watchdog,
@@ -115,7 +119,9 @@ impl Parts {
         registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
         let (state, state_ended) = open_state(folder, config.ledger, &mut registry).await?;
 
-        let query = Arc::new(LocalSource::new(tsdb.clone(), query_limits(config)));
+        let subquery_step_ms = Arc::new(AtomicI64::default());
+        let limits = query_limits(config, &subquery_step_ms);
+        let query = Arc::new(LocalSource::new(tsdb.clone(), limits.clone()));
         let scrape_metrics = scrape::Metrics::register(&mut registry);
         let delivery = notifier::Services {
             store: state.clone(),
@@ -144,7 +150,7 @@ impl Parts {
         let blackbox = Blackbox::new(history, clock.clone(), &mut registry);
         let services = rules::Services {
             // With slots of their own: no number of queries by others makes rules wait.
-            source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
+            source: Arc::new(LocalSource::new(tsdb.clone(), limits.clone())),
             appender: tsdb.clone(),
             sink: notifier.clone(),
             state: state.clone(),
@@ -152,7 +158,7 @@ impl Parts {
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
         rules.register(&mut registry);
-        let sources = Sources::new(tsdb.clone(), query_limits(config), &mut registry);
+        let sources = Sources::new(tsdb.clone(), limits.clone(), &mut registry);
         let chain = OwnChain { rules: rules.groups(), notifier: notifier.clone() };
         let heartbeat_metrics = heartbeat::Metrics::register(&mut registry);
         let heartbeats = Outgoing::new(Arc::new(chain), clock.clone(), heartbeat_metrics);
@@ -216,7 +222,8 @@ impl Parts {
             disks: None,
             own,
             listener_metrics,
-            external_url: config.external_url.as_ref().map_or_else(|| url.to_owned(), ToString::to_string),
+            url: url.to_owned(),
+            subquery_step_ms,
             reload_successful,
             reload_at,
             _watchdog: watchdog,
@@ -259,7 +266,9 @@ impl Parts {
         handles.readiness.apply(OWNER, components);
         handles.blackbox.apply(blackbox_settings(config));
         self.watch_disks(config, discovery);
-        let settings = rule_sources::settings(config, &self.external_url);
+        let external_url = config.external_url.as_ref().map_or_else(|| self.url.clone(), Url::to_string);
+        let settings = rule_sources::settings(config, &external_url);
+        self.subquery_step_ms.store(settings.evaluation_interval_ms, Ordering::Relaxed);
         let origins = self.sources.apply(&config.sources, sources, &sources_of_groups, &rule_files);
         if let Some(rules) = &mut self.rules {
             rules.apply(&rule_files, settings, &origins).await;
@@ -392,7 +401,7 @@ fn blackbox_settings(config: &Config) -> blackbox::Settings {
 }
 
 /// What queries may cost and use.
-fn query_limits(config: &Config) -> LocalConfig {
+fn query_limits(config: &Config, subquery_step_ms: &Arc<AtomicI64>) -> LocalConfig {
     let limits = &config.query;
     LocalConfig {
         concurrency: limits.max_concurrency,
@@ -400,11 +409,10 @@ fn query_limits(config: &Config) -> LocalConfig {
         options: EvalOptions {
             max_samples: limits.max_samples,
             lookback_delta_ms: i64::try_from(limits.lookback_delta.as_millis()).unwrap_or(i64::MAX),
-            default_subquery_step_ms: i64::try_from(config.evaluation_interval.as_millis())
-                .unwrap_or(i64::MAX),
             delayed_name_removal: config.features.delayed_name_removal,
             ..EvalOptions::default()
         },
+        subquery_step_ms: Some(subquery_step_ms.clone()),
     }
 }
 

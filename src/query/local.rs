@@ -1,6 +1,6 @@
 //! Evaluation in this process, over a store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,11 +28,15 @@ pub struct LocalConfig {
     pub timeout: Duration,
     /// How expressions are evaluated; its interrupt is not used.
     pub options: EvalOptions,
+    /// The step of subqueries that name none, in milliseconds, where it may change while sources are in use;
+    /// it is that of all sources that are made of clones. None: that of the options stays.
+    pub subquery_step_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Default for LocalConfig {
     fn default() -> Self {
-        Self { concurrency: 20, timeout: Duration::from_mins(2), options: EvalOptions::default() }
+        let options = EvalOptions::default();
+        Self { concurrency: 20, timeout: Duration::from_mins(2), options, subquery_step_ms: None }
     }
 }
 
@@ -46,6 +50,7 @@ struct Shared {
     slots: Arc<Semaphore>,
     timeout: Duration,
     options: EvalOptions,
+    subquery_step_ms: Option<Arc<AtomicI64>>,
 }
 
 /// An expression with the series that it found last.
@@ -59,9 +64,9 @@ struct LocalQuery {
 impl LocalSource {
     /// A source over `queryable`.
     pub fn new(queryable: Arc<dyn Queryable>, config: LocalConfig) -> Self {
-        let LocalConfig { concurrency, timeout, options } = config;
+        let LocalConfig { concurrency, timeout, options, subquery_step_ms } = config;
         let slots = Arc::new(Semaphore::new(concurrency.max(1)));
-        Self(Arc::new(Shared { queryable, slots, timeout, options }))
+        Self(Arc::new(Shared { queryable, slots, timeout, options, subquery_step_ms }))
     }
 }
 
@@ -131,6 +136,9 @@ impl Shared {
             count_samples: asked.count_samples,
             ..self.options.clone()
         };
+        if let Some(step) = &self.subquery_step_ms {
+            options.default_subquery_step_ms = step.load(Ordering::Relaxed);
+        }
         if let Some(lookback) = asked.lookback_delta {
             options.lookback_delta_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
         }
@@ -251,6 +259,20 @@ mod tests {
             let output = count_down(&source(series, LocalConfig::default())).await.expect("a result");
             let expected = InstantSample::float(Labels::empty(), 60_000, series as f64);
             assert_eq!(output.value, Value::Vector(vec![expected]));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_step_of_subqueries_may_change() {
+        let step = Arc::new(AtomicI64::new(10_000));
+        let source =
+            source(1, LocalConfig { subquery_step_ms: Some(step.clone()), ..LocalConfig::default() });
+        let expr = parse("count_over_time(vector(1)[1m:])").expect("valid query");
+        for (ms, expected) in [(10_000, 6.0), (30_000, 2.0)] {
+            step.store(ms, Ordering::Relaxed);
+            let output = source.instant(&expr, 600_000).await.expect("a result");
+            let sample = InstantSample::float(Labels::empty(), 600_000, expected);
+            assert_eq!(output.value, Value::Vector(vec![sample]));
         }
     }
 
