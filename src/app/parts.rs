@@ -69,7 +69,7 @@ pub(super) struct Parts {
     essential: Vec<(&'static str, CancellationToken)>,
     stop_readiness: CancellationToken,
     /// Ends the search for file systems, if there is one.
-    disks: Option<(CancellationToken, Searched)>,
+    disks: Option<(JoinHandle<()>, Searched)>,
     own: OwnPages,
     listener_metrics: listener::Metrics,
     /// Where people on this machine reach valmis.
@@ -265,7 +265,7 @@ impl Parts {
         handles.readiness.limit_series(config.max_series_per_component);
         handles.readiness.apply(OWNER, components);
         handles.blackbox.apply(blackbox_settings(config));
-        self.watch_disks(config, discovery);
+        self.watch_disks(config, discovery).await;
         let external_url = config.external_url.as_ref().map_or_else(|| self.url.clone(), Url::to_string);
         let settings = rule_sources::settings(config, &external_url);
         self.subquery_step_ms.store(settings.evaluation_interval_ms, Ordering::Relaxed);
@@ -281,7 +281,7 @@ impl Parts {
     }
 
     /// Starts, keeps or ends the search for file systems.
-    fn watch_disks(&mut self, config: &Config, discovery: Discovery) {
+    async fn watch_disks(&mut self, config: &Config, discovery: Discovery) {
         let readiness = self.handles.readiness.clone();
         let machine = &config.machine;
         let (wanted, terms) = (config.disks.is_empty(), Searched::of(machine));
@@ -289,8 +289,10 @@ impl Parts {
             return;
         }
         // What was found under other terms is not looked at in the same way.
-        if let Some((stop, _)) = self.disks.take() {
-            stop.cancel();
+        if let Some((search, _)) = self.disks.take() {
+            search.abort();
+            // It finds nothing more once it has ended, as it does at its next wait.
+            let _ = search.await;
             readiness.apply(disks::OWNER, Vec::new());
         }
         if !wanted {
@@ -308,8 +310,8 @@ impl Parts {
         let stop = self.stop_readiness.child_token();
         let kernel = Arc::new(components::kernel(machine));
         let search = disks::Disks::new(settings, discovery, kernel.clone(), kernel);
-        self.disks = Some((stop.clone(), terms));
-        tokio::spawn(async move { search.run(&readiness, stop).await });
+        let search = tokio::spawn(async move { search.run(&readiness, stop).await });
+        self.disks = Some((search, terms));
     }
 
     /// Notes how the last attempt to load the configuration went.

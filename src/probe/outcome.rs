@@ -1,6 +1,6 @@
 //! What the probers of this folder have in common: running out of time, and the samples of any outcome.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::samples::SampleSet;
 use super::{Deadline, Log, MetricMetadata, ProbeFailure, ProbeOutcome};
@@ -9,7 +9,25 @@ use super::{Deadline, Log, MetricMetadata, ProbeFailure, ProbeOutcome};
 pub(super) const METADATA: &[MetricMetadata] = &[
     ("probe_success", "gauge", "Displays whether or not the probe was a success"),
     ("probe_duration_seconds", "gauge", "Returns how long the probe took to complete in seconds"),
+    (
+        "valmis_probe_unknown",
+        "gauge",
+        "Whether the probe could not look, so that its failure says nothing of the target.",
+    ),
 ];
+
+/// Adds how a probe ended, and how long it took.
+pub(super) fn emit_verdict(
+    samples: &mut SampleSet,
+    labels: &[(&str, &str)],
+    result: &Result<(), ProbeFailure>,
+    took: Duration,
+) {
+    let is_unknown = result.as_ref().is_err_and(|failure| failure.unknown);
+    samples.labelled("probe_success", labels, f64::from(result.is_ok()));
+    samples.labelled("probe_duration_seconds", labels, took.as_secs_f64());
+    samples.labelled("valmis_probe_unknown", labels, f64::from(is_unknown));
+}
 
 /// How many events are noted, apart from the failure.
 const MAX_EVENTS: usize = 200;
@@ -72,8 +90,7 @@ pub(super) async fn observe<F: Findings>(
     }
     let log = std::mem::take(&mut course.log);
     let mut samples = SampleSet::default();
-    samples.flag("probe_success", result.is_ok());
-    samples.gauge("probe_duration_seconds", started.elapsed().as_secs_f64());
+    emit_verdict(&mut samples, &[], &result, started.elapsed());
     findings.emit(&mut samples);
     ProbeOutcome { result, samples: samples.into_samples(), log }
 }

@@ -1,6 +1,5 @@
 //! Keeps one component per file system while file systems come and go.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::{Component, Key, Kind, Readiness, Thresholds};
 use crate::model::Labels;
-use crate::probe::disk::{Discovery, DiskProber, Mount, MountTable, StatVfs, Target};
+use crate::probe::disk::{Chosen, Discovery, DiskProber, MountTable, StatVfs, Target};
 
 /// The owner of the components that are found here.
 pub const OWNER: &str = "disk discovery";
@@ -57,14 +56,22 @@ impl Disks {
     /// Looks for disks until `token` is cancelled. A table that cannot be read changes nothing.
     pub async fn run(&self, readiness: &Readiness, token: CancellationToken) {
         let mut discovery = self.discovery.clone();
+        let mut under_way = None;
         loop {
             let next = Instant::now() + self.config.refresh;
-            let mounts = Arc::clone(&self.mounts);
-            let read = tokio::task::spawn_blocking(move || mounts.mounts());
-            match timeout(READ_TIMEOUT, read).await {
+            // One that hangs is waited for, not joined by others.
+            let read = under_way.get_or_insert_with(|| {
+                let mounts = Arc::clone(&self.mounts);
+                tokio::task::spawn_blocking(move || mounts.mounts())
+            });
+            let read = timeout(READ_TIMEOUT, read).await;
+            if read.is_ok() {
+                under_way = None;
+            }
+            match read {
                 Ok(Ok(Ok(mounts))) => {
                     let chosen = discovery.choose(mounts);
-                    readiness.apply(OWNER, chosen.iter().map(|mount| self.component(mount)).collect());
+                    readiness.apply(OWNER, chosen.iter().map(|found| self.component(found)).collect());
                 }
                 Ok(Ok(Err(error))) => warn!(%error, "The table of mounts cannot be read: {error}"),
                 Ok(Err(error)) => warn!(%error, "Reading the table of mounts failed: {error}"),
@@ -77,15 +84,15 @@ impl Disks {
         }
     }
 
-    fn component(&self, mount: &Mount) -> Component {
+    fn component(&self, Chosen { mount, writable }: &Chosen) -> Component {
         let Config { interval, timeout, thresholds, job, instance, .. } = self.config.clone();
-        let target = Target { path: PathBuf::from(&mount.mountpoint), writable: true, mounted: true };
+        let target = Target { path: mount.mountpoint.clone(), writable: *writable, mounted: true };
         let prober = DiskProber::new(target, Arc::clone(&self.mounts), Arc::clone(&self.statvfs));
         Component {
             labels: Labels::empty(),
             counts: true,
             module: None,
-            key: Key { kind: Kind::Disk, name: mount.mountpoint.clone() },
+            key: Key { kind: Kind::Disk, name: mount.mountpoint.display().to_string() },
             prober: Arc::new(prober),
             interval,
             timeout,
@@ -93,7 +100,7 @@ impl Disks {
             job,
             instance,
             // Another device at the same place is another disk.
-            revision: xxh64(mount.device.as_bytes(), 0),
+            revision: xxh64(mount.device.as_bytes(), u64::from(*writable)),
         }
     }
 }

@@ -424,13 +424,17 @@ struct Table(Mutex<String>);
 
 impl MountTable for Table {
     fn mounts(&self) -> std::io::Result<Vec<Mount>> {
-        Ok(parse(&self.0.lock().unwrap()).0)
+        Ok(parse(&*self.0.lock().unwrap()).0)
     }
 }
 
 struct HalfFull;
 
 impl StatVfs for HalfFull {
+    fn resolve(&self, path: &std::path::Path) -> std::io::Result<std::path::PathBuf> {
+        Ok(path.to_owned())
+    }
+
     fn statvfs(&self, _path: &std::path::Path) -> std::io::Result<Usage> {
         Ok(Usage {
             block_size_bytes: 4096,

@@ -82,6 +82,13 @@ async fn what_cannot_be_read_is_named_and_the_rest_is_read() {
     write(folder.path(), "good.pem", &good.pem);
     write(folder.path(), "garbage.pem", "garbage");
     write(folder.path(), "cut.pem", [&good.pem, &good.pem[..100]].concat());
+    let encrypted = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+                     DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\nQUJD\n\
+                     -----END RSA PRIVATE KEY-----\n";
+    write(folder.path(), "key.pem", encrypted);
+    write(folder.path(), "both.pem", [encrypted, &good.pem].concat());
+    let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    write(folder.path(), "before.pem", [broken, &good.pem].concat());
     write(folder.path(), "inside.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     write(folder.path(), "empty.pem", "");
     write(folder.path(), "huge.pem", vec![b' '; (1 << 20) + 1]);
@@ -92,6 +99,7 @@ async fn what_cannot_be_read_is_named_and_the_rest_is_read() {
     for (file, reason) in [
         ("garbage.pem", "neither PEM nor DER nor PKCS#12"),
         ("cut.pem", "section 2: not PEM"),
+        ("before.pem", "section 1: not PEM"),
         ("inside.pem", "section 1: not an X.509 certificate"),
         ("empty.pem", "it is empty"),
         ("huge.pem", "larger than 1048576 bytes"),
@@ -101,8 +109,10 @@ async fn what_cannot_be_read_is_named_and_the_rest_is_read() {
         let named = failure.reason.split("; ").any(|text| text.contains(file) && text.contains(reason));
         assert!(named, "{file}: {failure:?}");
     }
-    assert_eq!(error_of(&outcome, "good.pem"), Some(0.0));
-    for file in ["good.pem", "cut.pem"] {
+    for file in ["good.pem", "key.pem", "both.pem"] {
+        assert_eq!(error_of(&outcome, file), Some(0.0), "{file}");
+    }
+    for file in ["good.pem", "cut.pem", "both.pem", "before.pem"] {
         assert_eq!(value(&outcome, "x509_cert_expired", &[("filename", file)]), Some(0.0));
     }
 }

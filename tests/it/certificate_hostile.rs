@@ -7,7 +7,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use valmis::probe::certificate::{CertificateFiles, CertificateFilesProber, FILES_METADATA, Glob};
+use valmis::probe::certificate::{
+    CertificateFiles, CertificateFilesProber, FILES_METADATA, Glob, SourceKind,
+};
 use valmis::probe::{ProbeOutcome, Prober};
 
 use crate::servers::{Identity, assert_well_formed, clock, params, probe_within, value, write};
@@ -144,6 +146,32 @@ async fn a_file_with_more_certificates_than_anybody_has_is_cut_and_so_are_its_fa
         failure.ends_with("different.pem`: 2 certificates after the first 500 are left out"),
         "{failure}"
     );
+}
+
+#[tokio::test]
+async fn of_many_files_with_many_certificates_so_many_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let many: String = (0..500).map(|number| pem(&format!("number {number}"))).collect();
+    for number in 0..12 {
+        write(folder.path(), &format!("{number:02}.pem"), &many);
+    }
+    let outcome = look(&format!("{}/*.pem", folder.path().display())).await;
+    assert_eq!(certificates(&outcome), 5_000);
+    assert_eq!(value(&outcome, "valmis_certificate_files_left_out", &[]), Some(2.0));
+    let failure = outcome.result.unwrap_err().reason;
+    assert_eq!(failure, "the last 2 files are left out: there are more than 5000 certificates");
+
+    // One entry after the other names the same file.
+    let entry = |number| format!("- {{name: c{number}, cluster: {{certificate-authority: 00.pem}}}}\n");
+    let entries: String = (0..20).map(entry).collect();
+    write(folder.path(), "config", format!("clusters:\n{entries}"));
+    let pattern = Glob::parse(&format!("{}/config", folder.path().display())).unwrap();
+    let files = CertificateFiles { kind: SourceKind::Kubeconfig, ..CertificateFiles::new(pattern) };
+    let prober = CertificateFilesProber::new("clients", files, clock());
+    let outcome = probe_within(&prober, Duration::from_secs(30)).await;
+    assert_eq!(certificates(&outcome), 5_000);
+    let failure = outcome.result.unwrap_err().reason;
+    assert!(failure.contains("the last 10 clusters and users are left out"), "{failure}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

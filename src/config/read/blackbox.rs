@@ -16,6 +16,8 @@ use crate::model::{LineColumn, parse_duration_ms};
 use crate::probe::{HistoryLimits, Reach};
 use crate::yaml::{Fields, Node, NodeKind};
 
+/// Jobs that rules take for something else than an application that is probed.
+const RESERVED_JOBS: &[&str] = &["app", "certificates", "node", "postgres", "redis", "valmis"];
 /// The least memory of the history: a few results.
 const MIN_HISTORY_BYTES: u64 = 64 << 10;
 
@@ -182,7 +184,14 @@ impl Context<'_> {
 
     pub(super) fn probe(&mut self, modules: &Modules, node: &Node) -> Option<ProbeConfig> {
         let mut fields = self.reader.fields("a probe", node);
-        let name = fields.require(&mut self.reader, "name").and_then(|node| self.name(node));
+        let name = fields.require(&mut self.reader, "name").and_then(|node| {
+            let name = self.name(node)?;
+            if RESERVED_JOBS.contains(&name.as_str()) {
+                let message = format!("the name `{name}` is that of valmis' own samples in label `job`");
+                self.reader.error("reserved-name", node.place, message);
+            }
+            Some(name)
+        });
         let module = fields.require(&mut self.reader, "module").and_then(|node| {
             let name = self.reader.text("module", node)?;
             let module = modules.get(name).cloned();

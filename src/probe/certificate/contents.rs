@@ -1,13 +1,12 @@
 //! What bytes with certificates hold: PEM, DER or PKCS#12.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use rustls::pki_types::pem::{PemObject, SectionKind};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::crl::RevocationList;
+use super::pem;
 use super::pkcs12::{self, Pkcs12Error};
 use super::reason::{Fault, Reason};
 use crate::model::Secret;
@@ -93,32 +92,35 @@ impl Contents {
         contents
     }
 
-    /// Reads PEM; yields whether there is any.
+    /// Reads PEM; yields whether there is any. A section that is broken hides no other.
     fn pem(&mut self, bytes: &[u8]) -> bool {
-        let mut sections = 0;
-        let (bytes, is_trusted) = as_plain_certificates(bytes);
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
-            sections += 1;
+        let sections = pem::sections(bytes);
+        for (index, section) in sections.iter().enumerate() {
             let bad = |reason, error: &dyn std::fmt::Display| {
-                Fault::new(reason, error.to_string()).at(format_args!("section {sections}"))
+                Fault::new(reason, error.to_string()).at(format_args!("section {}", index + 1))
             };
-            match section {
-                Ok((SectionKind::Certificate, der)) => {
-                    let der = if is_trusted { without_trust(&der) } else { &der };
-                    self.certificate(der, |error| bad(Reason::BadPem, &error));
+            let not_pem = |error| bad(Reason::BadPem, &format_args!("not PEM: {error}"));
+            match &*section.label {
+                // OpenSSL's old name, and its name for a certificate and then what it is trusted for.
+                "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
+                    match section.decode_as_certificate() {
+                        Ok(der) => {
+                            let is_trusted = section.label.starts_with("TRUSTED");
+                            let der = if is_trusted { without_trust(&der) } else { &der };
+                            self.certificate(der, |error| bad(Reason::BadPem, &error));
+                        }
+                        Err(error) => self.fault(not_pem(error)),
+                    }
                 }
-                Ok((SectionKind::Crl, der)) => match RevocationList::parse(&der) {
-                    Some(list) => self.revocation_list(list),
-                    None => self.fault(bad(Reason::BadCrl, &"not an X.509 revocation list")),
+                "X509 CRL" => match section.decode().map(|der| RevocationList::parse(&der)) {
+                    Ok(Some(list)) => self.revocation_list(list),
+                    Ok(None) => self.fault(bad(Reason::BadCrl, &"not an X.509 revocation list")),
+                    Err(error) => self.fault(not_pem(error)),
                 },
-                Ok(_) => {}
-                Err(error) => {
-                    self.fault(bad(Reason::BadPem, &format_args!("not PEM: {error}")));
-                    break;
-                }
+                _ => {}
             }
         }
-        sections > 0
+        !sections.is_empty()
     }
 
     fn keystore(&mut self, bytes: &[u8], password: &Password) {
@@ -198,18 +200,6 @@ impl Contents {
             *counts.entry(identity).or_insert(0) += 1;
         }
         identities.iter().map(|identity| counts[identity] > 1).collect()
-    }
-}
-
-/// OpenSSL's `TRUSTED CERTIFICATE` is a certificate and then what it is trusted for. Yields the text with
-/// the ordinary name for them, and whether there are any.
-fn as_plain_certificates(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
-    const MARK: &str = " TRUSTED CERTIFICATE-----";
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.contains(MARK) => {
-            (Cow::Owned(text.replace(MARK, " CERTIFICATE-----").into_bytes()), true)
-        }
-        _ => (Cow::Borrowed(bytes), false),
     }
 }
 

@@ -152,8 +152,7 @@ impl CertificateFilesProber {
         let mut samples = SampleSet::default();
         // All files are of one instance: the machine.
         let source = [("source_name", self.name.as_str())];
-        samples.labelled("probe_success", &source, f64::from(result.is_ok()));
-        samples.labelled("probe_duration_seconds", &source, started.elapsed().as_secs_f64());
+        outcome::emit_verdict(&mut samples, &source, &result, started.elapsed());
         self.emit_source(&scan, &mut samples);
         let mut samples = samples.into_samples();
         samples.extend(scan.samples.into_samples());

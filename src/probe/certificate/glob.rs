@@ -87,6 +87,15 @@ impl Found {
         }
     }
 
+    /// Notes once that a path could not be looked into, unless it is gone or no directory, and so has no
+    /// files.
+    fn fault(&mut self, path: PathBuf, error: io::Error) {
+        let hides_nothing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        if !hides_nothing && !self.faults.iter().any(|(known, _)| *known == path) {
+            self.faults.push((path, error));
+        }
+    }
+
     fn cut(&mut self) {
         self.files.sort_unstable();
         self.files.dedup();
@@ -165,8 +174,11 @@ impl Glob {
             }
             if let Component::Literal(name) = component {
                 let next = path.join(name);
-                if next.exists() {
-                    open.push((next, rest, depth));
+                // A file is taken also if it is a broken link or behind one: for the reader to report.
+                let looked = if rest.is_empty() { fs::symlink_metadata(&next) } else { fs::metadata(&next) };
+                match looked {
+                    Ok(_) => open.push((next, rest, depth)),
+                    Err(error) => found.fault(next, error),
                 }
                 continue;
             }
@@ -176,9 +188,7 @@ impl Glob {
             let listing = match fs::read_dir(&path) {
                 Ok(listing) => listing,
                 Err(error) => {
-                    if is_fault(&error) && !found.faults.iter().any(|(known, _)| *known == path) {
-                        found.faults.push((path, error));
-                    }
+                    found.fault(path, error);
                     continue;
                 }
             };
@@ -200,10 +210,12 @@ impl Glob {
                         // A directory is gone into, anything else is taken: a broken link too, for the
                         // reader to report.
                         let next = entry.path();
-                        match (rest.is_empty(), next.is_dir()) {
-                            (true, false) => found.take(next),
-                            (false, true) => open.push((next, rest, depth)),
-                            _ => {}
+                        match (rest.is_empty(), fs::metadata(&next)) {
+                            (true, Ok(found)) if found.is_dir() => {}
+                            (true, _) => found.take(next),
+                            (false, Ok(found)) if found.is_dir() => open.push((next, rest, depth)),
+                            (false, Ok(_)) => {}
+                            (false, Err(error)) => found.fault(next, error),
                         }
                     }
                     Component::AnyDepth if !name.starts_with('.') => {
@@ -221,12 +233,6 @@ impl Glob {
         found.cut();
         found
     }
-}
-
-/// Whether a directory that cannot be listed hides something: one that is gone or is no directory has
-/// no files.
-fn is_fault(error: &io::Error) -> bool {
-    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Reads a name with wildcards; `None` if its brackets are wrong.
@@ -406,6 +412,29 @@ mod tests {
         check("missing.pem", &["missing.pem"]);
         check("missing/*.pem", &[]);
         check("top.pem/*", &[]);
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("live/a")).unwrap();
+        fs::create_dir(root.join("live/b")).unwrap();
+        fs::write(root.join("live/README"), "").unwrap();
+        std::os::unix::fs::symlink("../../archive/a/1.pem", root.join("live/a/chain.pem")).unwrap();
+        // A link to itself is a directory that nobody can enter, not even the superuser.
+        std::os::unix::fs::symlink("c", root.join("live/c")).unwrap();
+        let check = |pattern: &str, files: &[&str], faults: &[&str]| {
+            let found = Glob::parse(&format!("{}/{pattern}", root.display())).unwrap().find(far_off());
+            let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            assert_eq!(found.files.iter().map(|file| name(file)).collect::<Vec<_>>(), files, "{pattern}");
+            let at: Vec<_> = found.faults.iter().map(|(path, _)| name(path)).collect();
+            assert_eq!(at, faults, "{pattern}");
+        };
+        check("live/*/chain.pem", &["live/a/chain.pem"], &["live/c"]);
+        check("live/?/chain.pem", &["live/a/chain.pem"], &["live/c"]);
+        check("l*/c/chain.pem", &[], &["live/c"]);
+        check("l*/b/chain.pem", &[], &[]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod glob;
 mod key;
 mod keystores;
 mod kubeconfig;
+mod pem;
 mod pkcs12;
 mod reason;
 mod renewals;

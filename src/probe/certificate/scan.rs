@@ -16,6 +16,9 @@ use crate::probe::outcome::Course;
 use crate::probe::samples::SampleSet;
 use crate::probe::small_file::{FileError, identify_blocking, read_blocking, read_identified};
 
+/// How many certificates and revocation lists are told of in all. A component's bound of series is reached
+/// by fewer.
+const MAX_TOLD: usize = 5_000;
 /// How many faults a failure's text names.
 const MAX_FAULTS_NAMED: usize = 10;
 
@@ -35,6 +38,8 @@ pub(super) struct Scan {
     pub(super) passphrase_failures: u64,
     /// Files that were found and not looked at, since there are too many or there was no time.
     pub(super) left_out: usize,
+    /// Certificates and revocation lists in all.
+    pub(super) told: usize,
 }
 
 /// Where certificates lie, for people and as labels.
@@ -83,18 +88,16 @@ impl Scan {
         let password = files.password();
         keystores.retain(&found);
         for (looked_at, file) in found.iter().enumerate() {
-            if Instant::now() >= until {
-                let left = found.len() - looked_at;
-                scan.left_out += left;
-                let text = format!("there was no time for {left} of {} files", found.len());
-                scan.faults.push(Fault::new(Reason::ParseTimeout, text));
+            if let Some(fault) = scan.enough(until, found.len() - looked_at, "files") {
+                scan.left_out += found.len() - looked_at;
+                scan.faults.push(fault);
                 break;
             }
             let path = file.display().to_string();
             let place = Place { source, path: &path, entry: None };
             let looked = match files.kind {
                 SourceKind::File => scan.file(place, file, &password, keystores, now),
-                SourceKind::Kubeconfig => scan.kubeconfig(place, file, now),
+                SourceKind::Kubeconfig => scan.kubeconfig(place, file, now, until),
             };
             if let Err(error) = looked {
                 scan.samples.labelled("x509_cert_error", &place.labels(), 1.0);
@@ -102,6 +105,17 @@ impl Scan {
             }
         }
         scan
+    }
+
+    /// Why the last `left` of so many are not looked at, if they are not.
+    fn enough(&self, until: Instant, left: usize, what: &str) -> Option<Fault> {
+        if Instant::now() >= until {
+            let text = format!("there was no time for the last {left} {what}");
+            return Some(Fault::new(Reason::ParseTimeout, text));
+        }
+        let text =
+            format!("the last {left} {what} are left out: there are more than {MAX_TOLD} certificates");
+        (self.told >= MAX_TOLD).then(|| Fault::new(Reason::WalkError, text))
     }
 
     /// The files that all patterns find, sorted.
@@ -155,14 +169,24 @@ impl Scan {
         Ok(())
     }
 
-    fn kubeconfig(&mut self, place: Place<'_>, file: &Path, now: i64) -> Result<(), FileError> {
+    fn kubeconfig(
+        &mut self,
+        place: Place<'_>,
+        file: &Path,
+        now: i64,
+        until: Instant,
+    ) -> Result<(), FileError> {
         let (entries, faults) = kubeconfig::entries(file, &read_blocking(file)?);
         if entries.is_empty() || !faults.is_empty() {
             let failed = f64::from(u8::from(!faults.is_empty()));
             self.samples.labelled("x509_cert_error", &place.labels(), failed);
         }
         self.faults.extend(faults.into_iter().map(|fault| fault.at(place)));
-        for entry in &entries {
+        for (looked_at, entry) in entries.iter().enumerate() {
+            if let Some(fault) = self.enough(until, entries.len() - looked_at, "clusters and users") {
+                self.faults.push(fault.at(place));
+                break;
+            }
             let place = Place { entry: Some((entry.kind, &entry.key)), ..place };
             let contents = match entry.certificate() {
                 Ok(bytes) => Contents::of(&bytes, &Password::None),
@@ -182,6 +206,7 @@ impl Scan {
         let (certificates, lists) = (contents.certificates.len(), contents.revocation_lists.len());
         self.course.note(format!("{place}: {certificates} certificates, {lists} revocation lists"));
         self.bundles += usize::from(certificates + lists > 0);
+        self.told += certificates + lists;
         let refusals = contents.faults.iter().filter(|fault| fault.reason == Reason::BadPassphrase);
         self.passphrase_failures += refusals.count() as u64;
         self.faults.extend(contents.faults.iter().map(|fault| fault.clone().at(place)));

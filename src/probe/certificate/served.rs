@@ -142,8 +142,7 @@ impl TlsProber {
             Ok(()) => {}
         }
         let mut samples = SampleSet::default();
-        samples.flag("probe_success", result.is_ok());
-        samples.gauge("probe_duration_seconds", started.elapsed().as_secs_f64());
+        outcome::emit_verdict(&mut samples, &[], &result, started.elapsed());
         route.emit(&mut samples);
         facts.emit(&mut samples);
         let now = self.clock.now().div_euclid(1000);

@@ -1,5 +1,6 @@
 //! Mounts and file systems as the kernel knows them.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ impl Default for Kernel {
 
 impl MountTable for Kernel {
     fn mounts(&self) -> io::Result<Vec<Mount>> {
-        let table = |process: &str| std::fs::read_to_string(self.procfs.join(process).join("mountinfo"));
+        let table = |process: &str| std::fs::read(self.procfs.join(process).join("mountinfo"));
         let own = || table("self");
         let text = match self.rootfs {
             // `hidepid` can forbid looking at other processes.
@@ -51,8 +52,8 @@ impl MountTable for Kernel {
 /// mounts that are none of the host's; the host's own table has nothing there.
 fn as_the_host_sees(mounts: Vec<Mount>, rootfs: &Path) -> Vec<Mount> {
     let below = |mount: &Mount| {
-        let inner = Path::new(&mount.mountpoint).strip_prefix(rootfs).ok()?;
-        Some(Path::new("/").join(inner).to_string_lossy().into_owned())
+        let inner = mount.mountpoint.strip_prefix(rootfs).ok()?;
+        Some(Path::new("/").join(inner))
     };
     if mounts.iter().all(|mount| below(mount).is_none()) {
         return mounts;
@@ -64,12 +65,31 @@ fn as_the_host_sees(mounts: Vec<Mount>, rootfs: &Path) -> Vec<Mount> {
     named.collect()
 }
 
+impl Kernel {
+    /// A path of the host as this process sees it.
+    fn own<'a>(&self, path: &'a Path) -> Cow<'a, Path> {
+        match &self.rootfs {
+            Some(rootfs) => rootfs.join(path.strip_prefix("/").unwrap_or(path)).into(),
+            None => path.into(),
+        }
+    }
+}
+
 impl StatVfs for Kernel {
-    fn statvfs(&self, path: &Path) -> io::Result<Usage> {
-        let found = match &self.rootfs {
-            Some(rootfs) => rustix::fs::statvfs(rootfs.join(path.strip_prefix("/").unwrap_or(path)))?,
-            None => rustix::fs::statvfs(path)?,
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let resolved = std::fs::canonicalize(self.own(path))?;
+        let Some(rootfs) = &self.rootfs else { return Ok(resolved) };
+        let Ok(inner) = resolved.strip_prefix(std::fs::canonicalize(rootfs)?) else {
+            // An absolute link of the host leads to this process's own files.
+            let outside =
+                format!("a symbolic link leads out of `{}`; name what it leads to", rootfs.display());
+            return Err(io::Error::other(outside));
         };
+        Ok(Path::new("/").join(inner))
+    }
+
+    fn statvfs(&self, path: &Path) -> io::Result<Usage> {
+        let found = rustix::fs::statvfs(&*self.own(path))?;
         Ok(Usage {
             block_size_bytes: found.f_frsize,
             blocks: found.f_blocks,
@@ -96,10 +116,25 @@ mod tests {
     }
 
     #[test]
+    fn links_are_followed_within_the_hosts_root_and_not_out_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("data")).unwrap();
+        std::os::unix::fs::symlink("data", root.join("link")).unwrap();
+        std::os::unix::fs::symlink("/usr", root.join("out")).unwrap();
+        let host = Kernel { rootfs: Some(root.clone()), ..Kernel::default() };
+        assert_eq!(host.resolve(Path::new("/link")).unwrap(), Path::new("/data"));
+        assert_eq!(host.resolve(Path::new("/")).unwrap(), Path::new("/"));
+        assert!(host.resolve(Path::new("/out")).unwrap_err().to_string().contains("name what it leads to"));
+        assert_eq!(host.resolve(Path::new("/absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(Kernel::default().resolve(&root.join("link")).unwrap(), root.join("data"));
+    }
+
+    #[test]
     fn mounts_below_the_hosts_root_bear_the_hosts_names() {
         let check = |table: &str, expected: &[&str]| {
             let named = as_the_host_sees(parse(table).0, Path::new("/host"));
-            let points: Vec<_> = named.iter().map(|mount| mount.mountpoint.as_str()).collect();
+            let points: Vec<_> = named.iter().map(|mount| mount.mountpoint.as_os_str()).collect();
             assert_eq!(points, expected, "{table}");
         };
         let own = "1 0 0:30 / / rw - overlay overlay rw\n2 1 8:1 / /host rw - ext4 a rw\n\
@@ -128,7 +163,7 @@ mod tests {
     fn the_table_of_mounts_has_the_root() {
         for rootfs in [None, Some(PathBuf::from("/"))] {
             let mounts = Kernel { rootfs, ..Kernel::default() }.mounts().unwrap();
-            assert!(mounts.iter().any(|mount| mount.mountpoint == "/"), "{mounts:?}");
+            assert!(mounts.iter().any(|mount| mount.mountpoint == Path::new("/")), "{mounts:?}");
         }
     }
 }

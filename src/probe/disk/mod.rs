@@ -12,7 +12,7 @@ pub mod trend;
 mod worker;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -22,12 +22,12 @@ use futures_util::future::BoxFuture;
 use super::{Deadline, Log, ProbeFailure, ProbeOutcome, Prober};
 use crate::model::{Labels, METRIC_NAME, Sample};
 
-pub use discovery::{Discovery, EXCLUDED_FS_TYPES, EXCLUDED_MOUNT_POINTS};
+pub use discovery::{Chosen, Discovery, EXCLUDED_FS_TYPES, EXCLUDED_MOUNT_POINTS};
 pub use kernel::Kernel;
 pub use mountinfo::{Mount, MountInfoError, holding, parse, visible};
 pub use worker::{StatVfs, Usage};
 
-use worker::{Answer, Worker};
+use worker::{Answer, Found, Question, Worker};
 
 /// Name, type and help of every metric of this prober.
 /// Source of the names: `node_exporter` `collector/filesystem_common.go`; `valmis_` ones are ours.
@@ -80,7 +80,7 @@ pub trait MountTable: Send + Sync {
 /// What to look at and what to expect of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// A mount point, or any path on the file system in question.
+    /// A mount point, or any path on the file system in question. Symbolic links are followed.
     pub path: PathBuf,
     /// Whether the program needs to write there.
     pub writable: bool,
@@ -96,10 +96,8 @@ pub struct Target {
 /// are about to. Anything earlier (20 % left, full in four hours) is for alerting rules to say.
 pub struct DiskProber {
     target: Target,
-    mounts: Arc<dyn MountTable>,
     worker: Worker,
-    /// The mount as last seen, so that one that vanishes or whose table cannot be read is still
-    /// reported under its labels.
+    /// The mount as last seen, so that one that vanishes or hangs is still reported under its labels.
     last_seen: Mutex<Option<Mount>>,
     history: Mutex<trend::History>,
     /// The instant that the history counts from.
@@ -109,11 +107,9 @@ pub struct DiskProber {
 impl DiskProber {
     /// A prober that finds mounts in `mounts` and asks `statvfs`; outside of tests both are a [`Kernel`].
     pub fn new(target: Target, mounts: Arc<dyn MountTable>, statvfs: Arc<dyn StatVfs>) -> Self {
-        let worker = Worker::new(target.path.clone(), statvfs);
         Self {
+            worker: Worker::new(Question { target: target.clone(), mounts, statvfs }),
             target,
-            mounts,
-            worker,
             last_seen: Mutex::default(),
             history: Mutex::default(),
             began: Instant::now(),
@@ -121,40 +117,59 @@ impl DiskProber {
     }
 
     async fn look(&self, deadline: Deadline) -> ProbeOutcome {
-        let (found, absent) = self.find_mount();
-        let Some(mount) = found else {
-            return ProbeOutcome { result: absent, samples: Vec::new(), log: Log::default() };
-        };
-        let labels = mount_labels(&mount);
-        if absent.is_err() {
-            // What lies at the path now is another file system: its figures would be wrong ones.
-            let samples = device_samples(&labels, &mount, true, 0.0);
-            return ProbeOutcome { result: absent, samples, log: Log::default() };
-        }
         let path = self.target.path.display();
-        match self.worker.ask(deadline).await {
-            Answer::Usage(usage) => {
-                let mut samples = device_samples(&labels, &mount, false, 0.0);
+        let answer = self.worker.ask(deadline).await;
+        let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Answer::Found(Found::Usage(mount, _) | Found::Error(mount, _)) = &answer {
+            *last_seen = Some(mount.clone());
+        }
+        let failed = |kind, reason: String, samples| ProbeOutcome {
+            log: vec![reason.clone()].into(),
+            result: Err(ProbeFailure::new(kind, reason)),
+            samples,
+        };
+        let unknown = |kind, reason| ProbeOutcome {
+            result: Err(ProbeFailure::unknown(kind, reason)),
+            samples: Vec::new(),
+            log: Log::default(),
+        };
+        match answer {
+            Answer::Found(Found::Usage(mount, usage)) => {
+                let labels = mount_labels(&mount);
+                let mut samples = device_samples(&mount, false, 0.0);
                 samples.extend(usage_samples(&labels, &usage));
                 samples.extend(self.forecast_samples(&labels, &usage));
                 let result = judge(&self.target, &mount, &usage);
                 ProbeOutcome { result, samples, log: vec![describe(&mount, &usage)].into() }
             }
-            Answer::Error(error) => ProbeOutcome {
-                result: Err(ProbeFailure::new("statvfs", format!("`{path}`: {error}"))),
-                samples: device_samples(&labels, &mount, true, 0.0),
-                log: vec![format!("statvfs `{path}`: {error}")].into(),
-            },
-            Answer::Stuck(stuck) => {
+            Answer::Found(Found::Error(mount, error)) => {
+                failed("statvfs", format!("`{path}`: {error}"), device_samples(&mount, true, 0.0))
+            }
+            Answer::Found(Found::NoPath(error)) => {
+                // Which file system it should be on is not known.
+                let labels = Labels::from_pairs([("mountpoint", path.to_string())]);
+                let sample = sample(&labels, "node_filesystem_device_error", 1.0);
+                failed("statvfs", format!("`{path}`: {error}"), vec![sample])
+            }
+            Answer::Found(Found::NotMounted) => {
+                // What lies at the path now is another file system: its figures would be wrong ones.
+                let samples = last_seen.as_ref().map(|mount| device_samples(mount, true, 0.0));
+                failed("not_mounted", format!("nothing is mounted at `{path}`"), samples.unwrap_or_default())
+            }
+            Answer::Found(Found::NoTable(error)) => {
+                unknown("mounts", format!("the table of mounts cannot be read: {error}"))
+            }
+            Answer::NotAsked(error) => unknown("statvfs", format!("`{path}` cannot be asked: {error}")),
+            Answer::Stuck { since, mount: None } => {
+                unknown("mounts", format!("the table of mounts has not been read for {since:.1?}"))
+            }
+            Answer::Stuck { since, mount: Some(mount) } => {
+                let mount = last_seen.as_ref().unwrap_or(&mount);
                 let reason = format!(
-                    "`{path}` ({} on {}) has not answered for {stuck:.1?}",
+                    "`{path}` ({} on {}) has not answered for {since:.1?}",
                     mount.fstype, mount.device
                 );
-                ProbeOutcome {
-                    result: Err(ProbeFailure::new("hung", reason.clone())),
-                    samples: device_samples(&labels, &mount, true, stuck.as_secs_f64()),
-                    log: vec![reason].into(),
-                }
+                failed("hung", reason, device_samples(mount, true, since.as_secs_f64()))
             }
         }
     }
@@ -170,31 +185,6 @@ impl DiskProber {
             sample(labels, "valmis_filesystem_full_seconds", forecast.full_in_seconds),
             sample(labels, "valmis_filesystem_full_confidence", forecast.confidence),
         ]
-    }
-
-    /// The mount to report on, and what is wrong with how it is mounted. The table is in the kernel's
-    /// memory: reading it asks no file system and does not hang with one.
-    fn find_mount(&self) -> (Option<Mount>, Result<(), ProbeFailure>) {
-        let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mounts = match self.mounts.mounts() {
-            Ok(mounts) => visible(mounts),
-            Err(error) => {
-                let reason = format!("the table of mounts cannot be read: {error}");
-                return (last_seen.clone(), Err(ProbeFailure::unknown("mounts", reason)));
-            }
-        };
-        let path = &self.target.path;
-        let mount = holding(&mounts, path);
-        match mount {
-            Some(mount) if !self.target.mounted || Path::new(&mount.mountpoint) == path => {
-                *last_seen = Some(mount.clone());
-                (Some(mount.clone()), Ok(()))
-            }
-            _ => {
-                let reason = format!("nothing is mounted at `{}`", path.display());
-                (last_seen.clone(), Err(ProbeFailure::new("not_mounted", reason)))
-            }
-        }
     }
 }
 
@@ -229,7 +219,7 @@ fn describe(mount: &Mount, usage: &Usage) -> String {
     let bytes = |blocks: u64| blocks.saturating_mul(usage.block_size_bytes);
     format!(
         "{} ({} on {}): {} of {} bytes available, {} of {} inodes free",
-        mount.mountpoint,
+        mount.mountpoint.display(),
         mount.fstype,
         mount.device,
         bytes(usage.blocks_available),
@@ -241,9 +231,9 @@ fn describe(mount: &Mount, usage: &Usage) -> String {
 
 fn mount_labels(mount: &Mount) -> Labels {
     Labels::from_pairs([
-        ("device", &mount.device),
-        ("mountpoint", &mount.mountpoint),
-        ("fstype", &mount.fstype),
+        ("device", &*mount.device),
+        ("mountpoint", &*mount.mountpoint.to_string_lossy()),
+        ("fstype", &*mount.fstype),
     ])
 }
 
@@ -252,13 +242,14 @@ fn sample(labels: &Labels, name: &str, value: f64) -> Sample {
 }
 
 /// What is said of every mount, whether it answers or not.
-fn device_samples(labels: &Labels, mount: &Mount, error: bool, stuck_seconds: f64) -> Vec<Sample> {
+fn device_samples(mount: &Mount, error: bool, stuck_seconds: f64) -> Vec<Sample> {
+    let labels = &mount_labels(mount);
     let (major, minor) = mount.device_number;
     let info = Labels::from_pairs([
         ("device", mount.device.as_str()),
         ("major", &major.to_string()),
         ("minor", &minor.to_string()),
-        ("mountpoint", &mount.mountpoint),
+        ("mountpoint", &mount.mountpoint.to_string_lossy()),
     ]);
     vec![
         sample(&info, "node_filesystem_mount_info", 1.0),

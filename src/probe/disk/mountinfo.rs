@@ -1,6 +1,8 @@
 //! The kernel's table of mounts. The format is that of `proc_pid_mountinfo(5)`.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +12,7 @@ pub struct Mount {
     /// The directory within the file system that is mounted: `/` unless it is a bind mount.
     pub root: String,
     /// Where it is mounted.
-    pub mountpoint: String,
+    pub mountpoint: PathBuf,
     /// The kind of file system, such as `ext4`.
     pub fstype: String,
     /// What is mounted, such as `/dev/sda1` or `server:/export`.
@@ -49,11 +51,13 @@ pub enum MountInfoError {
     },
 }
 
-/// Reads a whole table. A line that cannot be read is reported and does not hide the others.
-pub fn parse(text: &str) -> (Vec<Mount>, Vec<MountInfoError>) {
+/// Reads a whole table. A line that cannot be read is reported and does not hide the others. Names may be
+/// any bytes: who may mount can choose them.
+pub fn parse(text: impl AsRef<[u8]>) -> (Vec<Mount>, Vec<MountInfoError>) {
     let mut mounts = Vec::new();
     let mut errors = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    let lines = text.as_ref().split(|byte| *byte == b'\n');
+    for (index, line) in lines.enumerate().filter(|(_, line)| !line.trim_ascii().is_empty()) {
         match parse_line(line, index + 1) {
             Ok(mount) => mounts.push(mount),
             Err(error) => errors.push(error),
@@ -64,33 +68,37 @@ pub fn parse(text: &str) -> (Vec<Mount>, Vec<MountInfoError>) {
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`: between the
 /// options and the dash stands any number of optional fields.
-fn parse_line(text: &str, line: usize) -> Result<Mount, MountInfoError> {
-    let mut fields = text.split(' ').filter(|field| !field.is_empty()).skip(2);
+fn parse_line(text: &[u8], line: usize) -> Result<Mount, MountInfoError> {
+    let mut fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).skip(2);
     let mut next = |field| fields.next().ok_or(MountInfoError::Missing { line, field });
-    let number = next("device number")?;
+    let number = String::from_utf8_lossy(next("device number")?);
     let device_number = number
         .split_once(':')
         .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
-        .ok_or_else(|| MountInfoError::DeviceNumber { line, text: number.to_owned() })?;
-    let root = unescape(next("root")?);
-    let mountpoint = unescape(next("mount point")?);
+        .ok_or_else(|| MountInfoError::DeviceNumber { line, text: number.clone().into_owned() })?;
+    let root = unescaped_text(next("root")?);
+    let mountpoint = OsString::from_vec(unescape(next("mount point")?)).into();
     let mount_readonly = has_option(next("mount options")?, &["ro"]);
-    while next("separator")? != "-" {}
-    let fstype = unescape(next("file system type")?);
-    let device = unescape(next("mount source")?);
+    while next("separator")? != b"-" {}
+    let fstype = unescaped_text(next("file system type")?);
+    let device = unescaped_text(next("mount source")?);
     // `emergency_ro` is what ext4 shows since Linux 6.15 after an error, instead of `ro`.
     let super_readonly = has_option(next("super options")?, &["ro", "emergency_ro"]);
     Ok(Mount { device_number, root, mountpoint, fstype, device, mount_readonly, super_readonly })
 }
 
-fn has_option(options: &str, wanted: &[&str]) -> bool {
-    options.split(',').any(|option| wanted.contains(&option))
+fn has_option(options: &[u8], wanted: &[&str]) -> bool {
+    options.split(|byte| *byte == b',').any(|option| wanted.iter().any(|wanted| wanted.as_bytes() == option))
+}
+
+fn unescaped_text(text: &[u8]) -> String {
+    String::from_utf8_lossy(&unescape(text)).into_owned()
 }
 
 /// The kernel writes blank, tab, newline, backslash and `#` as a backslash and three octal digits.
-fn unescape(text: &str) -> String {
+fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let Some((&first, tail)) = rest.split_first() {
         match tail {
             [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if first == b'\\' => {
@@ -103,7 +111,7 @@ fn unescape(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 /// The mounts that can be seen: of several at one mount point the last hides the others.
@@ -115,13 +123,12 @@ pub fn visible(mounts: Vec<Mount>) -> Vec<Mount> {
     visible
 }
 
-/// The mount that holds `path`, decided by the names alone: asking the file system could hang.
-/// Symbolic links are therefore not followed.
+/// The mount that holds `path`, which has no symbolic links, decided by the names alone.
 pub fn holding<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     mounts
         .iter()
         .filter(|mount| path.starts_with(&mount.mountpoint))
-        .max_by_key(|mount| Path::new(&mount.mountpoint).components().count())
+        .max_by_key(|mount| mount.mountpoint.components().count())
 }
 
 #[cfg(test)]
@@ -139,7 +146,7 @@ mod tests {
         let check = |line: &str, readonly: (bool, bool)| {
             let mount = one(line);
             assert_eq!(mount.device_number, (98, 5), "{line}");
-            assert_eq!((mount.root.as_str(), mount.mountpoint.as_str()), ("/sub", "/mnt"), "{line}");
+            assert_eq!((mount.root.as_str(), &*mount.mountpoint), ("/sub", Path::new("/mnt")), "{line}");
             assert_eq!((mount.fstype.as_str(), mount.device.as_str()), ("ext4", "/dev/sda1"), "{line}");
             assert_eq!((mount.mount_readonly, mount.super_readonly), readonly, "{line}");
         };
@@ -151,7 +158,9 @@ mod tests {
 
     #[test]
     fn escapes_are_undone() {
-        let check = |written: &str, meant: &str| assert_eq!(unescape(written), meant, "{written}");
+        let check = |written: &str, meant: &str| {
+            assert_eq!(unescape(written.as_bytes()), meant.as_bytes(), "{written}");
+        };
         check(r"/a\040b", "/a b");
         check(r"/a\011b\012c", "/a\tb\nc");
         check(r"/a\134040b", r"/a\040b");
@@ -162,10 +171,20 @@ mod tests {
     }
 
     #[test]
+    fn names_of_any_bytes_are_read_and_hide_no_other() {
+        let (mounts, errors) = parse(b"1 2 3:4 / /caf\xe9 rw - ext4 d\xe9 rw\n1 2 3:5 / /b rw - ext4 d rw\n");
+        assert_eq!(errors, []);
+        let points: Vec<_> =
+            mounts.iter().map(|mount| mount.mountpoint.as_os_str().as_encoded_bytes()).collect();
+        assert_eq!(points, [&b"/caf\xe9"[..], b"/b"]);
+        assert_eq!(mounts[0].device, "d\u{fffd}");
+    }
+
+    #[test]
     fn a_bad_line_is_reported_and_hides_no_other() {
         let (mounts, errors) =
             parse("1 2 x:y / /a rw - ext4 d rw\n1 2 3:4 / /b rw\n1 2 3:4 / /c rw - xfs d rw\n");
-        assert_eq!(mounts.iter().map(|mount| mount.mountpoint.as_str()).collect::<Vec<_>>(), ["/c"]);
+        assert_eq!(mounts.iter().map(|mount| &mount.mountpoint).collect::<Vec<_>>(), [Path::new("/c")]);
         let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
@@ -217,7 +236,7 @@ mod tests {
         let claim = "bafb9e5a-8856-7e6c-699c-801844e77a4a/kubernetes-dynamic-pvc-3eba5bba-48a3-11e8-89ab-005056b92113.vmdk";
         for separator in [' ', '\t'] {
             let path = format!("{kubelet}{separator}{claim}");
-            assert!(mounts.iter().any(|mount| mount.mountpoint == path), "{path:?}");
+            assert!(mounts.iter().any(|mount| mount.mountpoint == Path::new(&path)), "{path:?}");
         }
     }
 
@@ -225,7 +244,7 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in "([0-9:/ a-z\\\\-]|\\PC|\n){0,200}") {
             let (mounts, errors) = parse(&text);
-            let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+            let lines = text.split('\n').filter(|line| !line.trim_ascii().is_empty()).count();
             proptest::prop_assert_eq!(mounts.len() + errors.len(), lines);
         }
 
@@ -236,7 +255,7 @@ mod tests {
                 c => c.to_string(),
             };
             let escaped: String = name.chars().map(escape).collect();
-            proptest::prop_assert_eq!(unescape(&escaped), name);
+            proptest::prop_assert_eq!(unescape(escaped.as_bytes()), name.into_bytes());
         }
     }
 }

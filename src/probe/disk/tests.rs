@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,19 +12,30 @@ struct Table(Mutex<String>);
 impl MountTable for Table {
     fn mounts(&self) -> io::Result<Vec<Mount>> {
         let text = self.0.lock().unwrap();
-        if text.is_empty() { Err(io::Error::other("hidden")) } else { Ok(parse(&text).0) }
+        if text.is_empty() { Err(io::Error::other("hidden")) } else { Ok(parse(&*text).0) }
     }
 }
 
 /// A file system that answers, fails or hangs as told.
 struct Fake {
     usage: Mutex<Option<Usage>>,
+    /// Where `/link` leads.
+    link: Mutex<io::Result<&'static str>>,
     hanging: Mutex<bool>,
     released: Condvar,
     calls: AtomicUsize,
 }
 
 impl StatVfs for Fake {
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        match &*self.link.lock().unwrap() {
+            Ok(link) => {
+                Ok(path.strip_prefix("/link").map_or(path.into(), |inner| Path::new(link).join(inner)))
+            }
+            Err(error) => Err(error.kind().into()),
+        }
+    }
+
     fn statvfs(&self, _path: &Path) -> io::Result<Usage> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let hanging = self.hanging.lock().unwrap();
@@ -49,14 +61,18 @@ const HEALTHY: Usage = Usage {
 };
 
 fn fixture(table: &str, usage: Option<Usage>) -> (DiskProber, Arc<Table>, Arc<Fake>) {
+    fixture_at(Target { path: "/data".into(), writable: true, mounted: true }, table, usage)
+}
+
+fn fixture_at(target: Target, table: &str, usage: Option<Usage>) -> (DiskProber, Arc<Table>, Arc<Fake>) {
     let table = Arc::new(Table(Mutex::new(table.to_owned())));
     let fake = Arc::new(Fake {
         usage: Mutex::new(usage),
+        link: Mutex::new(Ok("/data")),
         hanging: Mutex::default(),
         released: Condvar::new(),
         calls: AtomicUsize::new(0),
     });
-    let target = Target { path: "/data".into(), writable: true, mounted: true };
     (DiskProber::new(target, table.clone(), fake.clone()), table, fake)
 }
 
@@ -179,7 +195,67 @@ async fn a_mount_that_vanishes_is_reported_under_its_labels() {
     assert_eq!(value(&outcome, "node_filesystem_device_error"), Some(1.0));
     assert_eq!(outcome.samples[0].labels.get("device"), "/dev/sdb");
     table.0.lock().unwrap().clear();
-    assert!(probe(&prober, 10_000).await.result.unwrap_err().unknown);
+    let outcome = probe(&prober, 10_000).await;
+    assert!(outcome.result.unwrap_err().unknown);
+    assert_eq!(outcome.samples, [], "nothing is known of the file system itself");
+}
+
+#[tokio::test]
+async fn a_path_behind_a_link_is_on_the_file_system_to_which_it_leads() {
+    for mounted in [false, true] {
+        let (prober, ..) =
+            fixture_at(Target { path: "/link".into(), writable: true, mounted }, TABLE, Some(HEALTHY));
+        let outcome = probe(&prober, 10_000).await;
+        assert_eq!(outcome.result, Ok(()));
+        assert!(outcome.samples.iter().all(|sample| sample.labels.get("mountpoint") == "/data"));
+    }
+    let target = Target { path: "/link/pg".into(), writable: true, mounted: true };
+    let (prober, ..) = fixture_at(target, TABLE, Some(HEALTHY));
+    assert_eq!(kind(&probe(&prober, 10_000).await), "not_mounted");
+}
+
+#[tokio::test]
+async fn a_path_that_leads_nowhere_speaks_for_itself_and_not_for_a_file_system() {
+    let check = async |mounted: bool, error: io::ErrorKind, expected: &str, labels: &[&str]| {
+        let target = Target { path: "/link/x".into(), writable: true, mounted };
+        let (prober, _, fake) = fixture_at(target, TABLE, Some(HEALTHY));
+        *fake.link.lock().unwrap() = Err(error.into());
+        let outcome = probe(&prober, 10_000).await;
+        assert_eq!(kind(&outcome), expected, "{error}");
+        let errors = outcome.samples.iter().filter(|sample| sample.value == 1.0);
+        let errors = errors.filter(|sample| sample.labels.metric_name() == "node_filesystem_device_error");
+        let found: Vec<_> = errors.map(|sample| sample.labels.get("mountpoint")).collect();
+        assert_eq!(found, labels, "{error}");
+    };
+    check(false, io::ErrorKind::NotFound, "statvfs", &["/link/x"]).await;
+    check(false, io::ErrorKind::PermissionDenied, "statvfs", &["/link/x"]).await;
+    check(true, io::ErrorKind::NotFound, "not_mounted", &[]).await;
+    // The file system by the names does not answer.
+    check(false, io::ErrorKind::NotConnected, "statvfs", &["/"]).await;
+}
+
+/// A table that is read for ever.
+struct Hanging;
+
+impl MountTable for Hanging {
+    fn mounts(&self) -> io::Result<Vec<Mount>> {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_of_mounts_that_hangs_is_waited_for_no_longer_than_allowed() {
+    let (_, _, fake) = fixture(TABLE, Some(HEALTHY));
+    let target = Target { path: "/".into(), writable: true, mounted: true };
+    let prober = DiskProber::new(target, Arc::new(Hanging), fake);
+    for _ in 0..2 {
+        let outcome = probe(&prober, 20).await;
+        let failure = outcome.result.unwrap_err();
+        assert!(failure.unknown && failure.kind == "mounts", "{failure:?}");
+        assert_eq!(outcome.samples, []);
+    }
 }
 
 #[tokio::test]

@@ -62,12 +62,13 @@ pub struct History {
 
 impl History {
     /// Takes in what is available of `size` bytes at a time that never falls. A file system of another
-    /// size begins anew.
+    /// size begins anew; that of a ZFS dataset moves with every write, since it is what is used and what is
+    /// left of the pool.
     pub fn note(&mut self, at: f64, available: f64, size: f64) {
-        if self.size != size {
+        if (self.size - size).abs() > self.size * NOISE_OF_SIZE {
             self.points.clear();
-            self.size = size;
         }
+        self.size = size;
         match self.points.back_mut() {
             Some(last) if at - last.at < STEP_SECONDS => last.available = last.available.min(available),
             _ => self.points.push_back(Point { at, available }),
@@ -87,7 +88,13 @@ impl History {
 /// When a file system of `size` bytes will be full, going by `points`, which are ordered by time.
 pub fn forecast(points: &[Point], size: f64) -> Option<Forecast> {
     let (first, last) = (points.first()?, points.last()?);
-    if last.at - first.at < LEAST_SECONDS || size <= 0.0 {
+    if size <= 0.0 {
+        return None;
+    }
+    if last.available <= 0.0 {
+        return Some(Forecast { full_in_seconds: 0.0, confidence: 1.0 });
+    }
+    if last.at - first.at < LEAST_SECONDS {
         return None;
     }
     let (lows, since_freed) = cut(points, size);
@@ -327,13 +334,27 @@ mod tests {
     fn nothing_is_said_before_an_hour_has_passed() {
         let mut history = History::default();
         for minute in 0..60 {
-            history.note(f64::from(minute) * 60.0, 50e9 - f64::from(minute) * 1e9, SIZE);
+            history.note(f64::from(minute) * 60.0, 50e9 - f64::from(minute) * 0.5e9, SIZE);
             assert_eq!(history.forecast(), None);
         }
         history.note(HOUR, -10e9 + 50e9, SIZE);
         assert!(history.forecast().is_some());
         history.note(HOUR + 60.0, 1e9, SIZE * 2.0);
         assert_eq!(history.forecast(), None);
+    }
+
+    #[test]
+    fn a_full_file_system_is_full_now_and_one_whose_size_wobbles_keeps_its_history() {
+        let mut history = History::default();
+        history.note(0.0, 0.0, SIZE);
+        assert_eq!(history.forecast(), Some(Forecast { full_in_seconds: 0.0, confidence: 1.0 }));
+        let mut history = History::default();
+        for minute in 0..=120 {
+            let used = f64::from(minute) * 60.0 * 1e6;
+            history.note(f64::from(minute) * 60.0, 50e9 - used, SIZE - used / 10.0);
+        }
+        let found = history.forecast().unwrap();
+        assert!((40_000.0..50_000.0).contains(&found.full_in_seconds), "{found:?}");
     }
 
     #[test]

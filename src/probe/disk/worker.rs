@@ -1,17 +1,20 @@
 //! Calling a file system that may never answer.
 //!
 //! `statvfs` on a dead NFS server or a wedged FUSE process blocks in the kernel and cannot be
-//! cancelled. Each mount therefore has at most one thread that waits for it: while it is stuck no
-//! second one is started, and nobody but the probe of that mount notices.
+//! cancelled, and so may following a link, or even listing the mounts. Each target therefore has at most
+//! one thread that waits: while it is stuck no second one is started, and nobody but the probe of that
+//! target notices.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::super::Deadline;
+use super::mountinfo::{Mount, holding, visible};
+use super::{MountTable, Target};
 
 /// Size and use of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,40 +33,108 @@ pub struct Usage {
     pub files_free: u64,
 }
 
-/// Asks a file system for its use. The seam where tests put one that hangs.
+/// Asks a file system. The seam where tests put one that hangs.
 pub trait StatVfs: Send + Sync {
-    /// May block for any time.
+    /// A path without its symbolic links. May block for any time.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The use of the file system on which a path without links is. May block for any time.
     fn statvfs(&self, path: &Path) -> io::Result<Usage>;
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The use of the file system.
+    Usage(Mount, Usage),
+    /// The file system answered with an error.
+    Error(Mount, io::Error),
+    /// The path leads nowhere, so it is on no file system.
+    NoPath(io::Error),
+    /// Nothing is mounted at the path.
+    NotMounted,
+    /// The table of mounts cannot be read.
+    NoTable(io::Error),
 }
 
 /// What came of asking.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The use of the file system.
-    Usage(Usage),
-    /// The file system answered with an error, or the thread could not be started.
-    Error(io::Error),
-    /// No answer by the deadline; the call has been running for this long.
-    Stuck(Duration),
+    /// An answer in time.
+    Found(Found),
+    /// The thread could not be started, or has panicked.
+    NotAsked(io::Error),
+    /// No answer by the deadline.
+    Stuck {
+        /// How long the calls have been running.
+        since: Duration,
+        /// What is being asked; none while the table of mounts is being read.
+        mount: Option<Mount>,
+    },
 }
 
-/// A call under way.
+/// Whom to ask for what.
+pub(super) struct Question {
+    pub(super) target: Target,
+    pub(super) mounts: Arc<dyn MountTable>,
+    pub(super) statvfs: Arc<dyn StatVfs>,
+}
+
+impl Question {
+    /// Finds the mount and asks it. Says in `asking` which one it is going to ask, by the names alone:
+    /// following links may already hang.
+    fn ask(&self, asking: &OnceLock<Mount>) -> Found {
+        let mounts = match self.mounts.mounts() {
+            Ok(mounts) => visible(mounts),
+            Err(error) => return Found::NoTable(error),
+        };
+        let path = &self.target.path;
+        let Some(by_name) = holding(&mounts, path) else { return Found::NotMounted };
+        // Nobody else sets it.
+        let _ = asking.set(by_name.clone());
+        let resolved = match self.statvfs.resolve(path) {
+            Ok(resolved) => resolved,
+            Err(error) if by_name.mountpoint == *path || !is_of_path(&error) => {
+                return Found::Error(by_name.clone(), error);
+            }
+            Err(_) if self.target.mounted => return Found::NotMounted,
+            Err(error) => return Found::NoPath(error),
+        };
+        match holding(&mounts, &resolved) {
+            Some(mount) if !self.target.mounted || mount.mountpoint == resolved => {
+                match self.statvfs.statvfs(&resolved) {
+                    Ok(usage) => Found::Usage(mount.clone(), usage),
+                    Err(error) => Found::Error(mount.clone(), error),
+                }
+            }
+            _ => Found::NotMounted,
+        }
+    }
+}
+
+/// Whether the names are wrong, rather than the file system that they are on.
+fn is_of_path(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, Other, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied | Other)
+}
+
+/// Calls under way.
 struct Pending {
     since: Instant,
-    answer: oneshot::Receiver<io::Result<Usage>>,
+    asking: Arc<OnceLock<Mount>>,
+    answer: oneshot::Receiver<Found>,
 }
 
-/// The one thread of one mount.
+/// The one thread of one target.
 pub(super) struct Worker {
-    path: PathBuf,
-    statvfs: Arc<dyn StatVfs>,
+    question: Arc<Question>,
     pending: Mutex<Option<Pending>>,
 }
 
 impl Worker {
-    /// A worker for the file system at `path`; no thread runs while nobody asks.
-    pub(super) fn new(path: PathBuf, statvfs: Arc<dyn StatVfs>) -> Self {
-        Self { path, statvfs, pending: Mutex::default() }
+    /// A worker for a question; no thread runs while nobody asks.
+    pub(super) fn new(question: Question) -> Self {
+        Self { question: Arc::new(question), pending: Mutex::default() }
     }
 
     /// Asks, or goes on waiting for the call that is still stuck.
@@ -72,17 +143,17 @@ impl Worker {
             Some(pending) => pending,
             None => match self.start() {
                 Ok(pending) => pending,
-                Err(error) => return Answer::Error(error),
+                Err(error) => return Answer::NotAsked(error),
             },
         };
         match tokio::time::timeout_at(deadline.instant(), &mut pending.answer).await {
-            Ok(Ok(Ok(usage))) => Answer::Usage(usage),
-            Ok(Ok(Err(error))) => Answer::Error(error),
-            Ok(Err(_ended)) => Answer::Error(io::Error::other("the thread that asked has panicked")),
+            Ok(Ok(found)) => Answer::Found(found),
+            Ok(Err(_ended)) => Answer::NotAsked(io::Error::other("the thread that asked has panicked")),
             Err(_elapsed) => {
-                let stuck = pending.since.elapsed();
+                let stuck =
+                    Answer::Stuck { since: pending.since.elapsed(), mount: pending.asking.get().cloned() };
                 *self.lock() = Some(pending);
-                Answer::Stuck(stuck)
+                stuck
             }
         }
     }
@@ -96,12 +167,14 @@ impl Worker {
 
     fn start(&self) -> io::Result<Pending> {
         let (sender, answer) = oneshot::channel();
-        let (path, statvfs) = (self.path.clone(), Arc::clone(&self.statvfs));
-        std::thread::Builder::new().name(format!("statvfs {}", self.path.display())).spawn(move || {
-            // Nobody listening any more means that the mount is no longer watched.
-            let _ = sender.send(statvfs.statvfs(&path));
+        let asking = Arc::new(OnceLock::new());
+        let (question, telling) = (Arc::clone(&self.question), Arc::clone(&asking));
+        let name = format!("statvfs {}", question.target.path.display());
+        std::thread::Builder::new().name(name).spawn(move || {
+            // Nobody listening any more means that the target is no longer watched.
+            let _ = sender.send(question.ask(&telling));
         })?;
-        Ok(Pending { since: Instant::now(), answer })
+        Ok(Pending { since: Instant::now(), asking, answer })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Pending>> {

@@ -1,6 +1,7 @@
 //! `/proc/stat`: what the processors did, and a few counters of the kernel; how fast they run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use super::Round;
 use super::files::{CollectError, ParseError};
@@ -84,7 +85,8 @@ impl Processors {
 /// `node_cpu_*`.
 pub(super) fn cpu(round: &mut Round<'_>, samples: &mut SampleSet) -> Result<(), CollectError> {
     let stat = round.paths.proc_as("stat", parse)?;
-    for (cpu, times) in round.processors.advance(stat.cpus) {
+    let mut processors = round.processors.lock().unwrap_or_else(PoisonError::into_inner);
+    for (cpu, times) in processors.advance(stat.cpus) {
         let cpu = cpu.to_string();
         let (own, guests) = times.split_at(MODES.len());
         for (mode, seconds) in MODES.iter().zip(own) {

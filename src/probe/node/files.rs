@@ -129,8 +129,13 @@ fn list(path: &Path) -> Result<Vec<String>, CollectError> {
 fn read(path: &Path) -> Result<String, CollectError> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| failed(path, error))?;
+    // A part of a table would be taken for all of it.
+    if bytes.len() as u64 > MAX_BYTES {
+        let error = format!("it is larger than {MAX_BYTES} bytes");
+        return Err(CollectError::Io(path.to_owned(), io::Error::other(error)));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

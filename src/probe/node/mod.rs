@@ -15,6 +15,7 @@ mod metadata;
 mod network;
 mod queues;
 mod raid;
+mod reading;
 mod sensors;
 mod sockets;
 mod system;
@@ -24,16 +25,14 @@ mod tests;
 mod timex;
 mod udev;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 
-use super::metadata::BUILD;
 use super::samples::SampleSet;
-use super::{Deadline, MetricMetadata, ProbeFailure, ProbeOutcome, Prober};
+use super::{Deadline, MetricMetadata, ProbeOutcome, Prober};
 use crate::clock::SharedClock;
 use crate::model::GoRegex;
 
@@ -43,6 +42,7 @@ pub use systemd::{EXCLUDED_UNITS, Units};
 
 use cpu::Processors;
 use files::CollectError;
+use reading::Hanging;
 
 /// Block devices of which nothing is told unless the configuration says otherwise: memory, loops, and
 /// partitions, whose disk is told of.
@@ -54,7 +54,7 @@ pub const EXCLUDED_DISKS: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p
 const MAX_DEVICES: usize = 512;
 
 /// The kinds of failure that this prober reports.
-pub const FAILURE_KINDS: &[&str] = &["unreadable", "timeout", "internal"];
+pub const FAILURE_KINDS: &[&str] = &["unreadable", "timeout"];
 
 /// What to look at.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +95,7 @@ struct Round<'a> {
     units: Option<&'a Units>,
     /// How long a collector may wait for what is no file.
     patience: Duration,
-    processors: &'a mut Processors,
+    processors: &'a Mutex<Processors>,
     now_seconds: f64,
 }
 
@@ -148,6 +148,9 @@ const COLLECTORS: &[(&str, Collect, &[MetricMetadata])] = &[
 /// The one collector that is not run unless the configuration asks for it, as in `node_exporter`.
 const SYSTEMD: &str = "systemd";
 
+/// Those that ask a device or another program.
+const SLOW: &[&str] = &["edac", "hwmon", SYSTEMD, "thermal_zone"];
+
 /// Those without which nothing is known of a machine: every kernel has them.
 const ESSENTIAL: &[&str] = &["cpu", "meminfo"];
 
@@ -179,95 +182,20 @@ pub struct NodeProber {
     config: Arc<Config>,
     clock: SharedClock,
     processors: Arc<Mutex<Processors>>,
-    /// Held by the thread that reads, also beyond the deadline: sensors can be slow, and if one hangs, one
-    /// thread hangs.
-    reading: Arc<Semaphore>,
+    hanging: Hanging,
 }
 
 impl NodeProber {
     /// A prober of the machine that `config` names.
     pub fn new(config: Config, clock: SharedClock) -> Self {
-        Self {
-            config: Arc::new(config),
-            clock,
-            processors: Arc::default(),
-            reading: Arc::new(Semaphore::new(1)),
-        }
-    }
-
-    async fn run(&self, deadline: Deadline) -> ProbeOutcome {
-        let failed = |failure: ProbeFailure| ProbeOutcome {
-            log: vec![failure.reason.clone()].into(),
-            result: Err(failure),
-            samples: Vec::new(),
-        };
-        let Ok(permit) = Arc::clone(&self.reading).try_acquire_owned() else {
-            return failed(ProbeFailure::unknown("timeout", "an earlier probe still waits for the kernel"));
-        };
-        let (config, processors) = (Arc::clone(&self.config), Arc::clone(&self.processors));
-        let now_seconds = self.clock.now() as f64 / 1000.0;
-        // So that one who keeps a collector waiting does not take the time of all others.
-        let patience = deadline.remaining() / 2;
-        let reading = tokio::task::spawn_blocking(move || {
-            let outcome = read(&config, &processors, now_seconds, patience);
-            drop(permit);
-            outcome
-        });
-        match tokio::time::timeout_at(deadline.instant(), reading).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(stopped)) => failed(ProbeFailure::unknown("internal", stopped.to_string())),
-            Err(_elapsed) => failed(ProbeFailure::unknown("timeout", "the kernel gave no answer in time")),
-        }
+        let (processors, hanging) = Default::default();
+        Self { config: Arc::new(config), clock, processors, hanging }
     }
 }
 
 impl Prober for NodeProber {
     fn probe(&self, deadline: Deadline) -> BoxFuture<'_, ProbeOutcome> {
-        self.run(deadline).boxed()
+        let now_seconds = self.clock.now() as f64 / 1000.0;
+        reading::read(&self.config, &self.processors, &self.hanging, now_seconds, deadline).boxed()
     }
-}
-
-/// Runs all collectors. Blocks.
-fn read(
-    config: &Config,
-    processors: &Mutex<Processors>,
-    now_seconds: f64,
-    patience: Duration,
-) -> ProbeOutcome {
-    let mut processors = processors.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut round = Round {
-        paths: &config.paths,
-        filters: &config.filters,
-        units: config.units.as_ref(),
-        patience,
-        processors: &mut processors,
-        now_seconds,
-    };
-    let mut samples = SampleSet::default();
-    let (mut log, mut missing) = (Vec::new(), Vec::new());
-    samples.labelled("node_exporter_build_info", BUILD, 1.0);
-    for (name, collect, _) in COLLECTORS {
-        let is_disabled = config.disabled.iter().any(|disabled| disabled == name);
-        if is_disabled || *name == SYSTEMD && config.units.is_none() {
-            continue;
-        }
-        let started = Instant::now();
-        let collected = collect(&mut round, &mut samples);
-        let labels = [("collector", *name)];
-        let seconds = started.elapsed().as_secs_f64();
-        samples.labelled("node_scrape_collector_duration_seconds", &labels, seconds);
-        samples.labelled("node_scrape_collector_success", &labels, f64::from(collected.is_ok()));
-        if let Err(error) = collected {
-            log.push(format!("collector `{name}`: {error}"));
-            if ESSENTIAL.contains(name) {
-                missing.push(error.to_string());
-            }
-        }
-    }
-    let result = if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(ProbeFailure::unknown("unreadable", missing.join("; ")))
-    };
-    ProbeOutcome { result, samples: samples.into_samples(), log: log.into() }
 }

@@ -106,3 +106,66 @@ async fn devices_beyond_the_limit_are_counted_and_excluded_ones_are_not_there() 
     let outcome = probe(&NodeProber::new(config, Arc::new(FixedClock::at(0)))).await;
     assert_eq!((count(&outcome), dropped(&outcome)), (1, Some(0.0)));
 }
+
+#[tokio::test]
+async fn a_collector_that_hangs_takes_one_thread_and_no_series_of_others() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "proc/stat", "cpu0 100 0 0 0 0 0 0 0 0 0\n");
+    write(root.path(), "proc/meminfo", "MemTotal: 1 kB\n");
+    write(root.path(), "proc/loadavg", "1 2 3 1/2 3\n");
+    write(root.path(), "sys/class/hwmon/hwmon0/name", "drivetemp\n");
+    // Whoever opens it waits until somebody writes.
+    let sensor = root.path().join("sys/class/hwmon/hwmon0/temp1_input");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &sensor,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let paths =
+        Paths { procfs: root.path().join("proc"), sysfs: root.path().join("sys"), ..Paths::default() };
+    let prober = prober(paths, &[]);
+    let success = |outcome: &ProbeOutcome, collector: &str| {
+        value(outcome, "node_scrape_collector_success", &[("collector", collector)])
+    };
+    let wait = Duration::from_millis(300);
+    let outcome = prober.probe(Deadline::after(wait)).await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
+    assert_eq!(value(&outcome, "node_load1", &[]), Some(1.0));
+    assert_eq!(success(&outcome, "hwmon"), Some(0.0));
+    assert!(outcome.log.iter().any(|line| line.ends_with("`hwmon`: it gave no answer in time")));
+    // It is left out from now on, and those after it are run, too.
+    for _ in 0..3 {
+        let outcome = probe(&prober).await;
+        assert_eq!(outcome.result, Ok(()));
+        assert_eq!(success(&outcome, "hwmon"), Some(0.0));
+        assert!(success(&outcome, "thermal_zone").is_some());
+        assert!(outcome.log.iter().any(|line| line.ends_with("it still gives an earlier probe no answer")));
+    }
+    // It answers again.
+    std::fs::write(&sensor, "42000\n").unwrap();
+    std::fs::remove_file(&sensor).unwrap();
+    write(root.path(), "sys/class/hwmon/hwmon0/temp1_input", "43000\n");
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    loop {
+        let outcome = probe(&prober).await;
+        if success(&outcome, "hwmon") == Some(1.0) {
+            assert_eq!(value(&outcome, "node_hwmon_temp_celsius", &[]), Some(43.0));
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{:?}", outcome.log);
+    }
+}
+
+#[tokio::test]
+async fn of_a_file_that_is_too_large_nothing_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let line = "   0: 00000000:0044 00000000:0000 07 00000001:00000002 00:00000000 00000000 0 0 1 2 0 0\n";
+    write(root.path(), "net/udp", &format!("header\n{}", line.repeat((4 << 20) / line.len() + 1)));
+    let prober = prober(Paths { procfs: root.path().to_owned(), ..Paths::default() }, &[]);
+    let outcome = probe(&prober).await;
+    assert_eq!(value(&outcome, "node_udp_queues", &[]), None);
+    assert!(outcome.log.iter().any(|line| line.contains("net/udp") && line.contains("larger than")));
+}

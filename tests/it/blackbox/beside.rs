@@ -54,6 +54,7 @@ modules:
 
 /// Families that only valmis has, and why.
 const ONLY_HERE: &[(&str, &str)] = &[
+    ("valmis_probe_unknown", "whether a failure says anything of the target"),
     ("valmis_tls_", "every reason for which verification fails, apart from the facts"),
     ("ssl_", "the names of ssl_exporter for the same facts"),
     ("probe_timeout_seconds", "blackbox exporter has it on its main branch"),
