@@ -65,12 +65,36 @@ impl Watchdog {
 mod tests {
     use std::time::Instant;
 
+    use tokio::time::sleep;
+
     use super::*;
+
+    fn runtime(threads: usize) -> tokio::runtime::Runtime {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads).enable_time().build().expect("a runtime")
+    }
+
+    #[test]
+    fn timers_go_on_while_the_thread_that_looks_after_them_is_held_up() {
+        let runtime = runtime(2);
+        let (handle, interval) = (runtime.handle().clone(), Duration::from_millis(20));
+        let _watchdog = Watchdog::start(handle, interval, Counter::default()).expect("a thread");
+        let ((release, held), (rings, rung)) = (mpsc::channel::<()>(), mpsc::channel());
+        runtime.spawn(async move {
+            sleep(Duration::from_millis(20)).await;
+            held.recv()
+        });
+        runtime.spawn(async move {
+            sleep(Duration::from_millis(60)).await;
+            rings.send(())
+        });
+        assert_eq!(rung.recv_timeout(Duration::from_secs(30)), Ok(()));
+        drop(release);
+    }
 
     #[test]
     fn a_runtime_whose_threads_are_held_up_is_noticed_and_goes_on() {
-        let threads = |number| tokio::runtime::Builder::new_multi_thread().worker_threads(number).build();
-        let runtime = threads(1).expect("a runtime");
+        let runtime = runtime(1);
         let stalls = Counter::default();
         let interval = Duration::from_millis(5);
         let _watchdog =
