@@ -123,50 +123,23 @@ pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()
     handles.lifecycle.started.store(true, Ordering::Release);
     announce(&url);
 
-    let (outcome, running) = {
-        let over = async {
-            tokio::select! {
-                () = stop.asked() => Ok(()),
-                Some(ended) = http.join_next() => match ended {
-                    Ok(()) => Err(anyhow::anyhow!("the HTTP server ended by itself")),
-                    Err(fault) => Err(fault).context("the HTTP server panicked"),
-                },
-                what = failure => Err(anyhow::anyhow!("{what} ended by itself")),
-            }
-        };
-        tokio::pin!(over);
-        let mut running = Running { options, own, access, config, parts };
-        loop {
-            let asked: Option<oneshot::Sender<Result<(), String>>> = tokio::select! {
-                outcome = &mut over => break (outcome, Some(running)),
-                () = reload_signal.asked() => None,
-                Some(answer) = reloads.recv() => Some(answer),
-            };
-            let given_up = CancellationToken::new();
-            let mut reloading = running.reloading(given_up.clone());
-            let (back, outcome) = tokio::select! {
-                reloaded = &mut reloading => match reloaded {
-                    Ok(reloaded) => reloaded,
-                    Err(fault) => break (Err(fault).context("the reload panicked"), None),
-                },
-                outcome = &mut over => {
-                    given_up.cancel();
-                    let back = timeout(RELOAD_GRACE, reloading).await.ok().and_then(Result::ok);
-                    break (outcome, back.map(|(running, _)| running));
-                }
-            };
-            running = back;
-            if let Some(answer) = asked {
-                // Whoever asked may have gone; the reload happened all the same.
-                let _ = answer.send(outcome);
-            }
+    let over = async {
+        tokio::select! {
+            () = stop.asked() => Ok(()),
+            Some(ended) = http.join_next() => match ended {
+                Ok(()) => Err(anyhow::anyhow!("the HTTP server ended by itself")),
+                Err(fault) => Err(fault).context("the HTTP server panicked"),
+            },
+            what = failure => Err(anyhow::anyhow!("{what} ended by itself")),
         }
     };
+    let running = Running { options, own, access, config, parts };
+    let (outcome, running) = reload_until(over, running, &mut reload_signal, &mut reloads).await;
     info!("shutting down");
     match running {
         Some(running) => running.parts.stop().await,
         None => {
-            warn!("a reload hangs, so that rules and probes end with the process");
+            warn!("a reload hangs or has panicked: rules and probes end with the process");
             parts::deliver_and_close(&handles).await;
         }
     }
@@ -175,6 +148,45 @@ pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()
     let ending = async { while http.join_next().await.is_some() {} };
     let _ = timeout(HTTP_GRACE, ending).await;
     outcome
+}
+
+/// Reads the configuration again whenever somebody asks for it, until all is `over`. Gives what runs then;
+/// nothing if a reload does not give it back.
+async fn reload_until(
+    over: impl Future<Output = Result<()>>,
+    mut running: Running,
+    signal: &mut signals::Reload,
+    requests: &mut mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+) -> (Result<()>, Option<Running>) {
+    tokio::pin!(over);
+    loop {
+        let asked = tokio::select! {
+            outcome = &mut over => return (outcome, Some(running)),
+            () = signal.asked() => None,
+            Some(answer) = requests.recv() => Some(answer),
+        };
+        let given_up = CancellationToken::new();
+        let mut reloading = running.reloading(given_up.clone());
+        let reloaded = tokio::select! {
+            reloaded = &mut reloading => reloaded,
+            outcome = &mut over => {
+                given_up.cancel();
+                let back = timeout(RELOAD_GRACE, reloading).await.ok().and_then(Result::ok);
+                return (outcome, back.map(|(running, _)| running));
+            }
+        };
+        let outcome = match reloaded {
+            Ok((back, outcome)) => {
+                running = back;
+                outcome
+            }
+            Err(fault) => return (Err(fault).context("the reload panicked"), None),
+        };
+        if let Some(answer) = asked {
+            // Whoever asked may have gone; the reload happened all the same.
+            let _ = answer.send(outcome);
+        }
+    }
 }
 
 /// Does work that reads files, and may find that they are on a file system that does not answer, on a thread
