@@ -5,6 +5,7 @@
 
 mod auth;
 mod http;
+mod lookups;
 mod tls;
 mod verify;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use auth::{HttpAuth, SecretSource};
 pub use http::{Header, HttpConfig, Proxy, root_cause};
+pub use lookups::{Lookups, UnderWay};
 pub use tls::{ClientCertificate, TlsConfig, TlsError, install_crypto_provider, system_certificates};
 pub use verify::{Demand, Verifier};
 
