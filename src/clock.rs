@@ -1,9 +1,13 @@
 //! The only place that reads the wall clock.
 
+mod steady;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::model::TimestampMs;
+
+pub use self::steady::SteadyClock;
 
 /// Says what time it is.
 pub trait Clock: Send + Sync {

@@ -26,6 +26,7 @@ use super::{
     Changes, HeartbeatRecord, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleChanges, RuleKey,
     StateError, StateStore, StoredRule, record,
 };
+use crate::clock::SteadyClock;
 use crate::model::TimestampMs;
 
 /// The layout that this version writes. A file with a higher number was written by a later version.
@@ -84,8 +85,13 @@ impl RedbStore {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        let mut writer =
-            Writer { database: Some(database), path: path.to_owned(), limits, metrics: metrics.clone() };
+        let mut writer = Writer {
+            database: Some(database),
+            path: path.to_owned(),
+            limits,
+            steady: None,
+            metrics: metrics.clone(),
+        };
         let run = move || {
             let _ended = guard;
             writer.run(inbox);
@@ -283,6 +289,8 @@ struct Writer {
     database: Option<Database>,
     path: PathBuf,
     limits: LedgerLimits,
+    /// What the age of the ledger's entries goes by, from the first one on that this process writes.
+    steady: Option<SteadyClock>,
     metrics: Metrics,
 }
 
@@ -343,13 +351,15 @@ impl Writer {
     }
 
     fn write<'a>(&mut self, batch: impl Iterator<Item = &'a Changes>) -> Result<(), StateError> {
-        let limits = self.limits;
+        let (limits, mut steady) = (self.limits, self.steady);
         let transaction = self.database()?.begin_write().map_err(storage)?;
         for changes in batch {
             write_changes(&transaction, changes).map_err(storage)?;
-            ledger::write(&transaction, changes, limits).map_err(storage)?;
+            ledger::write(&transaction, changes, limits, &mut steady).map_err(storage)?;
         }
-        transaction.commit().map_err(storage)
+        transaction.commit().map_err(storage)?;
+        self.steady = steady;
+        Ok(())
     }
 
     fn rules(&mut self) -> Result<Vec<StoredRule>, StateError> {

@@ -354,6 +354,25 @@ async fn the_ledger_forgets_what_is_too_old_and_what_is_too_much() {
     drop(store);
     assert_eq!(instants(&open().unwrap()).await, [102, 102, 101], "also after a start");
 }
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_costs_the_ledger_nothing() {
+    const DAY: TimestampMs = 86_400_000;
+    let folder = tempfile::tempdir().unwrap();
+    let instants = async |store: &RedbStore| {
+        let entries = store.ledger(LedgerQuestion { limit: 9, ..LedgerQuestion::default() }).await.unwrap();
+        entries.iter().map(|entry| entry.transition.at).collect::<Vec<_>>()
+    };
+    let store = redb(folder.path());
+    store.commit(with_transitions(vec![transition(DAY, Phase::Firing, "a")])).await.unwrap();
+    drop(store);
+    let store = redb(folder.path());
+    for at in [40 * DAY, 40 * DAY + 1, DAY + 2] {
+        store.commit(with_transitions(vec![transition(at, Phase::Firing, "a")])).await.unwrap();
+    }
+    assert_eq!(instants(&store).await, [40 * DAY + 1, 40 * DAY, DAY + 2, DAY]);
+}
+
 #[tokio::test]
 async fn heartbeats_are_replaced_and_removed_by_name() {
     both(async |store| {

@@ -74,6 +74,6 @@ fn write_log(store: &Weak<Tsdb>, signal: &Signal) {
 fn maintain(store: &Weak<Tsdb>, signal: &Signal) {
     while signal.wait(MAINTENANCE_INTERVAL, |_| false) {
         let Some(tsdb) = store.upgrade() else { return };
-        tsdb.maintain(tsdb.clock.now());
+        tsdb.maintain_by_clock();
     }
 }

@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, SteadyClock};
 use crate::model::{Labels, METRIC_NAME, Matcher, TimestampMs};
 use crate::storage::{
     AppendError, Appender, Lifetime, Queryable, RefHistogram, RefSample, Samples, SelectError, SelectHints,
@@ -162,6 +162,8 @@ pub struct Tsdb {
     window: Duration,
     opened: OpenReport,
     last_sweep: AtomicI64,
+    /// What retention goes by.
+    steady: Mutex<SteadyClock>,
     closed: AtomicBool,
     signal: Arc<Signal>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -206,6 +208,9 @@ impl Tsdb {
         opened.series = head.series_count() as u64;
         opened.samples = head.counters.start_after_replay();
         opened.duration = started.elapsed();
+        // By a clock that is ahead all that is stored would be too old.
+        let newest = head.max_time().map_or(now, |newest| newest.min(now));
+        let steady = SteadyClock::new(newest, started);
         let tsdb = Self {
             head,
             durable,
@@ -214,11 +219,12 @@ impl Tsdb {
             window: config.acceptance_window,
             opened,
             last_sweep: AtomicI64::new(now),
+            steady: Mutex::new(steady),
             closed: AtomicBool::new(false),
             signal: Arc::default(),
             threads: Mutex::default(),
         };
-        tsdb.sweep(now);
+        tsdb.sweep(now, tsdb.believed(now));
         Ok((Arc::new(tsdb), opened))
     }
 
@@ -230,19 +236,38 @@ impl Tsdb {
         Ok(())
     }
 
-    /// Drops what is past retention, and takes a snapshot when one is due. Takes as long as writing
-    /// all samples to disk takes; appends and queries go on meanwhile.
+    /// Drops what is past retention at `now`, and takes a snapshot when one is due. Takes as long as
+    /// writing all samples to disk takes; appends and queries go on meanwhile.
     pub fn maintain(&self, now: TimestampMs) {
-        self.sweep(now);
+        self.sweep(now, now);
+        self.snapshot_if_due(now);
+    }
+
+    /// The same by the clock, as far as it is believed.
+    fn maintain_by_clock(&self) {
+        let now = self.clock.now();
+        self.sweep(now, self.believed(now));
+        self.snapshot_if_due(now);
+    }
+
+    fn snapshot_if_due(&self, now: TimestampMs) {
         if let Some(durable) = &self.durable {
             durable.snapshot_if_due(&self.head, now);
         }
     }
 
-    fn sweep(&self, now: TimestampMs) {
+    /// What time retention goes by. What is in memory alone follows whatever time its owner has.
+    fn believed(&self, now: TimestampMs) -> TimestampMs {
+        if self.durable.is_none() {
+            return now;
+        }
+        lock(&self.steady).believe(now, Instant::now())
+    }
+
+    fn sweep(&self, now: TimestampMs, believed: TimestampMs) {
         self.last_sweep.store(now, Ordering::Relaxed);
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
-        self.head.drop_before(now.saturating_sub(retention));
+        self.head.drop_before(believed.saturating_sub(retention));
     }
 
     /// Writes and syncs the log. What a failing disk does not take is kept and tried again with the
@@ -485,7 +510,7 @@ impl Appender for Tsdb {
         if self.head.is_full() {
             let now = self.clock.now();
             if now.saturating_sub(self.last_sweep.load(Ordering::Relaxed)) >= SWEEP_PAUSE_MS {
-                self.sweep(now);
+                self.sweep(now, self.believed(now));
             }
             if self.head.is_full() {
                 self.head.counters.series_refused.fetch_add(1, Ordering::Relaxed);

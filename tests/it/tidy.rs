@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rulefmt", &["model", "diag", "yaml", "promql", "template"]),
     ("lint", &["model", "diag", "yaml", "promql", "template", "rulefmt"]),
     ("listener", &["model", "diag", "clock", "client", "yaml"]),
-    ("state", &["model"]),
+    ("state", &["model", "clock"]),
     ("rules", &["model", "clock", "schedule", "storage", "promql", "template", "query", "rulefmt", "state"]),
     (
         "ruletest",

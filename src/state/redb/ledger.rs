@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
@@ -10,6 +11,7 @@ use super::super::{
     Changes, LedgerEntry, LedgerLimits, LedgerQuestion, Phase, RuleChanges, StateError, ledger_record,
 };
 use super::storage;
+use crate::clock::SteadyClock;
 use crate::model::TimestampMs;
 
 /// The two fingerprints and the name of an alert, and the entry.
@@ -17,6 +19,7 @@ type LedgerRow = (u64, u64, &'static str, &'static [u8]);
 
 /// Entries of the ledger by instant and number. Files of earlier versions do not have it.
 const LEDGER: TableDefinition<'_, (TimestampMs, u64), LedgerRow> = TableDefinition::new("ledger");
+
 /// Entries of the ledger, newest first.
 pub(super) fn read(
     transaction: &ReadTransaction,
@@ -50,16 +53,19 @@ pub(super) fn read(
     Ok(entries)
 }
 
-/// Adds what has happened to alerts, and drops what is too old or too much.
+/// Adds what has happened to alerts, and drops what is too old or too much. `steady` is the clock that the
+/// instants of the transitions are taken from.
 pub(super) fn write(
     transaction: &WriteTransaction,
     changes: &Changes,
     limits: LedgerLimits,
+    steady: &mut Option<SteadyClock>,
 ) -> Result<(), redb::Error> {
     if limits.max_entries == 0 || changes.rules.iter().all(|rule| rule.transitions.is_empty()) {
         return Ok(());
     }
     let mut ledger = transaction.open_table(LEDGER)?;
+    let stored = ledger.last()?.map(|(key, _)| key.value().0);
     let mut newest = TimestampMs::MIN;
     let mut known: BTreeMap<TimestampMs, AtOnce> = BTreeMap::new();
     for RuleChanges { key, rule, transitions, .. } in &changes.rules {
@@ -79,7 +85,9 @@ pub(super) fn write(
             at_once.next += 1;
         }
     }
-    let oldest = newest.saturating_sub(limits.retention_ms);
+    let began = || SteadyClock::new(stored.map_or(newest, |stored| stored.min(newest)), Instant::now());
+    let believed = steady.get_or_insert_with(began).believe(newest, Instant::now());
+    let oldest = believed.saturating_sub(limits.retention_ms);
     ledger.retain_in(..(oldest, 0), |_, _| false)?;
     while ledger.len()? > limits.max_entries {
         ledger.pop_first()?;
