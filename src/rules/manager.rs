@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +28,9 @@ use crate::state::{Changes, RuleKey, StoredRule};
 /// How old stored states may be at the start. Until then the state of a rule that is not configured is
 /// kept, for its file may come back; and whatever is older says nothing about the present.
 pub(super) const ORPHAN_RETENTION_MS: i64 = 24 * 3_600_000;
+
+/// How long states stay that are outdated only by the clock, which may be ahead until a time server was asked.
+const CLOCK_DOUBTED: Duration = Duration::from_hours(1);
 
 /// When the newest sample was taken of those that every scrape and probe leaves behind, in seconds.
 pub(super) const NEWEST_SAMPLE: &str = r#"max(timestamp({__name__=~"up|probe_success|pg_up"}))"#;
@@ -93,13 +96,17 @@ impl Manager {
         let now = services.clock.now();
         let pulse = Arc::new(Pulse::new(services.clock.clone()));
         // What was stored tells until when the process ran before.
-        if let Some(stored_at) = stored.iter().map(|rule| rule.evaluated_at).max() {
+        let last = stored.iter().map(|rule| rule.evaluated_at).max();
+        if let Some(stored_at) = last {
             let newest = newest_sample(&services, now).await;
             pulse.paused(newest.map_or(stored_at, |at| at.max(stored_at)), now);
         }
         let oldest = now - ORPHAN_RETENTION_MS;
         let (stored, outdated): (Vec<_>, Vec<_>) =
             stored.into_iter().partition(|rule| rule.evaluated_at >= oldest);
+        let oldest_by_states = last.map_or(oldest, |last| last.min(now) - ORPHAN_RETENTION_MS);
+        let (doubtful, outdated): (Vec<_>, Vec<_>) =
+            outdated.into_iter().partition(|rule| rule.evaluated_at >= oldest_by_states);
         let manager = Self {
             services,
             running: BTreeMap::new(),
@@ -114,6 +121,7 @@ impl Manager {
         let beats = manager.token.child_token();
         manager.tasks.spawn(async move { pulse.run(beats).await });
         manager.forget(outdated.into_iter().map(|rule| Arc::new(rule.key)).collect()).await;
+        manager.forget_later(doubtful);
         manager
     }
 
@@ -223,6 +231,25 @@ impl Manager {
         if let Err(error) = self.services.state.commit(changes).await {
             tracing::error!(%error, "The stored states of removed rules could not be deleted");
         }
+    }
+
+    /// Removes states that are outdated by the clock alone, if they still are after a while.
+    fn forget_later(&self, mut doubtful: Vec<StoredRule>) {
+        if doubtful.is_empty() {
+            return;
+        }
+        let (services, token) = (self.services.clone(), self.token.child_token());
+        self.tasks.spawn(async move {
+            if token.run_until_cancelled(sleep(CLOCK_DOUBTED)).await.is_none() {
+                return;
+            }
+            let oldest = services.clock.now() - ORPHAN_RETENTION_MS;
+            doubtful.retain(|rule| rule.evaluated_at < oldest);
+            let changes = Changes { outdated: doubtful, ..Changes::default() };
+            if let Err(error) = services.state.commit(changes).await {
+                tracing::error!(%error, "Outdated states could not be deleted");
+            }
+        });
     }
 
     /// Stops all groups. Each finishes the rule that it is at, and what its rules have led to is stored

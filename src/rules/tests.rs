@@ -652,7 +652,25 @@ async fn states_that_nobody_claims_for_a_day_are_dropped() {
     manager.shutdown().await;
     sleep(Duration::from_hours(25)).await;
     let stage = Stage::with(world, began).await;
+    assert_eq!(stage.world.store.rules().await.unwrap().len(), 1, "the clock may be wrong");
+    sleep(Duration::from_mins(61)).await;
     assert_eq!(stage.world.store.rules().await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_ahead_at_the_start_costs_no_state() {
+    let mut stage = Stage::new().await;
+    stage.world.answer("up == 0", vector(&[("a", 0.0)]));
+    stage.apply(DOWN).await;
+    stage.until("pending", |stage| stage.alert("Down").is_some()).await;
+    let Stage { world, began, manager } = stage;
+    manager.shutdown().await;
+    world.clock_set.store(25 * 3_600_000, Ordering::Relaxed);
+    let stage = Stage::with(world, began).await;
+    stage.world.clock_set.store(0, Ordering::Relaxed);
+    sleep(Duration::from_hours(2)).await;
+    let stage = stage.restarted(DOWN).await;
+    assert!(stage.alert("Down").is_some());
 }
 
 #[tokio::test(start_paused = true)]

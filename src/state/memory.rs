@@ -105,6 +105,14 @@ impl Content {
         for key in changes.removed_rules {
             self.rules.remove(&*key);
         }
+        for outdated in changes.outdated {
+            let Entry::Occupied(mut rule) = self.rules.entry(outdated.key) else { continue };
+            let (evaluated_at, alerts) = rule.get_mut();
+            alerts.retain(|_, alert| !outdated.alerts.contains(alert));
+            if *evaluated_at == outdated.evaluated_at || alerts.is_empty() {
+                rule.remove();
+            }
+        }
         for entry in changes.outbox {
             self.outbox.insert((entry.alertmanager.clone(), entry.fingerprint), entry);
         }

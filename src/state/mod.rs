@@ -248,6 +248,8 @@ pub struct Changes {
     pub rules: Vec<RuleChanges>,
     /// Rules that are no more, with their alerts.
     pub removed_rules: Vec<Arc<RuleKey>>,
+    /// States to remove as far as they are still as they were read: what was written since then stays.
+    pub outdated: Vec<StoredRule>,
     /// Alerts to deliver.
     pub outbox: Vec<OutboxEntry>,
     /// Alerts that were delivered.
@@ -263,6 +265,7 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
             && self.removed_rules.is_empty()
+            && self.outdated.is_empty()
             && self.outbox.is_empty()
             && self.delivered.is_empty()
             && self.heartbeats.is_empty()

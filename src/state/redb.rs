@@ -447,7 +447,7 @@ fn id(key: &RuleKey) -> RuleId<'_> {
 }
 
 fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::Error> {
-    if !changes.rules.is_empty() || !changes.removed_rules.is_empty() {
+    if !changes.rules.is_empty() || !changes.removed_rules.is_empty() || !changes.outdated.is_empty() {
         let mut rules = transaction.open_table(RULES)?;
         let mut alerts = transaction.open_table(ALERTS)?;
         for RuleChanges { key, evaluated_at, alerts: changed, removed, .. } in &changes.rules {
@@ -468,6 +468,17 @@ fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<()
             let id = id(key);
             rules.remove(id)?;
             alerts.retain_in((id, 0)..=(id, u64::MAX), |_, _| false)?;
+        }
+        for StoredRule { key, evaluated_at, alerts: outdated } in &changes.outdated {
+            let id = id(key);
+            let outdated: Vec<_> = outdated.iter().map(record::encode).collect();
+            let untouched = rules.get(id)?.is_some_and(|found| found.value() == *evaluated_at);
+            alerts.retain_in((id, 0)..=(id, u64::MAX), |_, bytes| {
+                !untouched && outdated.iter().all(|outdated| outdated.as_slice() != bytes)
+            })?;
+            if alerts.range((id, 0)..=(id, u64::MAX))?.next().is_none() {
+                rules.remove(id)?;
+            }
         }
     }
     if !changes.outbox.is_empty() || !changes.delivered.is_empty() {

@@ -101,6 +101,22 @@ async fn a_rule_without_alerts_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn what_is_outdated_goes_unless_it_was_written_since() {
+    both(async |store| {
+        store.commit(rule_changes("Down", vec![alert("a", 1.0), alert("b", 1.0)], vec![])).await.unwrap();
+        store.commit(rule_changes("Up", vec![alert("a", 1.0)], vec![])).await.unwrap();
+        let outdated = store.rules().await.unwrap();
+        let mut written = rule_changes("Down", vec![alert("b", 2.0)], vec![]);
+        written.rules[0].evaluated_at = 8;
+        store.commit(written).await.unwrap();
+        store.commit(Changes { outdated, ..Changes::default() }).await.unwrap();
+        let left = StoredRule { key: key("Down"), evaluated_at: 8, alerts: vec![alert("b", 2.0)] };
+        assert_eq!(store.rules().await.unwrap(), [left]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_newer_outbox_entry_replaces_the_older_and_outlives_its_acknowledgement() {
     both(async |store| {
         let put = |entry| Changes { outbox: vec![entry], ..Changes::default() };
