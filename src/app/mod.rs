@@ -3,6 +3,7 @@
 
 mod chain;
 mod components;
+mod data;
 mod front;
 mod own;
 mod parts;

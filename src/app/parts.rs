@@ -1,6 +1,6 @@
 //! The running parts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tracing::warn;
 use url::Url;
 
 use super::chain::OwnChain;
+use super::data::DataFolder;
 use super::own::OwnPages;
 use super::sources::Sources;
 use super::watchdog::{self, Watchdog};
@@ -43,9 +44,8 @@ use crate::readiness::{self, Readiness, disks};
 use crate::rulefmt::RuleFile;
 use crate::rules;
 use crate::scrape;
-use crate::state::{self, LedgerLimits, RedbStore, StateStore};
 use crate::telemetry;
-use crate::tsdb::{self, Tsdb, TsdbCollector};
+use crate::tsdb::TsdbCollector;
 
 /// The owner of the components that the configuration names.
 const OWNER: &str = "configuration";
@@ -113,12 +113,10 @@ impl Parts {
     ) -> Result<Self> {
         let mut registry = telemetry::registry(&clock);
         let watchdog = watch(&mut registry)?;
-        let folder = &config.storage.path;
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create the data folder `{}`", folder.display()))?;
-        let tsdb = open_store(config, &clock).await?;
+        let folder = DataFolder::prepare(&config.storage.path)?;
+        let tsdb = folder.open_store(&config.storage, &clock).await?;
         registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
-        let (state, state_ended) = open_state(folder, config.ledger, &mut registry).await?;
+        let (state, state_ended) = folder.open_state(config.ledger, &mut registry).await?;
 
         let subquery_step_ms = Arc::new(AtomicI64::default());
         let limits = query_limits(config, &subquery_step_ms);
@@ -132,8 +130,7 @@ impl Parts {
             resolver: Resolver::system(),
             keep_lost: notifier::KEEP_LOST,
         };
-        let notifier = Notifier::start(delivery).await.context("cannot read the outbox")?;
-        let notifier = Arc::new(notifier);
+        let notifier = Arc::new(Notifier::start(delivery).await);
         let echo = Arc::new(drill::Echo::default());
         let drills = Drills::new(drill::Parts {
             notifier: notifier.clone(),
@@ -178,6 +175,7 @@ impl Parts {
         let essential = vec![
             ("the loop of readiness", readiness_ended),
             ("the thread of the state file", state_ended),
+            ("a thread of the store", tsdb.ended()),
             ("the loop of the outbox", notifier.ended()),
             ("a rule group", rules.panicked()),
         ];
@@ -209,7 +207,7 @@ impl Parts {
             state,
             registry: Arc::new(registry),
             lifecycle: Arc::new(lifecycle),
-            data_folder: folder.clone(),
+            data_folder: config.storage.path.clone(),
         };
         Ok(Self {
             handles: Arc::new(handles),
@@ -423,37 +421,6 @@ async fn within(grace: Duration, what: &str, ending: impl Future<Output = ()>) {
     if timeout(grace, ending).await.is_err() {
         warn!("{what} did not stop within {grace:?}");
     }
-}
-
-async fn open_store(config: &Config, clock: &SharedClock) -> Result<Arc<Tsdb>> {
-    let storage = &config.storage;
-    let settings = tsdb::Config {
-        path: Some(storage.path.join("tsdb")),
-        retention: storage.retention,
-        max_memory: storage.max_memory_bytes,
-        ..tsdb::Config::new(clock.clone())
-    };
-    let (tsdb, _report) = tokio::task::spawn_blocking(move || Tsdb::open(settings))
-        .await
-        .context("opening the store panicked")?
-        .context("cannot open the store")?;
-    tsdb.start_background().context("cannot start the threads of the store")?;
-    Ok(tsdb)
-}
-
-async fn open_state(
-    folder: &Path,
-    ledger: LedgerLimits,
-    registry: &mut Registry,
-) -> Result<(Arc<dyn StateStore>, CancellationToken)> {
-    let metrics = state::metrics::Metrics::register(registry);
-    let path = folder.join("state.redb");
-    let store = tokio::task::spawn_blocking(move || RedbStore::open(&path, ledger, metrics))
-        .await
-        .context("opening the state panicked")?
-        .context("cannot open the state")?;
-    let ended = store.ended();
-    Ok((Arc::new(store), ended))
 }
 
 fn register_reload(registry: &mut Registry) -> (Gauge, Gauge) {

@@ -119,7 +119,7 @@ async fn hold(config: &Config, drill: &drill::Drill, listen: Option<SocketAddr>)
         resolver: Resolver::system(),
         keep_lost: notifier::KEEP_LOST,
     });
-    let notifier = notifier.await.context("cannot set up delivery")?;
+    let notifier = notifier.await;
     let settings = notifier::Config {
         alertmanagers: config.alertmanagers.clone(),
         external_labels: Labels::from_pairs(&config.external_labels),

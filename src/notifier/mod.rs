@@ -30,7 +30,7 @@ use crate::clock::SharedClock;
 use crate::discovery::{self, Discovery, Resolver};
 use crate::model::TimestampMs;
 use crate::rules::{Alert, AlertSink};
-use crate::state::{Changes, OutboxEntry, OutboxKey, StateError, StateStore};
+use crate::state::{Changes, OutboxEntry, OutboxKey, StateStore};
 
 pub use config::{AlertmanagerSet, Config};
 pub use metrics::Metrics;
@@ -87,10 +87,14 @@ struct Shared {
 
 impl Notifier {
     /// A notifier that sends nothing until [`Self::apply`] tells it where to, with what was waiting when
-    /// the process ended.
-    pub async fn start(services: Services) -> Result<Self, StateError> {
+    /// the process ended. If that cannot be read, it is left out: what still fires is sent again anyway.
+    pub async fn start(services: Services) -> Self {
         let mut restored: BTreeMap<String, Vec<(u64, Entry)>> = BTreeMap::new();
-        for OutboxEntry { alertmanager, fingerprint, sequence, payload } in services.store.outbox().await? {
+        let stored = services.store.outbox().await.unwrap_or_else(|error| {
+            error!(%error, "The stored outbox cannot be read; alerts that wait in it are not sent");
+            Vec::new()
+        });
+        for OutboxEntry { alertmanager, fingerprint, sequence, payload } in stored {
             if let Some(entry) = Entry::decode(sequence, &payload) {
                 restored.entry(alertmanager).or_default().push((fingerprint, entry));
             }
@@ -111,7 +115,7 @@ impl Notifier {
             saving.await;
         };
         shared.tracker.spawn(saving.instrument(info_span!("outbox")));
-        Ok(Self(shared))
+        Self(shared)
     }
 
     /// Changes where alerts go. What is unchanged goes on undisturbed. An Alertmanager that stays keeps

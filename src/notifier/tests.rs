@@ -108,7 +108,7 @@ fn services(store: &Arc<MemoryStore>) -> Services {
 }
 
 async fn notifier(store: &Arc<MemoryStore>) -> Notifier {
-    Notifier::start(services(store)).await.expect("a store in memory")
+    Notifier::start(services(store)).await
 }
 
 fn config(urls: &[&Url]) -> Config {
@@ -205,7 +205,7 @@ async fn an_alertmanager_that_is_not_found_for_a_moment_gets_what_it_missed() {
     let here = [Reply::A([127, 0, 0, 1])];
     server.answer("am.example.", &here);
     let services = Services { resolver: server.resolver(&[]), ..services(&store) };
-    let notifier = Notifier::start(services).await.expect("a store in memory");
+    let notifier = Notifier::start(services).await;
     let mut config = config(&[&url]);
     config.alertmanagers[0].discovery = discovery::Config {
         dns: vec![DnsConfig {
@@ -245,7 +245,7 @@ async fn what_waits_for_one_that_does_not_come_back_is_given_up() {
     let store = Arc::new(MemoryStore::default());
     let url = Url::parse("http://127.0.0.1:1/").expect("a URL");
     let services = Services { keep_lost: Duration::from_millis(50), ..services(&store) };
-    let notifier = Notifier::start(services).await.expect("a store in memory");
+    let notifier = Notifier::start(services).await;
     notifier.apply(&config(&[&url])).expect("usable");
     notifier.send(vec![alert("A")]);
     wait_for_outbox(&store, 1).await;
@@ -328,7 +328,7 @@ async fn of_many_that_are_gone_the_last_are_kept() {
     let urls: Vec<Url> =
         (1..=40).map(|port| Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a URL")).collect();
     let services = Services { keep_lost: Duration::from_secs(5), ..services(&store) };
-    let notifier = Notifier::start(services).await.expect("a store in memory");
+    let notifier = Notifier::start(services).await;
     notifier.apply(&config(&urls.iter().collect::<Vec<_>>())).expect("usable");
     notifier.send(vec![alert("A")]);
     wait_for_outbox(&store, 40).await;

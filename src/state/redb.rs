@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use redb::backends::InMemoryBackend;
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
-    TableError, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
+    TableDefinition, TableError, WriteTransaction,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -82,11 +83,27 @@ impl RedbStore {
     /// wrote, is moved aside, and the store begins empty. Blocks: reads the whole file.
     pub fn open(path: &Path, limits: LedgerLimits, metrics: Metrics) -> Result<Self, StateError> {
         let database = open_or_begin_anew(path, &metrics)?;
+        Self::start(Some(database), path, limits, metrics)
+    }
+
+    /// For a file that cannot be opened now: every commit tries to, and fails until it can be. Until then
+    /// what can be read of it is.
+    pub fn open_later(path: &Path, limits: LedgerLimits, metrics: Metrics) -> Result<Self, StateError> {
+        Self::start(None, path, limits, metrics)
+    }
+
+    fn start(
+        database: Option<Database>,
+        path: &Path,
+        limits: LedgerLimits,
+        metrics: Metrics,
+    ) -> Result<Self, StateError> {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let mut writer = Writer {
-            database: Some(database),
+            database,
+            copy: None,
             path: path.to_owned(),
             limits,
             steady: None,
@@ -193,6 +210,15 @@ enum Unusable {
     Damaged(String),
 }
 
+impl From<Unusable> for StateError {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Error(error) => error,
+            Unusable::Damaged(reason) => Self::Storage(reason),
+        }
+    }
+}
+
 fn open_or_begin_anew(path: &Path, metrics: &Metrics) -> Result<Database, StateError> {
     let failed = |what: String| StateError::Open { path: path.display().to_string(), what };
     if let Some(folder) = path.parent() {
@@ -230,10 +256,28 @@ fn free_name(path: &Path) -> PathBuf {
 }
 
 fn open(path: &Path) -> Result<Database, Unusable> {
+    open_by(path, |builder| builder.create(path))
+}
+
+/// Opens a copy in memory, for a file system that takes no writes: after a crash even a reader would have to
+/// repair the file.
+fn open_copy(path: &Path) -> Result<Database, Unusable> {
+    open_by(path, |builder| {
+        let (bytes, copy) = (fs::read(path)?, InMemoryBackend::new());
+        copy.set_len(bytes.len() as u64)?;
+        copy.write(0, &bytes)?;
+        builder.create_with_backend(copy)
+    })
+}
+
+fn open_by(
+    path: &Path,
+    create: impl FnOnce(&redb::Builder) -> Result<Database, DatabaseError>,
+) -> Result<Database, Unusable> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     // redb reports damage as an error where its checks see it; where they do not, it panics.
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| builder.create(path)));
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| create(&builder)));
     let unusable =
         |what: String| Unusable::Error(StateError::Open { path: path.display().to_string(), what });
     let database = match opened {
@@ -287,6 +331,8 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
 struct Writer {
     /// Absent after a failed write: redb wants the file to be opened anew then.
     database: Option<Database>,
+    /// What a file that cannot be opened for writing has, in memory.
+    copy: Option<Database>,
     path: PathBuf,
     limits: LedgerLimits,
     /// What the age of the ledger's entries goes by, from the first one on that this process writes.
@@ -341,11 +387,8 @@ impl Writer {
 
     fn database(&mut self) -> Result<&Database, StateError> {
         if self.database.is_none() {
-            let reopened = open(&self.path).map_err(|error| match error {
-                Unusable::Error(error) => error,
-                Unusable::Damaged(reason) => StateError::Storage(reason),
-            })?;
-            self.database = Some(reopened);
+            self.database = Some(open(&self.path)?);
+            self.copy = None;
         }
         Ok(self.database.as_ref().expect("it was just opened"))
     }
@@ -398,7 +441,15 @@ impl Writer {
     }
 
     fn read(&mut self) -> Result<ReadTransaction, StateError> {
-        self.database()?.begin_read().map_err(storage)
+        let error = match self.database() {
+            Ok(database) => return database.begin_read().map_err(storage),
+            Err(error) => error,
+        };
+        if self.copy.is_none() {
+            // Why it cannot be written says more than why it cannot be copied.
+            self.copy = Some(open_copy(&self.path).map_err(|_| error)?);
+        }
+        self.copy.as_ref().expect("it was just made").begin_read().map_err(storage)
     }
 
     fn outbox(&mut self) -> Result<Vec<OutboxEntry>, StateError> {

@@ -244,6 +244,24 @@ async fn a_file_in_use_is_left_alone() {
     assert!(matches!(second, Err(StateError::InUse(_))), "{second:?}");
 }
 
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_read_and_written_once_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = redb(folder.path());
+    store.commit(rule_changes("Down", vec![alert("a", 1.0)], vec![])).await.unwrap();
+    // Whoever has it open keeps others out, as a file system that takes no writes does.
+    let metrics = metrics::Metrics::default();
+    let path = folder.path().join("state.redb");
+    let later = RedbStore::open_later(&path, LedgerLimits::default(), metrics.clone()).unwrap();
+    assert_eq!(later.rules().await.unwrap().len(), 1);
+    let changes = || rule_changes("Up", vec![alert("a", 1.0)], vec![]);
+    assert!(later.commit(changes()).await.is_err());
+    assert_eq!(metrics.commit_failures.get(), 1);
+    drop(store);
+    later.commit(changes()).await.unwrap();
+    assert_eq!(later.rules().await.unwrap().len(), 2);
+}
+
 #[test]
 fn a_fresh_store_is_small() {
     let folder = tempfile::tempdir().unwrap();

@@ -58,7 +58,11 @@ impl Signal {
 pub(super) fn start(tsdb: &Arc<Tsdb>) -> std::io::Result<Vec<JoinHandle<()>>> {
     let spawn = |name: &str, work: fn(&Weak<Tsdb>, &Signal)| {
         let (store, signal) = (Arc::downgrade(tsdb), Arc::clone(&tsdb.signal));
-        thread::Builder::new().name(name.to_owned()).spawn(move || work(&store, &signal))
+        let ended = tsdb.ended().drop_guard();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _ended = ended;
+            work(&store, &signal);
+        })
     };
     Ok(vec![spawn("tsdb-wal", write_log)?, spawn("tsdb-maintain", maintain)?])
 }

@@ -43,6 +43,19 @@ impl DiskFile for File {
     }
 }
 
+/// A disk on which nothing can be created.
+#[derive(Debug)]
+pub(super) struct Unusable(pub(super) io::Error);
+
+impl Disk for Unusable {
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(match self.0.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => self.0.kind().into(),
+        })
+    }
+}
+
 /// Makes the creation, renaming and removal of files in a directory permanent.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -83,10 +96,11 @@ pub(super) fn truncate(path: &Path, length: u64) -> io::Result<()> {
 pub(super) struct DirectoryLock(#[expect(dead_code, reason = "it is held, not read")] File);
 
 impl DirectoryLock {
-    /// Takes the lock; nothing if somebody else has it.
+    /// Takes the lock; nothing if somebody else has it. A file that cannot be written keeps others out too.
     pub(super) fn take(directory: &Path) -> io::Result<Option<Self>> {
         let path = directory.join("lock");
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let writable = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let mut file = writable.or_else(|error| File::open(&path).map_err(|_| error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),

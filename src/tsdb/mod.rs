@@ -49,6 +49,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SharedClock, SteadyClock};
 use crate::model::{Labels, METRIC_NAME, Matcher, TimestampMs};
@@ -59,7 +60,7 @@ use crate::storage::{
 
 use self::background::Signal;
 use self::batch::BatchItem;
-use self::disk::{DirectoryLock, FileSystem, SharedDisk};
+use self::disk::{DirectoryLock, FileSystem, SharedDisk, Unusable};
 use self::head::{Head, Limits, lock};
 use self::wal::Wal;
 
@@ -111,6 +112,12 @@ impl Config {
             snapshot_interval: Duration::from_hours(2),
             clock,
         }
+    }
+
+    fn head(&self) -> Head {
+        let (shortest, longest) = CHUNK_SPAN;
+        let max_span = (self.retention / 8).clamp(shortest, longest);
+        Head::new(Limits { max_memory: self.max_memory, max_span_ms: max_span.as_millis() as u64 })
     }
 }
 
@@ -167,6 +174,8 @@ pub struct Tsdb {
     closed: AtomicBool,
     signal: Arc<Signal>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Cancelled when a background thread has ended.
+    ended: CancellationToken,
 }
 
 /// The part on disk.
@@ -179,7 +188,7 @@ struct Durable {
     snapshots: Mutex<Snapshots>,
     snapshots_taken: AtomicU64,
     snapshot_failures: AtomicU64,
-    _lock: DirectoryLock,
+    _lock: Option<DirectoryLock>,
 }
 
 struct Snapshots {
@@ -193,39 +202,58 @@ impl Tsdb {
         Self::open_on(config, Arc::new(FileSystem))
     }
 
+    /// A store for a directory that cannot be used: samples are in memory, and every attempt to write them
+    /// fails as it would there, and is counted. It stays so until the store is opened anew.
+    pub fn open_unsaved(config: Config, fault: io::Error) -> Arc<Self> {
+        let started = Instant::now();
+        let disk: SharedDisk = Arc::new(Unusable(fault));
+        let durable = config.path.as_ref().map(|path| {
+            let wal = Wal::new(path.clone(), Arc::clone(&disk), 1, 0);
+            Durable::new(path, disk, wal, &config, None)
+        });
+        Self::new(config.head(), durable, config, OpenReport::default(), started)
+    }
+
     fn open_on(config: Config, disk: SharedDisk) -> Result<(Arc<Self>, OpenReport), TsdbError> {
         let started = Instant::now();
-        let (shortest, longest) = CHUNK_SPAN;
-        let max_span = (config.retention / 8).clamp(shortest, longest);
-        let limits = Limits { max_memory: config.max_memory, max_span_ms: max_span.as_millis() as u64 };
-        let head = Arc::new(Head::new(limits));
+        let head = config.head();
         let mut opened = OpenReport::default();
-        let now = config.clock.now();
         let durable = match &config.path {
-            Some(path) => Some(Durable::open(&head, path, disk, &config, now, &mut opened)?),
+            Some(path) => Some(Durable::open(&head, path, disk, &config, &mut opened)?),
             None => None,
         };
         opened.series = head.series_count() as u64;
         opened.samples = head.counters.start_after_replay();
         opened.duration = started.elapsed();
+        Ok((Self::new(head, durable, config, opened, started), opened))
+    }
+
+    fn new(
+        head: Head,
+        durable: Option<Durable>,
+        config: Config,
+        opened: OpenReport,
+        started: Instant,
+    ) -> Arc<Self> {
+        let now = config.clock.now();
         // By a clock that is ahead all that is stored would be too old.
         let newest = head.max_time().map_or(now, |newest| newest.min(now));
-        let steady = SteadyClock::new(newest, started);
         let tsdb = Self {
-            head,
+            head: Arc::new(head),
             durable,
             clock: config.clock,
             retention: config.retention,
             window: config.acceptance_window,
             opened,
             last_sweep: AtomicI64::new(now),
-            steady: Mutex::new(steady),
+            steady: Mutex::new(SteadyClock::new(newest, started)),
             closed: AtomicBool::new(false),
             signal: Arc::default(),
             threads: Mutex::default(),
+            ended: CancellationToken::new(),
         };
         tsdb.sweep(now, tsdb.believed(now));
-        Ok((Arc::new(tsdb), opened))
+        Arc::new(tsdb)
     }
 
     /// Starts the threads that write the log at least once a second, enforce retention and take
@@ -234,6 +262,11 @@ impl Tsdb {
         let threads = background::start(self).map_err(TsdbError::Threads)?;
         lock(&self.threads).extend(threads);
         Ok(())
+    }
+
+    /// Cancelled when a background thread has ended: the store was closed, or the thread panicked.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Drops what is past retention at `now`, and takes a snapshot when one is due. Takes as long as
@@ -376,7 +409,6 @@ impl Durable {
         path: &Path,
         disk: SharedDisk,
         config: &Config,
-        now: TimestampMs,
         opened: &mut OpenReport,
     ) -> Result<Self, TsdbError> {
         let failed = |source| TsdbError::Io { path: path.to_owned(), source };
@@ -389,16 +421,20 @@ impl Durable {
         opened.truncated_bytes = replayed.truncated_bytes;
         opened.unknown_references = replayed.unknown_references;
         let wal = Wal::new(path.to_owned(), Arc::clone(&disk), replayed.next_segment, replayed.wal_size);
-        Ok(Self {
+        Ok(Self::new(path, disk, wal, config, Some(lock)))
+    }
+
+    fn new(path: &Path, disk: SharedDisk, wal: Wal, config: &Config, lock: Option<DirectoryLock>) -> Self {
+        Self {
             directory: path.to_owned(),
             disk,
             wal,
             snapshot_interval: config.snapshot_interval,
-            snapshots: Mutex::new(Snapshots { last: now, failing: false }),
+            snapshots: Mutex::new(Snapshots { last: config.clock.now(), failing: false }),
             snapshots_taken: AtomicU64::new(0),
             snapshot_failures: AtomicU64::new(0),
             _lock: lock,
-        })
+        }
     }
 
     fn snapshot_if_due(&self, head: &Head, now: TimestampMs) {

@@ -1,7 +1,7 @@
 //! Reading back at start what was written before: the newest snapshot, then the log after it.
 //!
-//! Damage never keeps the store shut. A log file is cut off where it stops making sense; a snapshot
-//! loses the damaged frame alone.
+//! Damage never keeps the store shut, nor does a sector that cannot be read. A log file is cut off where it
+//! stops making sense; a snapshot loses the damaged frame alone.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -54,11 +54,17 @@ pub(super) fn replay(head: &Head, directory: &Path) -> io::Result<Replayed> {
         }
         None => 1,
     };
-    // A removal that was interrupted is finished here.
-    remove_numbered_before(directory, SNAPSHOT_PREFIX, first)?;
-    remove_numbered_before(directory, WAL_PREFIX, first)?;
+    // A removal that was interrupted is finished here. A file system that has become read-only lets the store
+    // open and read all the same.
+    for prefix in [SNAPSHOT_PREFIX, WAL_PREFIX] {
+        if let Err(error) = remove_numbered_before(directory, prefix, first) {
+            let directory = directory.display();
+            tracing::warn!(%error, "Old files in `{directory}` cannot be removed: {error}");
+        }
+    }
     replayed.next_segment = first;
-    for (segment, path) in numbered_files(directory, WAL_PREFIX)? {
+    let log = numbered_files(directory, WAL_PREFIX)?;
+    for (segment, path) in log.into_iter().filter(|(segment, _)| *segment >= first) {
         replay_segment(head, &path, segment, &mut replayed)?;
         replayed.next_segment = segment + 1;
     }
@@ -71,18 +77,25 @@ fn replay_segment(head: &Head, path: &Path, segment: Segment, replayed: &mut Rep
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let mut magic = [0; WAL_MAGIC.len()];
     let mut sound = 0;
+    let mut unreadable = None;
     if size >= magic.len() as u64 {
-        reader.read_exact(&mut magic)?;
-        if &magic == WAL_MAGIC || &magic == WAL_MAGIC_1 {
-            sound = magic.len() as u64;
+        match reader.read_exact(&mut magic) {
+            Ok(()) if &magic == WAL_MAGIC || &magic == WAL_MAGIC_1 => sound = magic.len() as u64,
+            Ok(()) => {}
+            Err(error) => unreadable = Some(error),
         }
     }
     if sound > 0 {
         let mut frames = Frames::new(reader, sound, size, u64::from(segment));
         let mut batch = Batch::default();
-        while let Some(Frame::Whole(payload)) = frames.read()? {
-            if !batch.apply(head, payload) {
-                break;
+        while let Some(frame) = frames.read() {
+            match frame {
+                Frame::Whole(payload) if batch.apply(head, payload) => {}
+                Frame::Unreadable(error) => {
+                    unreadable = Some(error);
+                    break;
+                }
+                Frame::Whole(_) | Frame::Damaged | Frame::Torn => break,
             }
             sound = frames.offset();
         }
@@ -92,8 +105,13 @@ fn replay_segment(head: &Head, path: &Path, segment: Segment, replayed: &mut Rep
     if sound < size {
         let lost = size - sound;
         replayed.corruptions += 1;
-        replayed.truncated_bytes += lost;
         let path_text = path.display();
+        if let Some(error) = unreadable {
+            // It may be readable at another time.
+            tracing::error!(%error, lost, "Log file `{path_text}` cannot be read from byte {sound} on: {error}");
+            return Ok(());
+        }
+        replayed.truncated_bytes += lost;
         tracing::warn!(
             lost,
             "Log file `{path_text}` is torn or damaged at byte {sound}; the last {lost} bytes are cut off"

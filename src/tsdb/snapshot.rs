@@ -185,8 +185,15 @@ pub(super) struct Loaded {
     pub(super) corruptions: u64,
 }
 
-/// Puts the chunks of a snapshot into an empty head. Damaged frames are passed over: only what they
-/// held is lost.
+impl Loaded {
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        self.corruptions += 1;
+        tracing::error!(%error, "A part of snapshot `{}` cannot be read: {error}", path.display());
+    }
+}
+
+/// Puts the chunks of a snapshot into an empty head. Frames that are damaged or cannot be read are passed
+/// over: only what they held is lost. An error is that of opening the file.
 pub(super) fn load(head: &Head, path: &Path, segment: Segment) -> io::Result<Loaded> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -197,16 +204,20 @@ pub(super) fn load(head: &Head, path: &Path, segment: Segment) -> io::Result<Loa
         loaded.corruptions += 1;
         return Ok(loaded);
     }
-    reader.read_exact(&mut magic)?;
+    if let Err(error) = reader.read_exact(&mut magic) {
+        loaded.unreadable(path, &error);
+        return Ok(loaded);
+    }
     if &magic != MAGIC && &magic != MAGIC_1 {
         loaded.corruptions += 1;
     }
     let tells_kinds = &magic != MAGIC_1;
     let mut frames = Frames::new(reader, magic.len() as u64, size, u64::from(segment));
-    while let Some(frame) = frames.read()? {
+    while let Some(frame) = frames.read() {
         match frame {
             Frame::Whole(payload) if load_frame(head, payload, tells_kinds).is_ok() => {}
             Frame::Whole(_) | Frame::Damaged => loaded.corruptions += 1,
+            Frame::Unreadable(error) => loaded.unreadable(path, &error),
             Frame::Torn => {
                 loaded.corruptions += 1;
                 break;

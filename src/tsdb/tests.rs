@@ -11,13 +11,15 @@ use proptest::prelude::*;
 
 use super::disk::faulty::FaultyDisk;
 use super::{Config, OpenReport, Tsdb, TsdbError};
-use crate::clock::{Clock as _, FixedClock};
+use crate::clock::FixedClock;
 use crate::model::{
     Labels, MatchOp, Matcher, NORMAL_NAN_BITS, Point, STALE_NAN_BITS, Sample, Series, TimestampMs,
 };
 use crate::storage::{
     AppendError, Appender as _, Lifetime, Queryable, RefSample, Samples, SelectError, SelectHints, SeriesSet,
 };
+
+mod trouble;
 
 const HOUR: TimestampMs = 3_600_000;
 
@@ -137,23 +139,6 @@ fn retention_leaves_nothing_behind() {
     }
     // Pages and tables stay, and the next series take no more.
     assert!(rounds.iter().all(|bytes| *bytes == rounds[0]), "{rounds:?}");
-}
-
-#[test]
-fn a_clock_that_is_ahead_costs_no_sample() {
-    let folder = tempfile::tempdir().unwrap();
-    let count = |tsdb: &Tsdb| everything(tsdb).iter().map(|series| series.points.len()).sum::<usize>();
-    let (tsdb, _) = open(config(Some(folder.path())));
-    fill(&tsdb, 3, 10 * 3_600, 130);
-    tsdb.close().unwrap();
-    drop(tsdb);
-    let clock = Arc::new(FixedClock::at(30 * 24 * HOUR));
-    let (tsdb, _) = open(Config { clock: clock.clone(), ..config(Some(folder.path())) });
-    assert_eq!(count(&tsdb), 3 * 130);
-    tsdb.maintain_by_clock();
-    assert_eq!(count(&tsdb), 3 * 130, "as long as it is doubted");
-    tsdb.maintain(clock.now());
-    assert_eq!(count(&tsdb), 0, "once it is believed");
 }
 
 #[test]

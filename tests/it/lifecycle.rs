@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use rustix::process::Signal;
 
 use crate::real::app::{App, Mood};
+use crate::real::disk::Disk;
 use crate::real::process::Process;
-use crate::real::valmis::{COMMON, NO_DISK, Valmis, address, command};
+use crate::real::valmis::{COMMON, NO_DISK, Valmis, address, all_quick_rules, command};
 use crate::real::{eventually, http, say, turn};
 
 fn configuration(apps: &[(&str, &App)]) -> String {
@@ -173,4 +174,41 @@ async fn a_start_that_hangs_keeps_nobody_from_ending_the_process() {
     assert!(process.terminate().await.success(), "{}", process.log());
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert!(!process.output().contains("is serving on"), "nothing has hung");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_has_become_read_only_keeps_valmis_from_nothing_but_its_first_start() {
+    let _turn = turn().await;
+    let (Some(disk), app) = (Disk::mount(), App::start().await) else { return };
+    let data = disk.path().join("data");
+    let storage = format!("storage: {{path: '{}'}}\n", data.display());
+
+    // Where nothing was ever kept the configuration is wrong.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("valmis.yaml"), format!("{NO_DISK}{storage}")).unwrap();
+    disk.remount("ro");
+    let mut first = command(folder.path());
+    first.args(["serve", "--config", "valmis.yaml", "--listen", "127.0.0.1:0"]);
+    let mut first = first.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let refused = eventually("end of the first start", async || {
+        first.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+    })
+    .await;
+    assert!(!refused.success());
+    let said = std::io::read_to_string(first.stderr.unwrap()).unwrap();
+    assert!(said.contains("cannot create the data folder"), "{said}");
+
+    disk.remount("rw");
+    let configuration = format!("{}{storage}", configuration(&[("backend", &app)]));
+    let mut valmis = Valmis::start_with(&configuration, &all_quick_rules()).await;
+    app.set(Mood::Failing);
+    let before = valmis.wait_for_alert("firing", "ApplicationDown").await;
+    valmis.kill_9();
+    disk.remount("ro");
+    valmis.restart().await;
+    let after = valmis.wait_for_alert("firing", "ApplicationDown").await;
+    assert_eq!(after["activeAt"], before["activeAt"]);
+    valmis.wait_for_alert("firing", "StateNotSaved").await;
+    disk.remount("rw");
+    valmis.wait_for_end("StateNotSaved").await;
 }

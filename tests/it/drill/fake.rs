@@ -95,7 +95,7 @@ async fn held(urls: &[Url], relabelling: &[relabel::Rule], timeout: Duration, ec
         resolver: Resolver::system(),
         keep_lost: notifier::KEEP_LOST,
     };
-    let notifier = Notifier::start(services).await.expect("a store in memory");
+    let notifier = Notifier::start(services).await;
     let config = notifier::Config {
         alertmanagers: urls.iter().map(AlertmanagerSet::of_url).collect(),
         alert_relabel: relabelling.to_vec(),
