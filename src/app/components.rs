@@ -23,7 +23,7 @@ use crate::probe::http::{HttpConfig, HttpProber};
 use crate::probe::node::NodeProber;
 use crate::probe::postgres::{self, Dsn, Password, PostgresProber};
 use crate::probe::redis::{self, RedisProber};
-use crate::probe::{AddressPolicy, Pattern, Prober, Reach};
+use crate::probe::{AddressPolicy, Pattern, Prober};
 use crate::readiness::{Component, Key, Kind, ModuleInfo, Thresholds};
 use crate::storage::Queryable;
 use crate::textfile::TextfileProber;
@@ -154,7 +154,7 @@ fn probes(probe: &ProbeConfig, clock: &SharedClock) -> Vec<Component> {
             [_] => probe.name.clone(),
             _ => format!("{} {target}", probe.name),
         };
-        let asked = ModuleTarget::new(&probe.module, target, Reach::ANYWHERE, clock);
+        let asked = ModuleTarget::new(&probe.module, target, None, clock);
         let prober = ScheduledTarget { target: asked, timeout };
         // Not the other targets: they may come and go.
         let configured_as = (&probe.name, &probe.module, target, probe.readiness, &probe.labels, pace);

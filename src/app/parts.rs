@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use reqwest::Method;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -335,10 +336,10 @@ impl Parts {
 /// certificates may be missing. Whoever is told makes these clients again.
 fn check_clients(config: &Config) -> Result<()> {
     for set in &config.alertmanagers {
-        set.http.client(set.timeout).context("alertmanagers")?;
+        set.http.client(&Method::POST, set.timeout).context("alertmanagers")?;
     }
     for told in &config.heartbeat {
-        told.http.client(told.timeout).with_context(|| format!("heartbeat `{}`", told.name))?;
+        told.http.client(&told.method, told.timeout).with_context(|| format!("heartbeat `{}`", told.name))?;
     }
     Ok(())
 }

@@ -38,6 +38,16 @@ struct Running {
     write_back: Option<WriteBack>,
 }
 
+impl Running {
+    /// Looks whether certificates in files have changed.
+    fn look_again(&self) -> Result<()> {
+        let name = &self.config.name;
+        self.overlay.remote().look_again().with_context(|| format!("source `{name}`"))?;
+        let receiver = self.write_back.as_ref().map_or(Ok(()), WriteBack::look_again);
+        receiver.with_context(|| format!("`remote_write` of the source `{name}`"))
+    }
+}
+
 /// Sources that are made but not yet in use.
 pub(super) struct Prepared(Vec<New>);
 
@@ -58,8 +68,15 @@ impl Sources {
         }
     }
 
-    /// Makes the sources that are new or different; nothing else changes yet.
+    /// Makes the sources that are new or different; of the others only certificates in files are looked
+    /// at again. Nothing else changes yet.
     pub(super) fn prepare(&self, configured: &[SourceConfig]) -> Result<Prepared> {
+        for config in configured {
+            match self.running.get(&config.name) {
+                Some(running) if running.config == *config => running.look_again()?,
+                _ => {}
+            }
+        }
         let new = configured
             .iter()
             .filter(|config| self.running.get(&config.name).is_none_or(|running| running.config != **config));

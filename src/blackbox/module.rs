@@ -13,9 +13,9 @@ use xxhash_rust::xxh64::Xxh64;
 use super::pattern::{Subject, TargetPattern};
 use super::view::View;
 use crate::clock::SharedClock;
-use crate::probe::dns::{DnsConfig, DnsProber};
+use crate::probe::dns::{DnsConfig, DnsProber, Transport};
 use crate::probe::grpc::{GrpcConfig, GrpcProber, Metadata};
-use crate::probe::http::{HttpConfig, HttpProber, parse_target};
+use crate::probe::http::{HttpConfig, HttpProber, RequestBody, parse_target};
 use crate::probe::icmp::{IcmpConfig, IcmpProber};
 use crate::probe::tcp::{TcpConfig, TcpProber};
 use crate::probe::tls::TlsConfig;
@@ -128,7 +128,9 @@ impl Module {
         }
     }
 
-    /// Whether the module holds anything that says who asks, and that must not go to just any target.
+    /// Whether the module holds anything that says who asks, and that must not go to just any target. What
+    /// stands in the module itself as `body` or `send` is not such: most of it is a greeting, and nothing tells
+    /// a password from one. What proxies get does not reach targets.
     pub(super) fn has_credentials(&self) -> bool {
         let certificate = |tls: &TlsConfig| tls.client_certificate.is_some();
         match &self.prober {
@@ -136,6 +138,7 @@ impl Module {
                 config.credentials.is_some()
                     || !config.secret_headers.is_empty()
                     || config.headers.keys().any(|name| !HARMLESS_HEADERS.contains(name))
+                    || matches!(config.body, RequestBody::File(_))
                     || certificate(&config.tls)
             }
             ModuleProber::Tcp(config) => certificate(&config.tls),
@@ -146,7 +149,11 @@ impl Module {
             ModuleProber::Websocket(config) => {
                 config.credentials.is_some() || !config.headers.is_empty() || certificate(&config.tls)
             }
-            ModuleProber::Dns(_) | ModuleProber::Icmp(_) => false,
+            ModuleProber::Dns(config) => match &config.transport {
+                Transport::Tls(tls) => certificate(tls),
+                Transport::Udp | Transport::Tcp => false,
+            },
+            ModuleProber::Icmp(_) => false,
         }
     }
 
@@ -201,14 +208,15 @@ impl Module {
         self.subject(target).map(|subject| TargetPattern::exactly(target, subject))
     }
 
-    /// What probes this target, within reach; what is wrong with the target otherwise.
+    /// What probes this target, within reach of whoever asks for it; what is wrong with the target otherwise.
     pub(super) fn prober(
         &self,
         target: &str,
-        reach: Reach,
+        asked_within: Option<Reach>,
         clock: &SharedClock,
     ) -> Result<Arc<dyn Prober>, TargetFault> {
-        let within = |addresses: AddressPolicy| AddressPolicy { reach, ..addresses };
+        let (reach, asked_for) = (asked_within.unwrap_or(Reach::ANYWHERE), asked_within.is_some());
+        let within = |addresses: AddressPolicy| AddressPolicy { reach, asked_for, ..addresses };
         let clock = clock.clone();
         Ok(match &self.prober {
             ModuleProber::Http(config) => {

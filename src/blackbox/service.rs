@@ -13,6 +13,7 @@ use super::module::{Module, ModuleError, Modules};
 use super::policy::{Asked, Denied, Policy};
 use super::target::ModuleTarget;
 use super::timeout::{self, TimeoutError};
+use super::view::without_userinfo;
 use crate::clock::SharedClock;
 use crate::probe::{Deadline, History, HistoryLimits, Origin, ProbeRecord, Probed};
 
@@ -206,7 +207,7 @@ impl Blackbox {
         let reach = settings.policy.judge(asked).map_err(|denied| match denied {
             Denied::Target => {
                 metrics.refused(RefusedFor::Target);
-                Refusal::TargetNotAllowed { module: name.clone(), target: target.clone() }
+                Refusal::TargetNotAllowed { module: name.clone(), target: without_userinfo(&target) }
             }
             Denied::Hostname => {
                 metrics.refused(RefusedFor::Hostname);
@@ -217,7 +218,7 @@ impl Blackbox {
         let prober = current.prober(&question, || {
             let (_, target, hostname) = &question;
             let changed = hostname.as_deref().map(|hostname| module.for_hostname(hostname)).transpose()?;
-            Ok(ModuleTarget::new(changed.as_ref().unwrap_or(module), target, reach, clock))
+            Ok(ModuleTarget::new(changed.as_ref().unwrap_or(module), target, Some(reach), clock))
         })?;
         let Ok(_place) = current.places.clone().try_acquire_owned() else {
             metrics.refused(RefusedFor::Concurrency);
@@ -228,7 +229,12 @@ impl Blackbox {
         let outcome = prober.probe(Deadline::after(allowed), allowed).await;
         let (name, target, _) = question;
         let record = ProbeRecord {
-            probed: Probed { origin: Origin::Asked, module: name.into(), target: target.into() },
+            // What stands before an `@` may be a password.
+            probed: Probed {
+                origin: Origin::Asked,
+                module: name.into(),
+                target: without_userinfo(&target).into(),
+            },
             at,
             duration: started.elapsed(),
             timeout: allowed,

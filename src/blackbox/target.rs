@@ -23,10 +23,10 @@ pub struct ModuleTarget {
 }
 
 impl ModuleTarget {
-    /// A prober of `target`. What is wrong with the target is what its probes say, as in blackbox
-    /// exporter.
-    pub fn new(module: &Module, target: &str, reach: Reach, clock: &SharedClock) -> Self {
-        let inner = module.prober(target, reach, clock);
+    /// A prober of `target`; of one that somebody asks for, within this reach. What is wrong with the target
+    /// is what its probes say, as in blackbox exporter.
+    pub fn new(module: &Module, target: &str, asked_within: Option<Reach>, clock: &SharedClock) -> Self {
+        let inner = module.prober(target, asked_within, clock);
         Self { inner, kind: module.kind(), configuration: module.configuration().clone() }
     }
 

@@ -23,6 +23,9 @@ const SECRET_KEYS: [&str; 9] = [
     "send",
 ];
 
+/// Keys whose values are URLs, perhaps without their scheme, that hold credentials before an `@`.
+const URL_KEYS: [&str; 2] = ["proxy_url", "token_url"];
+
 /// Keys of mappings whose values are secrets, save for those of the names listed.
 const SECRET_MAPPINGS: [(&str, &[&str]); 4] = [
     (
@@ -75,6 +78,7 @@ fn shown(key: &str, node: &Node) -> Value {
     }
     match &node.kind {
         NodeKind::Null => Value::Null,
+        NodeKind::Scalar(text) if URL_KEYS.contains(&key) => Value::Text(without_userinfo(text)),
         NodeKind::Scalar(text) => Value::Text(without_password(text)),
         NodeKind::Binary(bytes) => Value::Text(bytes.escape_ascii().to_string()),
         NodeKind::Sequence(items) => Value::List(items.iter().map(|item| shown("", item)).collect()),
@@ -102,6 +106,18 @@ fn masked(node: &Node) -> Value {
         NodeKind::Mapping(entries) => {
             Value::Mapping(entries.iter().map(|(name, _, value)| (name.clone(), masked(value))).collect())
         }
+    }
+}
+
+/// A URL, or one whose scheme is left out, without what stands before the last `@` of its authority: a password
+/// may hold one.
+pub(super) fn without_userinfo(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = text.split_at(start);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}{MASK}{}", &rest[at..]),
+        None => text.to_owned(),
     }
 }
 
@@ -220,7 +236,7 @@ http:
     tls_config: {key: canary}
   headers: {Host: a.example, X-API-Key: canary, Cookie: canary}
   http_headers: {X-Two: {values: [seen], secrets: [canary]}}
-  proxy_url: http://user:canary@proxy:3128
+  proxy_url: user:canary@p@proxy:3128
   proxy_connect_header: {Proxy-Authorization: [canary]}
   body: canary
 grpc: {metadata: {authorization: [canary]}}
@@ -228,10 +244,23 @@ tcp: {query_response: [{send: AUTH canary}, {send: !!binary Y2FuYXJ5}]}
 ";
         let shown = view(text).to_string();
         assert!(!shown.contains("canary"), "{shown}");
-        for expected in ["a.example", "seen", "username: u", "grant_type: password", "user:xxxxx@proxy"] {
+        for expected in ["a.example", "seen", "username: u", "grant_type: password", ": <secret>@proxy:3128"]
+        {
             assert!(shown.contains(expected), "no `{expected}` in {shown}");
         }
-        assert_eq!(shown.matches(MASK).count(), 16, "{shown}");
+        assert_eq!(shown.matches(MASK).count(), 17, "{shown}");
+    }
+
+    #[test]
+    fn of_urls_what_stands_before_the_host_is_hidden() {
+        let check = |text: &str, expected: &str| assert_eq!(without_userinfo(text), expected, "{text}");
+        check("http://user:hunter2@proxy:3128/", "http://<secret>@proxy:3128/");
+        check("user:hunter2@proxy:3128", "<secret>@proxy:3128");
+        check("http://token@proxy", "http://<secret>@proxy");
+        check("u:p@ss@[::1]:80?x", "<secret>@[::1]:80?x");
+        check("http://a.example/@x?y=u@v", "http://a.example/@x?y=u@v");
+        check("/run/user@1000/app.sock", "/run/user@1000/app.sock");
+        check("proxy:3128", "proxy:3128");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Credentials for HTTP.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::Lookups;
 use crate::model::Secret;
 
 /// Where a secret comes from. Files are read again whenever the secret is needed, so that it can be
@@ -19,17 +21,41 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
-    /// The secret as it is now. An error names the file.
+    /// The secret as it is now. An error names the file. Blocks.
     pub fn resolve(&self) -> io::Result<Secret> {
         match self {
             Self::Value(secret) => Ok(secret.clone()),
+            Self::File(path) => read_file(path).map_err(into_error),
+        }
+    }
+
+    /// [`Self::resolve`] on a thread that may block, of which a file that hangs takes one.
+    pub async fn read(&self) -> io::Result<Secret> {
+        static FILES: LazyLock<Lookups<PathBuf, Result<Secret, Fault>>> =
+            LazyLock::new(|| Lookups::new(MAX_FILES_AT_ONCE));
+        match self {
+            Self::Value(secret) => Ok(secret.clone()),
             Self::File(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-                Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+                FILES.look_up(path.clone(), |path| read_file(path)).await?.map_err(into_error)
             }
         }
     }
+}
+
+/// How many files with secrets are read at once.
+const MAX_FILES_AT_ONCE: usize = 32;
+
+/// Why a file is not read: an error that can be told to many.
+type Fault = (io::ErrorKind, String);
+
+fn into_error((kind, text): Fault) -> io::Error {
+    io::Error::new(kind, text)
+}
+
+fn read_file(path: &Path) -> Result<Secret, Fault> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| (error.kind(), format!("{}: {error}", path.display())))?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 
 /// Credentials for HTTP.
@@ -54,16 +80,22 @@ pub enum HttpAuth {
 }
 
 impl HttpAuth {
-    /// The value of the `Authorization` header as it is now. Source: RFC 7617, RFC 6750.
+    /// The value of the `Authorization` header as it is now. Source: RFC 7617, RFC 6750. Blocks.
     pub fn header(&self) -> io::Result<Secret> {
-        Ok(Secret::new(match self {
-            Self::Basic { username, password } => {
-                let pair = format!("{}:{}", username.resolve()?.expose(), password.resolve()?.expose());
-                format!("Basic {}", BASE64_STANDARD.encode(pair))
-            }
-            Self::Bearer(token) => format!("Bearer {}", token.resolve()?.expose()),
-            Self::Other { scheme, credentials } => format!("{scheme} {}", credentials.resolve()?.expose()),
-        }))
+        Ok(match self {
+            Self::Basic { username, password } => basic(&username.resolve()?, &password.resolve()?),
+            Self::Bearer(token) => other("Bearer", &token.resolve()?),
+            Self::Other { scheme, credentials } => other(scheme, &credentials.resolve()?),
+        })
+    }
+
+    /// [`Self::header`], with files read as by [`SecretSource::read`].
+    pub async fn read_header(&self) -> io::Result<Secret> {
+        Ok(match self {
+            Self::Basic { username, password } => basic(&username.read().await?, &password.read().await?),
+            Self::Bearer(token) => other("Bearer", &token.read().await?),
+            Self::Other { scheme, credentials } => other(scheme, &credentials.read().await?),
+        })
     }
 
     /// Adds the credentials to a request.
@@ -76,6 +108,15 @@ impl HttpAuth {
         value.set_sensitive(true);
         Ok(request.header(reqwest::header::AUTHORIZATION, value))
     }
+}
+
+fn basic(username: &Secret, password: &Secret) -> Secret {
+    let pair = format!("{}:{}", username.expose(), password.expose());
+    Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair)))
+}
+
+fn other(scheme: &str, credentials: &Secret) -> Secret {
+    Secret::new(format!("{scheme} {}", credentials.expose()))
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use reqwest::NoProxy;
-use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::redirect::Policy;
+use reqwest::header::{HeaderName, HeaderValue, LOCATION};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Method, NoProxy, Response, StatusCode};
+use url::Url;
 
-use super::{ClientError, HttpAuth, SecretSource, TlsConfig, USER_AGENT};
+use super::{ClientError, HttpAuth, RenewingClient, SecretSource, TlsConfig, USER_AGENT};
 use crate::model::Secret;
 
 /// How many redirects are followed. Source: reqwest's default.
@@ -45,22 +46,16 @@ pub struct Proxy {
 }
 
 impl HttpConfig {
-    /// Whether building a client anew can make a difference: its trust anchors or its certificate are in
-    /// files.
-    pub fn depends_on_files(&self) -> bool {
-        self.tls.ca_file.is_some() || self.tls.client_certificate.is_some()
-    }
-
-    /// A client whose every request ends within `timeout`. It follows no proxy settings of the
-    /// environment: what a configuration does not say does not happen. Reads the files of the TLS
-    /// settings.
-    pub fn client(&self, timeout: Duration) -> Result<reqwest::Client, ClientError> {
+    /// A client for requests with this method, whose every request ends within `timeout`. It follows no
+    /// proxy settings of the environment: what a configuration does not say does not happen. A redirect
+    /// that it does not follow is the answer. Reads the files of the TLS settings.
+    pub fn client(&self, method: &Method, timeout: Duration) -> Result<reqwest::Client, ClientError> {
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(self.tls.client_config()?)
             .user_agent(USER_AGENT)
             .timeout(timeout)
             .connect_timeout(timeout)
-            .redirect(if self.headers.is_empty() { Policy::default() } else { within_origin() })
+            .redirect(self.redirects(method))
             .no_proxy();
         let builder = match &self.proxy {
             None => builder,
@@ -70,6 +65,25 @@ impl HttpConfig {
             }
         };
         Ok(builder.build()?)
+    }
+
+    /// The same, built anew when the files of the TLS settings have changed.
+    pub fn renewing_client(&self, method: &Method, timeout: Duration) -> Result<RenewingClient, ClientError> {
+        let (config, method) = (self.clone(), method.clone());
+        RenewingClient::new(&self.tls, move || config.client(&method, timeout))
+    }
+
+    /// Where headers are configured redirects are followed to the same server alone: nobody knows which of
+    /// them are secret, and they would be sent along.
+    fn redirects(&self, method: &Method) -> Policy {
+        let (anywhere, reads) = (self.headers.is_empty(), matches!(*method, Method::GET | Method::HEAD));
+        Policy::custom(move |attempt: Attempt<'_>| {
+            let first = attempt.previous().first();
+            let allowed = anywhere || first.is_some_and(|first| first.origin() == attempt.url().origin());
+            let same_request = reads || repeats(attempt.status());
+            let few = attempt.previous().len() <= MOST_REDIRECTS;
+            if allowed && same_request && few { attempt.follow() } else { attempt.stop() }
+        })
     }
 
     /// Adds credentials and headers to a request, as they are now: both may be in files.
@@ -89,13 +103,30 @@ impl HttpConfig {
     }
 }
 
-/// Redirects are followed to the same server alone: of headers that were configured nobody knows which
-/// are secret, and they would be sent along.
-fn within_origin() -> Policy {
-    Policy::custom(|attempt| {
-        let same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-        if same && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
-    })
+/// Whether a redirect asks for the same request again. After the others a POST becomes a GET without a
+/// body, and whoever answers that has not been told anything. Source: the Fetch standard, "HTTP-redirect
+/// fetch", and RFC 9110, sections 15.4.2 to 15.4.4.
+fn repeats(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT)
+}
+
+/// Where an answer redirects to, if it does; without credentials and parameters, which may be secrets.
+pub fn redirected_to(answer: &Response) -> Option<Url> {
+    let location = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+    let mut url = answer.url().join(location.to_str().ok()?).ok()?;
+    url.set_query(None);
+    url.set_fragment(None);
+    // They cannot be set where there can be none.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    Some(url)
+}
+
+/// The status of an answer, and where it leads if it is a redirect that was not followed.
+pub fn status_of(answer: &Response) -> String {
+    match redirected_to(answer) {
+        Some(url) => format!("{}, which leads to `{url}`", answer.status()),
+        None => answer.status().to_string(),
+    }
 }
 
 /// The innermost reason of a failed request, which says what happened: `connection refused`,
@@ -127,7 +158,7 @@ mod tests {
             ],
             ..HttpConfig::default()
         };
-        let client = config.client(Duration::from_secs(1)).expect("usable");
+        let client = config.client(&Method::GET, Duration::from_secs(1)).expect("usable");
         let prepare = || config.prepare(client.get("http://localhost/"));
         let request = prepare().expect("readable").build().expect("complete");
         let values = |name| request.headers().get_all(name).iter().collect::<Vec<_>>();
@@ -150,25 +181,55 @@ mod tests {
         String::from_utf8_lossy(&request[..length]).into_owned()
     }
 
+    /// A server that answers one request so; its URL, and what it was asked.
+    async fn server(response: String) -> (Url, tokio::task::JoinHandle<String>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        (Url::parse(&url).expect("a URL"), tokio::spawn(answer_once(listener, response)))
+    }
+
+    fn redirect(status: u16, to: &Url) -> String {
+        format!("HTTP/1.1 {status} -\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    }
+
+    const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
     #[tokio::test]
     async fn configured_headers_do_not_follow_a_redirect_to_another_server() {
-        let listen = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let (first, second) = (listen().await, listen().await);
-        let url =
-            |listener: &tokio::net::TcpListener| format!("http://{}/", listener.local_addr().expect("bound"));
-        let from = url(&first);
-        let response = format!(
-            "HTTP/1.1 307 Temporary Redirect\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-            url(&second)
-        );
-        let seen = tokio::spawn(answer_once(first, response));
+        let (second, _) = server(FINE.to_owned()).await;
+        let (first, seen) = server(redirect(307, &second)).await;
         let value = SecretSource::Value(Secret::new("k3y"));
         let header = Header { name: HeaderName::from_static("x-key"), value };
         let config = HttpConfig { headers: vec![header], ..HttpConfig::default() };
-        let client = config.client(Duration::from_secs(20)).expect("usable");
-        let request = config.prepare(client.post(from)).expect("usable");
+        let client = config.client(&Method::POST, Duration::from_secs(20)).expect("usable");
+        let request = config.prepare(client.post(first)).expect("usable");
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), 307, "it is not followed");
         assert!(seen.await.expect("it has answered").contains("x-key: k3y"));
+    }
+
+    #[tokio::test]
+    async fn what_is_posted_is_posted_again_or_not_redirected() {
+        let ask = async |method: Method, status| {
+            let (second, seen) = server(FINE.to_owned()).await;
+            let mut elsewhere = second.join("login?token=s3cret#top").expect("a URL");
+            elsewhere.set_password(Some("s3cret")).expect("it has a host");
+            let (first, _) = server(redirect(status, &elsewhere)).await;
+            let client = HttpConfig::default().client(&method, Duration::from_secs(20)).expect("usable");
+            let answer = client.request(method, first).body("alerts").send().await.expect("an answer");
+            (second, status_of(&answer), answer.status().is_success().then_some(seen))
+        };
+        for status in [301, 302, 303] {
+            let (second, text, seen) = ask(Method::POST, status).await;
+            assert!(seen.is_none() && text.starts_with(&status.to_string()), "{text}");
+            assert!(text.ends_with(&format!(", which leads to `{second}login`")), "{text}");
+            let (_, text, seen) = ask(Method::GET, status).await;
+            assert!(seen.is_some(), "{status}: {text}");
+        }
+        for status in [307, 308] {
+            let (_, text, seen) = ask(Method::POST, status).await;
+            let seen = seen.expect(&text).await.expect("it has answered");
+            assert!(seen.starts_with("POST /login?token=s3cret") && seen.ends_with("alerts"), "{seen}");
+        }
     }
 }

@@ -5,13 +5,19 @@
 
 mod auth;
 mod http;
+mod lookups;
+mod renewing;
 mod tls;
 mod verify;
 
 use std::time::Duration;
 
+use reqwest::Method;
+
 pub use auth::{HttpAuth, SecretSource};
-pub use http::{Header, HttpConfig, Proxy, root_cause};
+pub use http::{Header, HttpConfig, Proxy, redirected_to, root_cause, status_of};
+pub use lookups::{Lookups, UnderWay};
+pub use renewing::RenewingClient;
 pub use tls::{ClientCertificate, TlsConfig, TlsError, install_crypto_provider, system_certificates};
 pub use verify::{Demand, Verifier};
 
@@ -29,7 +35,8 @@ pub enum ClientError {
     Http(#[from] reqwest::Error),
 }
 
-/// An HTTP client that trusts as `tls` says, without credentials; see [`HttpConfig::client`].
+/// An HTTP client for what is read, that trusts as `tls` says, without credentials; see
+/// [`HttpConfig::client`].
 pub fn http_client(tls: &TlsConfig, timeout: Duration) -> Result<reqwest::Client, ClientError> {
-    HttpConfig { tls: tls.clone(), ..HttpConfig::default() }.client(timeout)
+    HttpConfig { tls: tls.clone(), ..HttpConfig::default() }.client(&Method::GET, timeout)
 }

@@ -70,6 +70,12 @@ pub fn install_crypto_provider() {
 }
 
 impl TlsConfig {
+    /// The files that are read for it.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = self.client_certificate.iter().flat_map(|own| [&own.cert_file, &own.key_file]);
+        self.ca_file.iter().chain(own).map(PathBuf::as_path)
+    }
+
     /// The trust anchors: those of the file, or else the system's.
     fn roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
         let Some(path) = &self.ca_file else { return Ok(system_roots()) };

@@ -1,5 +1,6 @@
 //! Whether the chain from rules to Alertmanager works: a judgement of facts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::model::TimestampMs;
@@ -50,6 +51,8 @@ impl Reason {
 pub struct Evaluations {
     /// How often it is due, in milliseconds.
     pub interval_ms: i64,
+    /// Since when it is evaluated as it is now.
+    pub since: TimestampMs,
     /// When it last was evaluated, if it has been since the start.
     pub last: Option<TimestampMs>,
 }
@@ -75,20 +78,24 @@ pub trait Chain: Send + Sync {
 
 impl Ties {
     /// Why a heartbeat that is sent every `interval` must not be sent now, if anything speaks against it.
-    /// What was not evaluated yet counts from `started_at`.
+    /// Rules have to be evaluated once before the first; `evaluated` remembers that. What a reload has
+    /// added or changed is due as if it had been evaluated then.
     pub(super) fn broken(
         self,
         chain: &dyn Chain,
         interval: Duration,
-        started_at: TimestampMs,
+        evaluated: &AtomicBool,
         now: TimestampMs,
     ) -> Option<Reason> {
         let is_late = |group: &Evaluations| {
-            now - group.last.unwrap_or(started_at) > 2 * group.interval_ms + TOLERANCE_MS
+            now - group.last.unwrap_or(group.since).max(group.since) > 2 * group.interval_ms + TOLERANCE_MS
         };
         let groups = if self.evaluation { chain.evaluations() } else { Vec::new() };
-        if self.evaluation && (groups.iter().all(|group| group.last.is_none()) || groups.iter().any(is_late))
-        {
+        if groups.iter().any(|group| group.last.is_some()) {
+            evaluated.store(true, Ordering::Relaxed);
+        }
+        let evaluated = evaluated.load(Ordering::Relaxed);
+        if self.evaluation && (groups.is_empty() || !evaluated || groups.iter().any(is_late)) {
             return Some(Reason::Evaluation);
         }
         let recent = now - recent(interval).as_millis() as i64;
@@ -126,13 +133,13 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn group(interval_ms: i64, last: Option<TimestampMs>) -> Evaluations {
-        Evaluations { interval_ms, last }
+        Evaluations { interval_ms, since: 900_000, last }
     }
 
     #[track_caller]
     fn check(ties: Ties, groups: &[Evaluations], acknowledged: Acknowledged, expected: Option<Reason>) {
         let facts = Facts(groups.to_vec(), acknowledged);
-        assert_eq!(ties.broken(&facts, MINUTE, 900_000, 1_000_000), expected);
+        assert_eq!(ties.broken(&facts, MINUTE, &AtomicBool::default(), 1_000_000), expected);
     }
 
     #[test]
@@ -146,6 +153,21 @@ mod tests {
         check(&[group(15_000, Some(964_999))], Some(Reason::Evaluation));
         check(&[group(15_000, Some(990_000)), group(3_600_000, None)], None);
         check(&[group(15_000, Some(990_000)), group(15_000, None)], Some(Reason::Evaluation));
+    }
+
+    #[test]
+    fn what_a_reload_adds_or_changes_is_due_from_then_on() {
+        let ties = Ties { delivery: false, ..BOTH };
+        let evaluated = AtomicBool::default();
+        let broken = |last, since| {
+            let facts = Facts(vec![Evaluations { since, ..group(15_000, last) }], Acknowledged::Never);
+            ties.broken(&facts, MINUTE, &evaluated, 1_000_000)
+        };
+        assert_eq!(broken(None, 990_000), Some(Reason::Evaluation), "nothing was evaluated since the start");
+        assert_eq!(broken(Some(990_000), 900_000), None);
+        assert_eq!(broken(None, 990_000), None, "all groups have new names");
+        assert_eq!(broken(None, 964_999), Some(Reason::Evaluation));
+        assert_eq!(broken(Some(900_000), 990_000), None, "its interval was longer before");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Telling somebody outside that the chain works, for as long as it does.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +12,8 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::chain::recent;
 use super::{Chain, Metrics, Reason, Told};
-use crate::client::{ClientError, root_cause};
+use crate::client::{ClientError, RenewingClient, redirected_to, root_cause};
 use crate::clock::SharedClock;
-use crate::model::TimestampMs;
 
 /// How soon a heartbeat that is due and was not sent is thought of again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,20 +30,21 @@ struct Services {
     chain: Arc<dyn Chain>,
     clock: SharedClock,
     metrics: Metrics,
-    started_at: TimestampMs,
+    /// Whether rules were evaluated since the start.
+    evaluated: AtomicBool,
 }
 
 struct Running {
     told: Told,
+    client: RenewingClient,
     stop: CancellationToken,
 }
 
 impl Outgoing {
     /// Sends none until [`Self::apply`] says which.
     pub fn new(chain: Arc<dyn Chain>, clock: SharedClock, metrics: Metrics) -> Self {
-        let started_at = clock.now();
         Self {
-            services: Arc::new(Services { chain, clock, metrics, started_at }),
+            services: Arc::new(Services { chain, clock, metrics, evaluated: AtomicBool::default() }),
             running: Mutex::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -59,12 +60,19 @@ impl Outgoing {
 
     /// Makes these the heartbeats; unchanged ones go on. Reads the files of TLS settings.
     pub fn apply(&self, all: &[Told]) -> Result<(), ClientError> {
-        let mut wanted = BTreeMap::new();
-        for told in all {
-            wanted.insert(told.name.clone(), (told.clone(), told.http.client(told.timeout)?));
-        }
         // Nothing panics while it is held.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = BTreeMap::new();
+        for told in all {
+            let client = match running.get(&told.name).filter(|one| one.told == *told) {
+                Some(one) => {
+                    one.client.look_again()?;
+                    one.client.clone()
+                }
+                None => told.http.renewing_client(&told.method, told.timeout)?,
+            };
+            wanted.insert(told.name.clone(), (told.clone(), client));
+        }
         running.retain(|name, one| {
             let unchanged = wanted.get(name).is_some_and(|(told, _)| *told == one.told);
             if unchanged {
@@ -79,9 +87,9 @@ impl Outgoing {
             self.services.metrics.introduce(&name);
             let stop = self.stop.child_token();
             let span = info_span!("heartbeat", heartbeat = %name);
-            let run = send_again_and_again(self.services.clone(), told.clone(), client);
+            let run = send_again_and_again(self.services.clone(), told.clone(), client.clone());
             self.tracker.spawn(stop.clone().run_until_cancelled_owned(run.instrument(span)));
-            running.insert(name, Running { told, stop });
+            running.insert(name, Running { told, client, stop });
         }
         Ok(())
     }
@@ -94,13 +102,13 @@ impl Outgoing {
     }
 }
 
-async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: reqwest::Client) {
-    let Services { chain, clock, metrics, started_at } = &*services;
+async fn send_again_and_again(services: Arc<Services>, told: Told, client: RenewingClient) {
+    let Services { chain, clock, metrics, evaluated } = &*services;
     let mut due = Instant::now();
     let mut withheld: Option<Reason> = None;
     loop {
         sleep_until(due).await;
-        let broken = told.ties.broken(&**chain, told.interval, *started_at, clock.now());
+        let broken = told.ties.broken(&**chain, told.interval, evaluated, clock.now());
         let outcome = match broken {
             Some(reason) => Err((reason, "the chain is broken".to_owned())),
             None => request(&told, &client).await.map_err(|fault| (Reason::Request, fault)),
@@ -119,8 +127,8 @@ async fn send_again_and_again(services: Arc<Services>, told: Told, mut client: r
                     warn!(reason = reason.as_str(), fault, "The heartbeat is not sent");
                 }
                 withheld = Some(reason);
-                if reason == Reason::Request && told.http.depends_on_files() {
-                    client = renewed(&told).await.unwrap_or(client);
+                if reason == Reason::Request {
+                    client.failed();
                 }
                 sleep(RETRY.min(told.interval)).await;
             }
@@ -135,20 +143,21 @@ fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
     if next > now { next } else { now + interval }
 }
 
-/// A client with trust anchors and certificates as they are now.
-async fn renewed(told: &Told) -> Option<reqwest::Client> {
-    let (http, timeout) = (told.http.clone(), told.timeout);
-    tokio::task::spawn_blocking(move || http.client(timeout)).await.ok()?.ok()
-}
-
 /// Sends one. What is wrong does not name the URL, which is a secret.
-async fn request(told: &Told, client: &reqwest::Client) -> Result<(), String> {
+async fn request(told: &Told, client: &RenewingClient) -> Result<(), String> {
     let url = told.url.resolve().map_err(|fault| fault.to_string())?;
-    let request = client.request(told.method.clone(), url.expose());
+    let request = client.current().request(told.method.clone(), url.expose());
     let request = told.http.prepare(request).map_err(|fault| fault.to_string())?;
     let answer = request.send().await.map_err(|fault| root_cause(&fault.without_url()))?;
     let status = answer.status();
-    if status.is_success() { Ok(()) } else { Err(format!("the answer is {status}")) }
+    match redirected_to(&answer) {
+        _ if status.is_success() => Ok(()),
+        // Its path may be the secret one.
+        Some(url) => {
+            Err(format!("the answer is {status}, which leads to {}", url.origin().ascii_serialization()))
+        }
+        None => Err(format!("the answer is {status}")),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The web configuration in force.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,12 +16,17 @@ use super::load::{Loaded, load};
 use super::metrics::Metrics;
 use super::passwords::Passwords;
 use super::rate::Limiter;
+use crate::client::Lookups;
 use crate::clock::SharedClock;
+use crate::diag::Diagnostic;
 
 /// How often the file and what it names are looked at.
 const REFRESH: Duration = Duration::from_secs(5);
 /// How long reading them may take; a file system may hang.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Readings of web configurations, of which a process has one.
+type Loads = Lookups<PathBuf, Result<Arc<Loaded>, Vec<Diagnostic>>>;
 
 /// Why a web configuration was not put in force. The one before stays.
 #[derive(Debug, thiserror::Error)]
@@ -59,19 +64,20 @@ pub(super) struct InForce {
 
 impl InForce {
     /// What has not changed since `before` keeps what it remembers.
-    fn new(loaded: Loaded, before: Option<&Self>) -> Self {
+    fn new(loaded: &Loaded, before: Option<&Self>) -> Self {
         let Loaded { config, tls, fingerprint, .. } = loaded;
         let passwords = (!config.users.is_empty()).then(|| {
             let same = before.and_then(|before| before.passwords.clone());
             same.filter(|same| *same.hashes() == config.users)
-                .unwrap_or_else(|| Arc::new(Passwords::new(config.users)))
+                .unwrap_or_else(|| Arc::new(Passwords::new(config.users.clone())))
         });
         let limiter = config.rate_limit.map(|limit| {
             let same = before.and_then(|before| before.limiter.clone());
             same.filter(|same| same.limit() == limit)
                 .unwrap_or_else(|| Arc::new(Limiter::new(limit, Instant::now())))
         });
-        Self { tls, headers: config.headers, passwords, limiter, fingerprint }
+        let (tls, headers) = (tls.clone(), config.headers.clone());
+        Self { tls, headers, passwords, limiter, fingerprint: *fingerprint }
     }
 }
 
@@ -80,7 +86,7 @@ impl Access {
     pub fn new(path: PathBuf, loaded: Loaded, clock: SharedClock, metrics: Metrics) -> Self {
         tell(&loaded);
         metrics.changed(clock.now());
-        let now = ArcSwap::from_pointee(InForce::new(loaded, None));
+        let now = ArcSwap::from_pointee(InForce::new(&loaded, None));
         Self { path, now, told: Mutex::new(None), clock, metrics }
     }
 
@@ -102,9 +108,10 @@ impl Access {
     }
 
     async fn read(&self) -> Result<(), ReloadError> {
-        let path = self.path.clone();
-        let reading = tokio::task::spawn_blocking(move || load(&path));
-        let Ok(Ok(read)) = timeout(PATIENCE, reading).await else { return Err(ReloadError::Slow) };
+        // On a file system that hangs the next reading goes on with this one.
+        static LOADS: LazyLock<Loads> = LazyLock::new(|| Loads::new(1));
+        let loading = LOADS.look_up(self.path.clone(), |path| load(path).map(Arc::new));
+        let Ok(Ok(read)) = timeout(PATIENCE, loading).await else { return Err(ReloadError::Slow) };
         let loaded = read.map_err(|findings| {
             let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
             ReloadError::Faults(lines.join("\n"))
@@ -117,7 +124,7 @@ impl Access {
             return Err(ReloadError::Scheme);
         }
         tell(&loaded);
-        self.now.store(Arc::new(InForce::new(loaded, Some(&before))));
+        self.now.store(Arc::new(InForce::new(&loaded, Some(&before))));
         self.metrics.changed(self.clock.now());
         info!("web configuration loaded");
         Ok(())

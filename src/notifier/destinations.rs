@@ -17,6 +17,7 @@ use tracing::warn;
 use super::outbox::{Change, Entry, Fingerprint, Outbox};
 use super::targets::Targets;
 use super::{AlertmanagerSet, Metrics, lock, wire};
+use crate::client::RenewingClient;
 use crate::discovery::Discovery;
 use crate::model::{Labels, TimestampMs};
 use crate::relabel::{self, relabel};
@@ -64,7 +65,7 @@ pub(super) type Unsaved = (String, BTreeMap<Fingerprint, Change>);
 /// Alertmanagers that are found and reached in the same way.
 pub(super) struct Set {
     pub(super) config: Arc<AlertmanagerSet>,
-    pub(super) client: reqwest::Client,
+    pub(super) client: RenewingClient,
     pub(super) discovery: Discovery,
     pub(super) targets: Targets,
 }
@@ -91,7 +92,7 @@ pub(super) struct Sending {
 }
 
 impl Set {
-    pub(super) fn new(config: AlertmanagerSet, client: reqwest::Client, discovery: Discovery) -> Self {
+    pub(super) fn new(config: AlertmanagerSet, client: RenewingClient, discovery: Discovery) -> Self {
         Self { config: Arc::new(config), client, discovery, targets: Targets::default() }
     }
 
@@ -147,6 +148,12 @@ impl Destinations {
     pub(super) fn waiting(&self) -> usize {
         let found = self.by_name.values().filter(|one| one.is_found());
         found.map(|one| lock(&one.outbox).len()).sum()
+    }
+
+    /// How many of them can be delivered as far as is known: those that were not refused.
+    pub(super) fn deliverable(&self) -> usize {
+        let found = self.by_name.values().filter(|one| one.is_found()).map(|one| lock(&one.outbox));
+        found.map(|outbox| outbox.len() - outbox.refused()).sum()
     }
 
     /// Puts an alert into the outbox of each Alertmanager.

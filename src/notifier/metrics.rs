@@ -58,7 +58,7 @@ impl Metrics {
         );
         r.register(
             "prometheus_notifications_dropped",
-            "Total number of alerts dropped because they could not be kept or were refused for good",
+            "Total number of alerts dropped because they could not be kept or were refused for too long",
             metrics.dropped.clone(),
         );
         r.register(
@@ -136,7 +136,7 @@ impl Metrics {
         self.kept.set(i64::try_from(alerts).unwrap_or(i64::MAX));
     }
 
-    /// An alert was dropped: for another one, or because it was refused for good.
+    /// An alert was dropped: for another one, or because it was refused for too long.
     pub(super) fn dropped(&self, name: &str) {
         self.dropped.get_or_create(&Self::destination(name)).inc();
     }
@@ -155,5 +155,10 @@ impl Metrics {
 
     pub(super) fn failed(&self, name: &str, alerts: usize) {
         self.errors.get_or_create(&Self::destination(name)).inc_by(alerts as u64);
+    }
+
+    #[cfg(test)]
+    pub(super) fn failures(&self, name: &str) -> u64 {
+        self.errors.get_or_create(&Self::destination(name)).get()
     }
 }

@@ -18,13 +18,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::Method;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span};
 
-use crate::client::ClientError;
+use crate::client::{ClientError, RenewingClient};
 use crate::clock::SharedClock;
 use crate::discovery::{self, Discovery, Resolver};
 use crate::model::TimestampMs;
@@ -108,9 +109,20 @@ impl Notifier {
     /// Changes where alerts go. What is unchanged goes on undisturbed. An Alertmanager that stays keeps
     /// its outbox; that of one that goes is kept for a while. Reads the files of TLS settings.
     pub fn apply(&self, config: &Config) -> Result<(), ClientError> {
+        let known: Vec<(Arc<AlertmanagerSet>, RenewingClient)> = {
+            let destinations = lock(&self.0.destinations);
+            destinations.sets.iter().map(|set| (set.config.clone(), set.client.clone())).collect()
+        };
         let mut wanted = Vec::new();
         for set in &config.alertmanagers {
-            wanted.push((set, set.http.client(set.timeout)?));
+            let client = match known.iter().find(|(config, _)| **config == *set) {
+                Some((_, client)) => {
+                    client.look_again()?;
+                    client.clone()
+                }
+                None => set.http.renewing_client(&Method::POST, set.timeout)?,
+            };
+            wanted.push((set, client));
         }
         let mut destinations = lock(&self.0.destinations);
         let (external_labels, alert_relabel) = (config.external_labels.clone(), config.alert_relabel.clone());
@@ -166,11 +178,11 @@ impl Notifier {
         lock(&self.0.destinations).waiting()
     }
 
-    /// Waits until everything is delivered, at most for `grace`, and then stops. What is left is on disk
+    /// Waits until everything is delivered that is not refused, at most for `grace`, and then stops. What is left is on disk
     /// and goes out after the next start.
     pub async fn shutdown(&self, grace: Duration) {
         let delivered = async {
-            while self.waiting() > 0 {
+            while lock(&self.0.destinations).deliverable() > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -272,7 +284,16 @@ async fn save_changes(shared: Arc<Shared>) {
         };
         if !changes.is_empty() {
             // A disk that cannot be written must not keep a page from going out: it is sent all the
-            // same, and only a crash could lose it.
+            // same, and only a crash could lose it. Nor is it waited for as long as it fails.
+            let wake = || {
+                for ready in &touched {
+                    ready.send_replace(());
+                }
+            };
+            let sent_before = failing;
+            if sent_before {
+                wake();
+            }
             match store.commit(changes).await {
                 Ok(()) => failing = false,
                 Err(fault) => {
@@ -283,8 +304,8 @@ async fn save_changes(shared: Arc<Shared>) {
                     failing = true;
                 }
             }
-            for ready in touched {
-                ready.send_replace(());
+            if !sent_before {
+                wake();
             }
         }
         if last {

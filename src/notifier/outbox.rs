@@ -6,9 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
+use super::KEEP_LOST;
 use crate::model::TimestampMs;
+
+/// How soon an alert that was refused is offered again, in milliseconds: several times within the window
+/// over which `NotificationsFailing` looks for failures.
+const OFFER_AGAIN_MS: i64 = 30_000;
+
+/// How long a state of an alert is kept that is refused again and again, in milliseconds; for the same
+/// reason as that of [`KEEP_LOST`].
+const KEEP_REFUSED_MS: i64 = KEEP_LOST.as_millis() as i64;
 
 /// Identifies an alert: the hash of its labels.
 pub(super) type Fingerprint = u64;
@@ -48,16 +59,47 @@ pub(super) enum Change {
     Remove,
 }
 
+/// That an alert was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refusal {
+    /// Since when this state of it is; of a newer one, since when it waits.
+    since: TimestampMs,
+    /// The last time.
+    last: TimestampMs,
+}
+
+/// What becomes of an alert that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// For the first time: it is offered again after a while.
+    First,
+    /// It is offered again after a while.
+    Again,
+    /// For too long: it does not wait any more.
+    Dropped,
+}
+
 /// The outbox of one Alertmanager.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: BTreeMap<Fingerprint, Entry>,
     /// Those that wait, by their numbers.
     order: BTreeSet<(u64, Fingerprint)>,
+    /// Those of them that were refused: they let all others go first.
+    refused: BTreeMap<Fingerprint, Refusal>,
     capacity: usize,
     next_sequence: u64,
     /// The last change of each alert since changes were last written down.
     unsaved: BTreeMap<Fingerprint, Change>,
+}
+
+impl Refusal {
+    /// How long the alert still waits for its turn, in milliseconds. A clock that was set back makes nobody
+    /// wait longer.
+    fn rests_for(self, now: TimestampMs) -> i64 {
+        let passed = now.saturating_sub(self.last);
+        if passed < 0 { 0 } else { (OFFER_AGAIN_MS - passed).max(0) }
+    }
 }
 
 impl Outbox {
@@ -66,7 +108,7 @@ impl Outbox {
         let waiting: BTreeMap<_, _> = entries.into_iter().collect();
         let order: BTreeSet<_> = waiting.iter().map(|(key, entry)| (entry.sequence, *key)).collect();
         let next_sequence = order.last().map_or(0, |(last, _)| last + 1);
-        Self { waiting, order, capacity, next_sequence, unsaved: BTreeMap::new() }
+        Self { waiting, order, capacity, next_sequence, ..Self::default() }
     }
 
     /// Adds or replaces an alert. Returns whether another one had to be dropped for it: the one that
@@ -77,6 +119,9 @@ impl Outbox {
         let queued_at = before.map_or(now, |entry| entry.queued_at);
         let entry = Entry { sequence: self.next_sequence, queued_at, body };
         self.next_sequence += 1;
+        if let Some(refusal) = self.refused.get_mut(&fingerprint) {
+            refusal.since = now;
+        }
         self.unsaved.insert(fingerprint, Change::Put(entry.clone()));
         self.order.insert((entry.sequence, fingerprint));
         self.waiting.insert(fingerprint, entry);
@@ -93,22 +138,57 @@ impl Outbox {
     fn drop_first(&mut self) -> bool {
         let Some((_, fingerprint)) = self.order.pop_first() else { return false };
         self.waiting.remove(&fingerprint);
+        self.refused.remove(&fingerprint);
         self.unsaved.insert(fingerprint, Change::Remove);
         true
     }
 
-    /// Up to `limit` entries, those that have waited longest first.
-    pub(super) fn batch(&self, limit: usize) -> Vec<(Fingerprint, Entry)> {
-        let first = self.order.iter().take(limit);
-        first.filter_map(|(_, key)| Some((*key, self.waiting.get(key)?.clone()))).collect()
+    /// Up to `limit` entries, those that have waited longest first; if there are no others, those that were
+    /// refused and have their turn again.
+    pub(super) fn batch(&self, limit: usize, now: TimestampMs) -> Vec<(Fingerprint, Entry)> {
+        let those = |wanted: &dyn Fn(&Fingerprint) -> bool| {
+            let first = self.order.iter().filter(|(_, key)| wanted(key)).take(limit);
+            first.filter_map(|(_, key)| Some((*key, self.waiting.get(key)?.clone()))).collect()
+        };
+        let batch: Vec<_> = those(&|key| !self.refused.contains_key(key));
+        if !batch.is_empty() || self.refused.is_empty() {
+            return batch;
+        }
+        those(&|key| self.refused.get(key).is_some_and(|refusal| refusal.rests_for(now) == 0))
     }
 
-    /// Forgets an entry that was delivered (or refused for good), unless a newer one took its place.
+    /// How long all that were refused still have to wait for their turn; nothing if there are none.
+    pub(super) fn rests_for(&self, now: TimestampMs) -> Option<Duration> {
+        let ms = self.refused.values().map(|refusal| refusal.rests_for(now)).min()?;
+        Some(Duration::from_millis(ms.unsigned_abs()))
+    }
+
+    /// Forgets an entry that was delivered, unless a newer one took its place.
     pub(super) fn settle(&mut self, fingerprint: Fingerprint, sequence: u64) {
+        self.refused.remove(&fingerprint);
         if self.waiting.get(&fingerprint).is_some_and(|entry| entry.sequence == sequence) {
             self.take(fingerprint);
             self.unsaved.insert(fingerprint, Change::Remove);
         }
+    }
+
+    /// Notes that an alert was refused: it lets all others go first, and is dropped in the end.
+    pub(super) fn refuse(&mut self, fingerprint: Fingerprint, sequence: u64, now: TimestampMs) -> Refused {
+        let known = self.refused.get(&fingerprint).copied();
+        let since = known.map_or(now, |refusal| refusal.since);
+        if now.saturating_sub(since) >= KEEP_REFUSED_MS {
+            self.settle(fingerprint, sequence);
+            return Refused::Dropped;
+        }
+        if self.waiting.contains_key(&fingerprint) {
+            self.refused.insert(fingerprint, Refusal { since, last: now });
+        }
+        if known.is_none() { Refused::First } else { Refused::Again }
+    }
+
+    /// How many of those that wait were refused.
+    pub(super) fn refused(&self) -> usize {
+        self.refused.len()
     }
 
     /// How many alerts wait.
@@ -133,7 +213,7 @@ mod tests {
     use super::*;
 
     fn bodies(outbox: &Outbox) -> Vec<(Fingerprint, Bytes)> {
-        outbox.batch(99).into_iter().map(|(key, entry)| (key, entry.body)).collect()
+        outbox.batch(99, 0).into_iter().map(|(key, entry)| (key, entry.body)).collect()
     }
 
     #[test]
@@ -146,18 +226,18 @@ mod tests {
             bodies(&outbox),
             [(2, Bytes::from_static(b"other")), (1, Bytes::from_static(b"resolved"))]
         );
-        assert_eq!(outbox.batch(9)[1].1.queued_at, 100, "the alert has waited since its first state");
+        assert_eq!(outbox.batch(9, 0)[1].1.queued_at, 100, "the alert has waited since its first state");
     }
 
     #[test]
     fn what_changed_during_delivery_stays() {
         let mut outbox = Outbox::restored(10, []);
         outbox.put(1, Bytes::from_static(b"firing"), 100);
-        let sent = outbox.batch(1).remove(0).1.sequence;
+        let sent = outbox.batch(1, 0).remove(0).1.sequence;
         outbox.put(1, Bytes::from_static(b"resolved"), 101);
         outbox.settle(1, sent);
         assert_eq!(bodies(&outbox), [(1, Bytes::from_static(b"resolved"))]);
-        let sent = outbox.batch(1).remove(0).1.sequence;
+        let sent = outbox.batch(1, 0).remove(0).1.sequence;
         outbox.settle(1, sent);
         assert_eq!(outbox.len(), 0);
     }
@@ -169,7 +249,7 @@ mod tests {
             outbox.put(1, Bytes::from_static(state), 100);
         }
         outbox.put(2, Bytes::from_static(b"other"), 100);
-        outbox.settle(2, outbox.batch(9)[1].1.sequence);
+        outbox.settle(2, outbox.batch(9, 0)[1].1.sequence);
         let changes: Vec<_> = outbox.take_unsaved().into_values().collect();
         let [Change::Put(entry), Change::Remove] = changes.as_slice() else { panic!("{changes:?}") };
         assert_eq!(*entry.body, *b"resolved");
@@ -206,6 +286,30 @@ mod tests {
         let mut after = Outbox::restored(10, saved);
         after.put(8, Bytes::from_static(b"y"), 6);
         assert_eq!(bodies(&after), [(7, Bytes::from_static(b"x")), (8, Bytes::from_static(b"y"))]);
-        assert_eq!(after.batch(1)[0].1.queued_at, 5);
+        assert_eq!(after.batch(1, 0)[0].1.queued_at, 5);
+    }
+
+    #[test]
+    fn what_is_refused_lets_others_go_first_and_is_dropped_in_the_end() {
+        let mut outbox = Outbox::restored(10, []);
+        for alert in 1..=3 {
+            outbox.put(alert, Bytes::from_static(b"firing"), 0);
+        }
+        let offered = |outbox: &Outbox, now| -> Vec<_> {
+            outbox.batch(9, now).into_iter().map(|(key, entry)| (key, entry.sequence)).collect()
+        };
+        assert_eq!(outbox.refuse(1, 0, 0), Refused::First);
+        assert_eq!(offered(&outbox, OFFER_AGAIN_MS), [(2, 1), (3, 2)], "the others first");
+        outbox.settle(2, 1);
+        outbox.settle(3, 2);
+        assert_eq!((offered(&outbox, 1), outbox.rests_for(1)), (vec![], Some(Duration::from_millis(29_999))));
+        assert_eq!(offered(&outbox, OFFER_AGAIN_MS), [(1, 0)]);
+        assert_eq!(offered(&outbox, -1), [(1, 0)], "the clock was set back");
+        assert_eq!(outbox.refuse(1, 0, KEEP_REFUSED_MS - 1), Refused::Again);
+        outbox.put(1, Bytes::from_static(b"resolved"), KEEP_REFUSED_MS - 1);
+        assert_eq!(offered(&outbox, KEEP_REFUSED_MS), [], "a newer state has to wait, too");
+        assert_eq!(outbox.refuse(1, 3, KEEP_REFUSED_MS), Refused::Again, "and is kept as long");
+        assert_eq!(outbox.refuse(1, 3, 2 * KEEP_REFUSED_MS), Refused::Dropped);
+        assert_eq!((outbox.len(), outbox.refused(), outbox.rests_for(0)), (0, 0, None));
     }
 }

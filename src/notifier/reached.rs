@@ -5,7 +5,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{AlertmanagerSet, Notifier, lock, wire};
-use crate::client::root_cause;
+use crate::client::{RenewingClient, root_cause, status_of};
 use crate::model::Labels;
 use crate::relabel::relabel;
 
@@ -20,7 +20,7 @@ pub struct Reached {
     /// The labels that an alert has when it arrives there; none if relabelling drops it.
     pub labels: Option<Labels>,
     set: Arc<AlertmanagerSet>,
-    client: reqwest::Client,
+    client: RenewingClient,
 }
 
 impl Notifier {
@@ -53,7 +53,7 @@ impl Reached {
             let base = url.path().trim_end_matches("/api/v2/alerts").to_owned();
             url.set_path(&format!("{base}/{path}"));
         }
-        let request = self.set.http.prepare(self.client.get(url).query(query));
+        let request = self.set.http.prepare(self.client.current().get(url).query(query));
         let request = request.map_err(|error| error.to_string())?;
         let mut response = request.send().await.map_err(|error| root_cause(&error))?;
         let mut body = Vec::new();
@@ -66,7 +66,7 @@ impl Reached {
         if response.status().is_success() {
             Ok(body)
         } else {
-            Err(format!("it answered {}", response.status()))
+            Err(format!("it answered {}", status_of(&response)))
         }
     }
 }

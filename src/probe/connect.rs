@@ -46,12 +46,14 @@ pub struct AddressPolicy {
     pub fallback: bool,
     /// Where the addresses may be. `resolve` yields no others, so that no prober can connect to them.
     pub reach: Reach,
+    /// Whether somebody asks for the probe, who may name any hosts: of those fewer are looked up at once.
+    pub asked_for: bool,
 }
 
 /// Source: blackbox exporter, `preferred_ip_protocol: ip6` and `ip_protocol_fallback: true`.
 impl Default for AddressPolicy {
     fn default() -> Self {
-        Self { preferred: IpProtocol::Ip6, fallback: true, reach: Reach::ANYWHERE }
+        Self { preferred: IpProtocol::Ip6, fallback: true, reach: Reach::ANYWHERE, asked_for: false }
     }
 }
 
@@ -91,9 +93,16 @@ pub(super) async fn resolve(
 ) -> Result<Vec<SocketAddr>, ProbeFailure> {
     let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => names::look_up(host, port)
-            .await
-            .map_err(|error| ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}")))?,
+        Err(_) => {
+            let looked_up = if policy.asked_for {
+                names::look_up_asked_for(host, port).await
+            } else {
+                names::look_up(host, port).await
+            };
+            looked_up.map_err(|error| {
+                ProbeFailure::new("resolve", format!("`{host}` does not resolve: {error}"))
+            })?
+        }
     };
     let found = within_reach(host, found, policy.reach)?;
     let ordered = policy.order(found);

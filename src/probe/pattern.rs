@@ -31,8 +31,13 @@ impl Pattern {
     pub fn is_match_bytes(&self, bytes: &[u8]) -> bool {
         match std::str::from_utf8(bytes) {
             Ok(text) => self.regex.is_match(text),
-            Err(_) => self.regex.is_match(&to_text(bytes, |_| char::REPLACEMENT_CHARACTER)),
+            Err(_) => self.regex.is_match(&to_text(bytes, replacement)),
         }
+    }
+
+    /// How much memory [`Self::is_match_bytes`] takes beside the bytes: some if they are no UTF-8.
+    pub(super) fn matching_takes_bytes(bytes: &[u8]) -> usize {
+        if std::str::from_utf8(bytes).is_ok() { 0 } else { text_bytes(bytes, replacement) }
     }
 
     /// The template with the groups of the first match, if there is one; as Go's `Regexp.Expand`. Bytes
@@ -85,13 +90,23 @@ impl Eq for Pattern {}
 /// area, where nothing else is to be expected.
 const BYTE_CHARACTERS: u32 = 0x10_FF00;
 
+fn replacement(_: u8) -> char {
+    char::REPLACEMENT_CHARACTER
+}
+
 fn byte_character(byte: u8) -> char {
     char::from_u32(BYTE_CHARACTERS + u32::from(byte)).expect("the last 256 characters exist")
 }
 
+/// How long [`to_text`] is.
+fn text_bytes(bytes: &[u8], stand_in: fn(u8) -> char) -> usize {
+    let each = stand_in(u8::MAX).len_utf8();
+    bytes.utf8_chunks().map(|chunk| chunk.valid().len() + chunk.invalid().len() * each).sum()
+}
+
 /// The bytes as a text in which `stand_in` takes the place of every byte that is no UTF-8.
 fn to_text(bytes: &[u8], stand_in: fn(u8) -> char) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
+    let mut text = String::with_capacity(text_bytes(bytes, stand_in));
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         text.extend(chunk.invalid().iter().map(|byte| stand_in(*byte)));
@@ -160,7 +175,9 @@ mod tests {
     proptest! {
         #[test]
         fn all_bytes_survive(bytes: Vec<u8>) {
-            prop_assert_eq!(to_bytes(&to_text(&bytes, byte_character)), bytes);
+            let text = to_text(&bytes, byte_character);
+            prop_assert_eq!(text.len(), text_bytes(&bytes, byte_character));
+            prop_assert_eq!(to_bytes(&text), bytes);
         }
     }
 }

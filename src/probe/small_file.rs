@@ -4,8 +4,12 @@ use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use rustix::fs::OFlags;
+
+use super::outcome::waiting_here;
+use crate::client::Lookups;
 
 /// The largest file of certificates that is read. A machine's whole trust store is about 0.2 MiB.
 const MAX_BYTES: u64 = 1 << 20;
@@ -14,11 +18,11 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_ATTEMPTS: usize = 3;
 
 /// Why a file was not read. The path is part of the text.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum FileError {
     /// The system refuses.
     #[error("cannot read `{}`: {}", .0.display(), .1)]
-    Io(PathBuf, io::Error),
+    Io(PathBuf, Arc<io::Error>),
     /// It is no file, and reading it could wait for ever.
     #[error("cannot read `{}`: not a regular file", .0.display())]
     NotRegular(PathBuf),
@@ -28,6 +32,12 @@ pub enum FileError {
     /// Someone writes to it at each attempt: half of the old contents and half of the new mean nothing.
     #[error("cannot read `{}`: it changes while it is read", .0.display())]
     Changing(PathBuf),
+}
+
+impl FileError {
+    fn io(path: &Path, error: io::Error) -> Self {
+        Self::Io(path.to_owned(), Arc::new(error))
+    }
 }
 
 /// The contents of a regular file of at most 1 MiB. Blocks.
@@ -47,7 +57,7 @@ pub(super) fn read_identified(path: &Path) -> Result<(Vec<u8>, FileIdentity), Fi
 
 /// Reads a file once; `None` if it was written to meanwhile.
 fn attempt(path: &Path) -> Result<Option<(Vec<u8>, FileIdentity)>, FileError> {
-    let failed = |error| FileError::Io(path.to_owned(), error);
+    let failed = |error| FileError::io(path, error);
     let examine = |metadata: &Metadata| match metadata {
         metadata if !metadata.is_file() => Err(FileError::NotRegular(path.to_owned())),
         metadata if metadata.len() > MAX_BYTES => Err(FileError::TooLarge(path.to_owned())),
@@ -104,30 +114,37 @@ impl FileIdentity {
 
 /// What [`FileIdentity`] the file at `path` has. Blocks.
 pub(super) fn identify_blocking(path: &Path) -> Result<FileIdentity, FileError> {
-    let metadata = path.metadata().map_err(|error| FileError::Io(path.to_owned(), error))?;
+    let metadata = path.metadata().map_err(|error| FileError::io(path, error))?;
     Ok(FileIdentity::of(&metadata))
 }
 
+/// How many files probes look at at once; others wait until their deadlines.
+const MAX_AT_ONCE: usize = 32;
+
+/// What is looked for in files, file by file: one on a file system that hangs takes one thread, however many
+/// probes want it.
+type Looks<T> = LazyLock<Lookups<PathBuf, Result<T, FileError>>>;
+
 /// [`identify_blocking`] on a thread that may block.
 pub(super) async fn identify(path: &Path) -> Result<FileIdentity, FileError> {
-    let owned = path.to_owned();
-    on_another_thread(path, move || identify_blocking(&owned)).await
+    static LOOKS: Looks<FileIdentity> = LazyLock::new(|| Lookups::new(MAX_AT_ONCE));
+    look(&LOOKS, path, identify_blocking).await
 }
 
 /// [`read_blocking`] on a thread that may block.
 pub(super) async fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    let owned = path.to_owned();
-    on_another_thread(path, move || read_blocking(&owned)).await
+    static LOOKS: Looks<Vec<u8>> = LazyLock::new(|| Lookups::new(MAX_AT_ONCE));
+    look(&LOOKS, path, read_blocking).await
 }
 
-async fn on_another_thread<T: Send + 'static>(
+async fn look<T: Clone + Send + Sync + 'static>(
+    looks: &'static Looks<T>,
     path: &Path,
-    look: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+    look: impl FnOnce(&Path) -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {
-    match tokio::task::spawn_blocking(look).await {
-        Ok(result) => result,
-        Err(stopped) => Err(FileError::Io(path.to_owned(), io::Error::other(stopped))),
-    }
+    let looking = looks.look_up(path.to_owned(), |path| look(path));
+    let looked = waiting_here(format!("reading `{}`", path.display()), looking).await;
+    looked.map_err(|stopped| FileError::io(path, stopped)).flatten()
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub enum TargetError {
     /// A scheme that the prober does not know.
     #[error("scheme `{0}` is not {1}")]
     Scheme(String, &'static str),
+    /// A user before the host, perhaps with a password: the message leaves the target out.
+    #[error("a target must not hold a user or password")]
+    Credentials,
     /// Not an absolute path.
     #[error("`{0}` is not the path of a socket")]
     Path(String),
@@ -56,6 +59,9 @@ pub(super) fn parse_host(target: &str) -> Result<String, TargetError> {
 }
 
 fn split(target: &str) -> Result<(String, Option<u16>), TargetError> {
+    if target.contains('@') {
+        return Err(TargetError::Credentials);
+    }
     let no_host = || TargetError::NoHost(target.to_owned());
     let (host, port) = if let Some(inner) = target.strip_prefix('[') {
         let (host, rest) = inner.split_once(']').ok_or_else(no_host)?;
@@ -109,6 +115,9 @@ mod tests {
         check("a:0", Err("port `0` is not a number from 1 to 65535"));
         check("a:65536", Err("port `65536` is not a number from 1 to 65535"));
         check("a b:1", Err("`a b:1` names no host"));
+        for target in ["u:hunter2@a:1", "http://u:hunter2@a", "hunter2@a", "[::1]@hunter2"] {
+            check(target, Err("a target must not hold a user or password"));
+        }
     }
 
     #[test]

@@ -39,10 +39,6 @@ use crate::storage::{AppendError, Appender};
 /// How long alerts wait for a slow rule of their group before they are sent without it.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
-/// How long alerts wait for their state to be on disk. Beyond that they are sent all the same: a disk
-/// that hangs must not keep anybody from being paged.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What rules are evaluated with.
 #[derive(Clone)]
 pub struct Services {
@@ -84,6 +80,8 @@ pub(super) struct Group {
     outgoing: Vec<Alert>,
     evaluation_time: Duration,
     last_evaluation: Option<TimestampMs>,
+    /// When it was made, by the clock.
+    since: TimestampMs,
     /// The last slot that was evaluated, if slots since then can be made up for.
     last_slot: Option<TimestampMs>,
     last_samples: usize,
@@ -133,6 +131,7 @@ impl Group {
             outgoing: Vec::new(),
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
+            since: services.clock.now(),
             last_slot: None,
             last_samples: 0,
             pace: Pace::default(),
@@ -224,6 +223,7 @@ impl Group {
             query_offset_ms: self.query_offset_ms,
             evaluation_time: self.evaluation_time,
             last_evaluation: self.last_evaluation,
+            since: self.since,
             last_samples: self.last_samples,
             rules: self.rules.iter().map(RunningRule::snapshot).collect(),
         }
@@ -560,10 +560,9 @@ impl Group {
         let rules = self.rules.iter().filter_map(RunningRule::unsaved).collect();
         let changes = Changes { rules, ..Changes::default() };
         if !changes.is_empty() {
-            match timeout(COMMIT_TIMEOUT, self.services.state.commit(changes)).await {
-                Ok(Ok(())) => self.rules.iter_mut().for_each(|rule| rule.active.saved()),
-                Ok(Err(error)) => self.not_stored(&error),
-                Err(_) => self.not_stored(&StateError::Storage("timed out".to_owned())),
+            match self.services.state.commit(changes).await {
+                Ok(()) => self.rules.iter_mut().for_each(|rule| rule.active.saved()),
+                Err(error) => self.not_stored(&error),
             }
         }
         if !self.outgoing.is_empty() {

@@ -129,6 +129,12 @@ impl SeriesCache {
         Outcome { scraped, added, series_added, result }
     }
 
+    /// Forgets how series are written, but not that they are there: another configuration may give the same
+    /// text other labels.
+    pub(super) fn forget_texts(&mut self) {
+        self.ids.clear();
+    }
+
     /// Ends all series: the scrape failed, yielded nothing, or was the last.
     pub(super) fn store_nothing(&mut self, around: Surroundings<'_>, at: TimestampMs) {
         self.end_vanished(around.appender, at);

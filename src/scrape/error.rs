@@ -1,6 +1,6 @@
 //! What can go wrong with a scrape, and with the configuration of one.
 
-use crate::client::TlsError;
+use crate::client::ClientError;
 use crate::exposition::protobuf::ProtobufError;
 use crate::exposition::{ContentTypeError, ParseError};
 use crate::storage::AppendError;
@@ -124,10 +124,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         error: TargetError,
     },
-    /// The trust settings cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The HTTP client cannot be set up.
-    #[error("cannot set up the HTTP client: {0}")]
-    Client(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }

@@ -40,10 +40,8 @@ async fn fetch_unhurried(client: &Client, config: &Config, target: &Target) -> R
         .header(ACCEPT, accept)
         .header(ACCEPT_ENCODING, "gzip")
         .header(TIMEOUT_HEADER, seconds(target.timeout));
-    if let Some(auth) = config.authorization.clone() {
-        // Reading a password from a file takes as long as the file system likes.
-        let header = tokio::task::spawn_blocking(move || auth.header()).await;
-        let header = header.map_err(std::io::Error::other).flatten().map_err(ScrapeError::Credential)?;
+    if let Some(auth) = &config.authorization {
+        let header = auth.read_header().await.map_err(ScrapeError::Credential)?;
         request = request.header(AUTHORIZATION, sensitive(header.expose())?);
     }
     let failed = |error| request_error(&target.url, error);

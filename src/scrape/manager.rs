@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 use url::Url;
 
 use super::error::{ApplyError, ConfigError};
-use super::run::{self, Context};
+use super::run::{Context, Legacy, Stop, scrape_loop};
 use super::state::{Observed, TargetMetadata, TargetState};
 use super::{Config, Metrics, Target, client, fetch};
+use crate::client::RenewingClient;
 use crate::clock::SharedClock;
 use crate::discovery::{FileDiscovery, TargetGroup};
 use crate::model::Labels;
@@ -43,7 +43,7 @@ struct Shared {
 
 struct Job {
     config: Arc<Config>,
-    client: Client,
+    client: RenewingClient,
     loops: BTreeMap<TargetKey, Running>,
     files: Files,
     /// Stops the task that watches the files.
@@ -59,13 +59,13 @@ type TargetKey = (Labels, Url);
 struct Running {
     target: Target,
     observed: Arc<Observed>,
-    stop: CancellationToken,
+    stop: Stop,
 }
 
 /// A job that was checked and can start.
 struct Prepared {
     config: Arc<Config>,
-    client: Client,
+    client: RenewingClient,
     files: Files,
     targets: Vec<Target>,
 }
@@ -73,7 +73,7 @@ struct Prepared {
 /// What of a running job can be used by its successor.
 struct Known {
     config: Arc<Config>,
-    client: Client,
+    client: RenewingClient,
     files: Files,
 }
 
@@ -179,15 +179,15 @@ impl Shared {
     fn start(self: &Arc<Self>, jobs: &mut BTreeMap<String, Job>, prepared: Prepared) {
         let Prepared { config, client, files, targets } = prepared;
         let name = config.job_name.clone();
-        let loops = match jobs.remove(&name) {
-            None => BTreeMap::new(),
-            Some(job) if job.config.scrapes_like(&config) => {
-                job.watch.cancel();
-                job.loops
-            }
-            Some(mut job) => {
-                job.stop();
-                BTreeMap::new()
+        let (loops, replaced) = match jobs.remove(&name) {
+            None => (BTreeMap::new(), Vec::new()),
+            Some(Job { config: before, watch, loops, .. }) => {
+                watch.cancel();
+                if before.scrapes_like(&config) {
+                    (loops, Vec::new())
+                } else {
+                    (BTreeMap::new(), loops.into_values().collect())
+                }
             }
         };
         let watch = self.shutdown.child_token();
@@ -196,43 +196,56 @@ impl Shared {
             self.tracker.spawn(watching);
         }
         let mut job = Job { config, client, loops, files, watch };
-        self.sync(&mut job, targets);
+        self.sync(&mut job, replaced, targets);
         jobs.insert(name, job);
     }
 
-    /// Makes these the targets of a job.
-    fn sync(&self, job: &mut Job, targets: Vec<Target>) {
+    /// Makes these the targets of a job. Loops that are not wanted any more, beside those that the job does
+    /// not have any more (`ended`), leave their series to one for a target with the same labels, if there is
+    /// one: whoever queries them sees no gap.
+    fn sync(&self, job: &mut Job, mut ended: Vec<Running>, targets: Vec<Target>) {
         let mut wanted: BTreeMap<TargetKey, Target> =
             targets.into_iter().map(|target| ((target.labels.clone(), target.url.clone()), target)).collect();
-        job.loops.retain(|key, running| {
-            let keep = wanted.remove(key).is_some_and(|target| {
-                // The loop does not mind what was discovered, as long as it would do the same.
-                let same =
-                    (target.interval, target.timeout) == (running.target.interval, running.target.timeout);
-                if same {
+        for (key, mut running) in std::mem::take(&mut job.loops) {
+            // The loop does not mind what was discovered, as long as it would do the same.
+            let pace = |target: &Target| (target.interval, target.timeout);
+            match wanted.remove(&key) {
+                Some(target) if pace(&target) == pace(&running.target) => {
                     running.target = target;
-                } else {
-                    running.stop.cancel();
-                    *running = self.run(job.config.clone(), job.client.clone(), target);
+                    job.loops.insert(key, running);
                 }
-                true
-            });
-            if !keep {
-                running.stop.cancel();
+                other => {
+                    wanted.extend(other.map(|target| (key, target)));
+                    ended.push(running);
+                }
             }
-            keep
-        });
+        }
+        let mut by_labels: BTreeMap<Labels, Running> = BTreeMap::new();
+        for running in ended {
+            if let Some(same_series) = by_labels.insert(running.target.labels.clone(), running) {
+                same_series.stop.end();
+            }
+        }
         for (key, target) in wanted {
-            let running = self.run(job.config.clone(), job.client.clone(), target);
+            let legacy = by_labels.remove(&target.labels).map(|running| running.stop.hand_over());
+            let running = self.run(job.config.clone(), job.client.clone(), target, legacy);
             job.loops.insert(key, running);
+        }
+        for running in by_labels.values() {
+            running.stop.end();
         }
         self.metrics.set_targets(&job.config.job_name, job.loops.len());
     }
 
     /// Starts the loop of a target.
-    fn run(&self, config: Arc<Config>, client: Client, target: Target) -> Running {
+    fn run(
+        &self,
+        config: Arc<Config>,
+        client: RenewingClient,
+        target: Target,
+        legacy: Option<Legacy>,
+    ) -> Running {
         let observed = Arc::new(Observed::default());
-        let stop = self.shutdown.child_token();
         let context = Arc::new(Context {
             config,
             target: target.clone(),
@@ -242,7 +255,8 @@ impl Shared {
             metrics: self.metrics.clone(),
             observed: observed.clone(),
         });
-        self.tracker.spawn(run::run(context, stop.clone(), self.shutdown.clone()));
+        let (stop, run) = scrape_loop(context, legacy, self.shutdown.clone());
+        self.tracker.spawn(run);
         Running { target, observed, stop }
     }
 
@@ -263,7 +277,7 @@ impl Shared {
             if let Some(job) = jobs.get_mut(&config.job_name) {
                 let (mut all, _) = targets_of(&config, &config.targets);
                 all.extend(targets);
-                self.sync(job, all);
+                self.sync(job, Vec::new(), all);
             }
         }
     }
@@ -273,7 +287,7 @@ impl Job {
     fn stop(&mut self) {
         self.watch.cancel();
         for running in self.loops.values() {
-            running.stop.cancel();
+            running.stop.end();
         }
     }
 }
@@ -324,7 +338,7 @@ fn prepare_all(
         }
         let known = known.get(&name);
         let client = match known.filter(|known| known.config.scrapes_like(&config)) {
-            Some(known) => Ok(known.client.clone()),
+            Some(known) => known.client.look_again().map(|()| known.client.clone()).map_err(Into::into),
             None => client::build(&config),
         };
         let (mut targets, target_errors) = targets_of(&config, &config.targets);

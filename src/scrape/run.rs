@@ -1,8 +1,9 @@
 //! The loop of one target.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
@@ -12,6 +13,7 @@ use super::fetch::{Fetched, fetch};
 use super::report::Report;
 use super::state::{Health, LastScrape, Observed};
 use super::{Config, Metrics, Target};
+use crate::client::RenewingClient;
 use crate::clock::SharedClock;
 use crate::exposition::PageType;
 use crate::model::TimestampMs;
@@ -27,7 +29,7 @@ const TIMESTAMP_TOLERANCE: Duration = Duration::from_millis(2);
 pub(super) struct Context {
     pub(super) config: Arc<Config>,
     pub(super) target: Target,
-    pub(super) client: reqwest::Client,
+    pub(super) client: RenewingClient,
     pub(super) appender: Arc<dyn Appender>,
     pub(super) clock: SharedClock,
     pub(super) metrics: Metrics,
@@ -35,42 +37,102 @@ pub(super) struct Context {
 }
 
 /// What a loop remembers between scrapes. It moves to a thread that may block and back.
-struct Memory {
+pub(super) struct Memory {
     cache: SeriesCache,
     report: Report,
 }
 
-/// Scrapes until `stop`. If then only the target is gone, and not the process about to end
-/// (`shutdown`), its series end too, after a while in which it might come back with a loop of its own.
-pub(super) async fn run(context: Arc<Context>, stop: CancellationToken, shutdown: CancellationToken) {
+/// Stops a loop.
+pub(super) struct Stop {
+    token: CancellationToken,
+    heir: Arc<Mutex<Option<oneshot::Sender<Memory>>>>,
+}
+
+/// What is left by the loop that scraped a target before.
+pub(super) struct Legacy(oneshot::Receiver<Memory>);
+
+impl Stop {
+    /// Stops the loop; its series end, after a while in which the target might come back with a loop of its
+    /// own.
+    pub(super) fn end(&self) {
+        self.token.cancel();
+    }
+
+    /// Stops the loop for another one of the same target, which goes on with its series.
+    pub(super) fn hand_over(&self) -> Legacy {
+        let (heir, legacy) = oneshot::channel();
+        // Nothing panics while it is held.
+        *self.heir.lock().unwrap_or_else(PoisonError::into_inner) = Some(heir);
+        self.token.cancel();
+        Legacy(legacy)
+    }
+}
+
+/// A loop, to be spawned, and what stops it. It goes on with what one before it has left, and ends at once
+/// when the process is about to end (`shutdown`).
+pub(super) fn scrape_loop(
+    context: Arc<Context>,
+    legacy: Option<Legacy>,
+    shutdown: CancellationToken,
+) -> (Stop, impl Future<Output = ()>) {
+    let stop = Stop { token: shutdown.child_token(), heir: Arc::default() };
+    let (token, heir) = (stop.token.clone(), stop.heir.clone());
+    let run = async move {
+        let Some((memory, mut ticker)) = scrape(&context, legacy, &token, &shutdown).await else { return };
+        let heir = heir.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match heir {
+            // One that does not wait for it any more ends with the process.
+            Some(heir) => drop(heir.send(memory)),
+            None => end(&context, memory, &mut ticker, &shutdown).await,
+        }
+    };
+    (stop, run)
+}
+
+/// Scrapes until `stop`. Yields what is remembered then, unless there is nothing or `shutdown` comes first.
+async fn scrape(
+    context: &Arc<Context>,
+    legacy: Option<Legacy>,
+    stop: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Option<(Memory, Ticker)> {
     let target = &context.target;
+    let inherited = match legacy {
+        // The loop before is perhaps about to store its last page. It may have had nothing to leave.
+        Some(Legacy(legacy)) => shutdown.run_until_cancelled(legacy).await?.ok(),
+        None => None,
+    };
+    let mut has_stored = inherited.is_some();
+    let mut memory = inherited.map_or_else(|| Memory::new(target), Memory::for_successor);
     let schedule = Schedule::spread(target.interval, target.hash());
     let mut ticker = Ticker::new(schedule, context.clock.clone());
-    let mut memory = Memory::new(target);
     let mut last_start: Option<Instant> = None;
-    while let Some(slot) = ticker.tick(&stop).await {
+    while let Some(slot) = ticker.tick(stop).await {
         context.metrics.missed_slots.inc_by(slot.missed);
         let start = Instant::now();
         if let Some(last) = last_start.replace(start) {
             context.metrics.observe_interval(target.interval, start - last);
         }
         let at = timestamp(slot, context.clock.now(), target.interval);
-        let Some(fetched) = shutdown.run_until_cancelled(fetch_page(&context)).await else { return };
-        memory = in_background(&context, memory, move |context, memory| {
+        let fetched = shutdown.run_until_cancelled(fetch_page(context)).await?;
+        has_stored = true;
+        memory = in_background(context, memory, move |context, memory| {
             store(context, memory, fetched, at, start);
         })
         .await;
     }
-    if last_start.is_none() {
-        return;
-    }
-    let Some(_) = ticker.tick(&shutdown).await else { return };
+    has_stored.then_some((memory, ticker))
+}
+
+/// Ends the series of a target that is gone, unless it comes back soon.
+async fn end(context: &Arc<Context>, memory: Memory, ticker: &mut Ticker, shutdown: &CancellationToken) {
+    let Some(_) = ticker.tick(shutdown).await else { return };
     let ended_at = context.clock.now();
     // Were the target back, it would have been scraped by the slot after the next.
-    let Some(_) = ticker.tick(&shutdown).await else { return };
-    let margin = tokio::time::sleep(target.interval / 10);
+    let Some(_) = ticker.tick(shutdown).await else { return };
+    let margin = tokio::time::sleep(context.target.interval / 10);
     let Some(()) = shutdown.run_until_cancelled(margin).await else { return };
-    in_background(&context, memory, move |context, memory| {
+    in_background(context, memory, move |context, memory| {
         memory.cache.store_nothing(context.surroundings(), ended_at);
         memory.report.end(&*context.appender, ended_at);
     })
@@ -80,6 +142,12 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken, shutdown
 impl Memory {
     fn new(target: &Target) -> Self {
         Self { cache: SeriesCache::new(), report: Report::new(target) }
+    }
+
+    /// For a loop of the same target that is configured otherwise.
+    fn for_successor(mut self) -> Self {
+        self.cache.forget_texts();
+        self
     }
 }
 
@@ -96,7 +164,11 @@ impl Context {
 }
 
 async fn fetch_page(context: &Context) -> Result<Fetched, ScrapeError> {
-    fetch(&context.client, &context.config, &context.target).await
+    let fetched = fetch(&context.client.current(), &context.config, &context.target).await;
+    if fetched.is_err() {
+        context.client.failed();
+    }
+    fetched
 }
 
 /// Works on the memory where blocking is allowed: reading and storing a large page takes milliseconds.

@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub struct Metrics {
     /// Transactions that were written.
     pub commits: Counter,
-    /// Transactions that could not be written.
+    /// Transactions that could not be written, and commits that were not written in time.
     pub commit_failures: Counter,
     /// How long writing a transaction took, the wait for the disk included.
     pub commit_duration: Histogram,

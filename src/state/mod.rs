@@ -13,6 +13,7 @@ mod redb;
 mod transition;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -37,7 +38,8 @@ pub trait StateStore: Send + Sync {
     fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>>;
 
     /// Applies all changes or none. Once this has returned `Ok` they survive a crash of the process and
-    /// of the machine. Changes that are empty cost nothing.
+    /// of the machine. Changes that are empty cost nothing. Returns within a bounded time, also where a
+    /// disk hangs.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>>;
 }
 
@@ -55,6 +57,9 @@ pub enum StateError {
         /// Why not.
         what: String,
     },
+    /// The disk takes too long. It may still be written.
+    #[error("state store: not written within {0:?}")]
+    Late(Duration),
     /// Reading or writing failed; what was committed before is not lost.
     #[error("state store: {0}")]
     Storage(String),

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -14,7 +15,7 @@ use redb::{
     TableDefinition, TableError, WriteTransaction,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::metrics::Metrics;
 use super::{
@@ -31,6 +32,10 @@ const CACHE_BYTES: usize = 512 * 1024;
 
 /// How many commits may wait for the disk, and how many share a transaction.
 const QUEUE: usize = 64;
+
+/// How long a commit is waited for, and the end of the thread. A disk that hangs must not keep anybody from
+/// being paged, nor the process from ending.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// File, group, rule, labels, ordinal.
 type RuleId<'a> = (&'a str, &'a str, &'a str, &'a str, u32);
@@ -56,6 +61,7 @@ pub struct RedbStore {
     /// Absent once the store is being dropped.
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -73,12 +79,13 @@ impl RedbStore {
     pub fn open(path: &Path, limits: LedgerLimits, metrics: Metrics) -> Result<Self, StateError> {
         let database = open_or_begin_anew(path, &metrics)?;
         let (commands, inbox) = mpsc::channel(QUEUE);
-        let mut writer = Writer { database: Some(database), path: path.to_owned(), limits, metrics };
+        let mut writer =
+            Writer { database: Some(database), path: path.to_owned(), limits, metrics: metrics.clone() };
         let thread =
             std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.run(inbox)).map_err(
                 |error| StateError::Open { path: path.display().to_string(), what: error.to_string() },
             )?;
-        Ok(Self { commands: Some(commands), thread: Some(thread) })
+        Ok(Self { commands: Some(commands), thread: Some(thread), metrics })
     }
 
     async fn ask<T>(
@@ -114,20 +121,32 @@ impl StateStore for RedbStore {
             if changes.is_empty() {
                 return Ok(());
             }
-            self.ask(|reply| Command::Commit(changes, reply)).await
+            let written = timeout(PATIENCE, self.ask(|reply| Command::Commit(changes, reply))).await;
+            written.unwrap_or_else(|_| {
+                self.metrics.commit_failures.inc();
+                Err(StateError::Late(PATIENCE))
+            })
         }
         .boxed()
     }
 }
 
-/// Waits until all that was committed is in the file and the file is closed.
+/// Waits until all that was committed is in the file and the file is closed, for as long as the disk does
+/// not hang.
 impl Drop for RedbStore {
     fn drop(&mut self) {
         self.commands = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread was reported when it happened.
-            drop(thread.join());
+        let Some(thread) = self.thread.take() else { return };
+        let began = std::time::Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() > PATIENCE {
+                tracing::error!("The state file could not be closed in time");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        // A panic of the thread was reported when it happened.
+        drop(thread.join());
     }
 }
 
@@ -497,4 +516,26 @@ fn write_changes(transaction: &WriteTransaction, changes: &Changes) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_does_not_wait_for_a_disk_that_hangs() {
+        // Nobody takes the command, as if the thread hung in the one before.
+        let (commands, _inbox) = mpsc::channel(1);
+        let metrics = Metrics::default();
+        let store = RedbStore { commands: Some(commands), thread: None, metrics: metrics.clone() };
+        let removed_heartbeats = vec!["backup".to_owned()];
+        for failures in 1..=3 {
+            // From the second one on the queue is full.
+            let changes = Changes { removed_heartbeats: removed_heartbeats.clone(), ..Changes::default() };
+            let began = Instant::now();
+            let error = store.commit(changes).await.expect_err("nobody has written it");
+            assert_eq!(error.to_string(), "state store: not written within 10s");
+            assert_eq!((began.elapsed(), metrics.commit_failures.get()), (PATIENCE, failures));
+        }
+    }
 }

@@ -20,7 +20,7 @@ use url::Url;
 
 use self::queue::Queue;
 use self::send::Sender;
-use crate::client::{ClientError, HttpConfig};
+use crate::client::{ClientError, HttpConfig, RenewingClient};
 use crate::model::{HistogramSample, Labels, Sample};
 use crate::storage::{AppendError, Appender, RefHistogram, RefSample, SeriesRef};
 
@@ -49,6 +49,7 @@ struct Shared {
 /// Sends to one receiver for as long as it exists.
 pub struct WriteBack {
     shared: Arc<Shared>,
+    client: RenewingClient,
     /// Ends the loop when the queue is empty.
     drain: CancellationToken,
     /// Ends the loop.
@@ -69,12 +70,18 @@ impl Receiver {
     pub fn start(self, metrics: ReceiverMetrics) -> WriteBack {
         let shared = Arc::new(Shared { queue: Mutex::default(), ready: Notify::new(), metrics });
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let client = self.0.client();
         let task = tokio::spawn(self.0.run(shared.clone(), drain.clone(), stop.clone()));
-        WriteBack { shared, drain, stop, task }
+        WriteBack { shared, client, drain, stop, task }
     }
 }
 
 impl WriteBack {
+    /// Looks whether the files of the TLS settings have changed.
+    pub fn look_again(&self) -> Result<(), ClientError> {
+        self.client.look_again()
+    }
+
     /// An appender that stores in `store`, and sends what is appended by labels.
     pub fn appender(&self, store: Arc<dyn Appender>) -> Arc<dyn Appender> {
         Arc::new(Forked { store, shared: self.shared.clone() })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -12,7 +12,7 @@ use url::Url;
 
 use super::queue::{Batch, lock};
 use super::{Config, Shared};
-use crate::client::{ClientError, HttpConfig, root_cause};
+use crate::client::{ClientError, HttpConfig, RenewingClient, redirected_to, root_cause, status_of};
 use crate::exposition::remote_write::encode_with_histograms;
 use crate::model::{HistogramSample, Sample};
 
@@ -32,7 +32,7 @@ pub(super) struct Sender {
     name: String,
     url: Url,
     http: HttpConfig,
-    client: Client,
+    client: RenewingClient,
     timeout: Duration,
 }
 
@@ -57,7 +57,18 @@ enum Delivery {
 impl Sender {
     pub(super) fn new(name: &str, config: &Config) -> Result<Self, ClientError> {
         let Config { url, http, timeout } = config.clone();
-        Ok(Self { name: name.to_owned(), client: http.client(timeout)?, url, http, timeout })
+        Ok(Self {
+            name: name.to_owned(),
+            client: http.renewing_client(&Method::POST, timeout)?,
+            url,
+            http,
+            timeout,
+        })
+    }
+
+    /// What it sends with.
+    pub(super) fn client(&self) -> RenewingClient {
+        self.client.clone()
     }
 
     /// Sends whatever waits, until there is nothing left after `drain`, or until `stop`.
@@ -124,7 +135,11 @@ impl Sender {
         let (mut dropped, mut answer, mut requests) = (0, None, 0);
         while let Some((samples, histograms)) = parts.pop() {
             requests += 1;
-            match self.post(samples, histograms).await {
+            let outcome = self.post(samples, histograms).await;
+            if !matches!(outcome, Outcome::Accepted) {
+                self.client.failed();
+            }
+            match outcome {
                 Outcome::Accepted => {}
                 Outcome::Failed(fault, at_least) => return Delivery::Failed(fault, at_least),
                 Outcome::Refused(status, text) => {
@@ -151,7 +166,7 @@ impl Sender {
     async fn post(&self, samples: &[Sample], histograms: &[HistogramSample]) -> Outcome {
         let failed = |fault: String| Outcome::Failed(fault, Duration::ZERO);
         let body = encode_with_histograms(samples, histograms);
-        let request = self.client.post(self.url.clone()).body(body);
+        let request = self.client.current().post(self.url.clone()).body(body);
         let request = request
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(CONTENT_ENCODING, "snappy")
@@ -172,6 +187,9 @@ async fn judge(mut answer: Response) -> Outcome {
     let status = answer.status();
     if status.is_success() {
         return Outcome::Accepted;
+    }
+    if redirected_to(&answer).is_some() {
+        return Outcome::Failed(status_of(&answer), Duration::ZERO);
     }
     let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     // The first piece says what is wrong.

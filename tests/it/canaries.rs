@@ -91,10 +91,16 @@ modules:
     prober: http
     timeout: 1s
     http: {proxy_url: 'http://u:canary-module-proxy@NOBODY', proxy_connect_header: {X-Token: [canary-module-connect]}}
+  bare: {prober: http, timeout: 1s, http: {proxy_url: 'u:canary-module-bare@NOBODY'}}
+  tcp: {prober: tcp, timeout: 1s, tcp: {query_response: [{send: canary-module-send}]}}
 ";
 
 /// The pages that show something.
-const PAGES: [&str; 38] = [
+const PAGES: [&str; 42] = [
+    "/probe?module=bare&target=http://u:canary-target@127.0.0.1:1/&debug=true",
+    "/probe?module=bare&target=u:canary-target@127.0.0.1:1&debug=true",
+    "/probe?module=headers&target=http://u:canary-target@127.0.0.1:1/&debug=true",
+    "/probe?module=tcp&target=u:canary-target@127.0.0.1:1&debug=true",
     "/",
     "/metrics",
     "/metrics/valmis",
@@ -168,7 +174,8 @@ impl Planted {
         let words = words.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         let mut canaries: Vec<String> =
             words.filter(|word| word.starts_with("canary-")).map(ToOwned::to_owned).collect();
-        canaries.extend(["canary-token-file".to_owned(), "canary-environment".to_owned()]);
+        let elsewhere = ["canary-token-file", "canary-environment", "canary-target"];
+        canaries.extend(elsewhere.map(ToOwned::to_owned));
         // As they stand in headers.
         let encoded = canaries.iter().map(|canary| BASE64_STANDARD.encode(format!("u:{canary}")));
         let encoded: Vec<String> = encoded.collect();

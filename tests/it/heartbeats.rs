@@ -85,6 +85,11 @@ async fn a_heartbeat_is_sent_only_while_rules_are_evaluated_and_deliveries_ackno
     valmis.configure(&with);
     assert_eq!(valmis.post("/-/reload").await.0, StatusCode::OK, "{}", valmis.log());
     wait_for_more(&count).await;
+    // A group that is due in an hour takes the place of the only one.
+    std::fs::write(valmis.file("rules/rule.yaml"), rule.replace("name: g", "name: slow, interval: 1h"))
+        .unwrap();
+    assert_eq!(valmis.post("/-/reload").await.0, StatusCode::OK, "{}", valmis.log());
+    wait_for_more(&count).await;
     valmis.configure(&with.replace("k3y", "other"));
     assert_eq!(valmis.post("/-/reload").await.0, StatusCode::OK, "{}", valmis.log());
     check_withheld(&valmis, &count, "request").await;

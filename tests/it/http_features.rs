@@ -21,18 +21,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_rustls::TlsAcceptor;
 use url::Url;
-use valmis::client::{Header, SecretSource};
+use valmis::client::{Header, HttpAuth, SecretSource};
 use valmis::model::Secret;
 use valmis::probe::http::{
     AssertionConfig, Credentials, Grant, HttpConfig, HttpProber, METADATA, OAuth2Config, Protocol,
     ProxyConfig, ProxyServer, SigningAlgorithm, Version,
 };
 use valmis::probe::tls::{TlsConfig, TlsVersions};
-use valmis::probe::{Pattern, ProbeOutcome};
+use valmis::probe::{Pattern, ProbeOutcome, Reach};
 
-use crate::real::serve;
+use crate::real::{eventually, serve};
 use crate::servers::{
-    Authority, answer, assert_well_formed, clock, listen, params, probe, read_head, value, write,
+    Authority, answer, assert_well_formed, clock, listen, params, probe, probe_within, read_head, value,
+    write,
 };
 
 fn secret(text: &str) -> SecretSource {
@@ -158,6 +159,41 @@ async fn versions_of_tls_are_kept_to() {
         .await;
         assert_eq!(value(&outcome, "probe_tls_version_info", &[("version", version)]), Some(1.0));
     }
+}
+
+#[tokio::test]
+async fn a_server_that_just_closes_has_ended_its_body_unless_it_said_more() {
+    use tokio::io::AsyncWriteExt;
+    let authority = Authority::root("root", 2030);
+    let identity = authority.sign(&params("localhost", &["localhost"]));
+    let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()));
+    let check = async |response: &'static str, below_tls: &'static [u8], expected: Result<(), &str>| {
+        let acceptor = acceptor.clone();
+        let address = listen(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                read_head(&mut stream).await;
+                stream.write_all(response.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                stream.get_mut().0.write_all(below_tls).await.unwrap();
+            }
+        })
+        .await;
+        let outcome = run(&format!("https://localhost:{}/", address.port()), |config| {
+            config.tls.ca = Some(secret(&authority.pem));
+            expect_body(config, "^hello$");
+        })
+        .await;
+        let found = outcome.result.map_err(|failure| failure.kind);
+        assert_eq!(found, expected, "{response} {below_tls:?}: {:?}", outcome.log);
+    };
+    check("HTTP/1.0 200 OK\r\n\r\nhello", &[], Ok(())).await;
+    check("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello", &[], Ok(())).await;
+    check("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello", &[], Err("body")).await;
+    check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", &[], Err("body")).await;
+    // Within a record: something is missing.
+    check("HTTP/1.0 200 OK\r\n\r\nhello", &[23, 3, 3, 1, 0, 7], Err("body")).await;
 }
 
 /// A proxy that notes what it is asked and, if asked for a tunnel, connects to `target` wherever it is
@@ -303,6 +339,86 @@ async fn a_token_is_fetched_used_and_kept_until_its_secret_changes() {
 }
 
 #[tokio::test]
+async fn a_token_that_the_target_refuses_is_replaced_once_and_one_without_end_is_not_kept() {
+    let given = Arc::new(AtomicUsize::new(0));
+    let accepted = Arc::new(AtomicUsize::new(1));
+    for (lifetime, expected) in [(r#","expires_in":"3600.5""#, [1, 1, 2, 3]), ("", [1, 2, 3, 4])] {
+        given.store(0, Ordering::SeqCst);
+        let counter = given.clone();
+        let tokens = serve(Router::new().fallback(move |_: Request| {
+            let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { format!(r#"{{"access_token":"t{number}"{lifetime}}}"#) }
+        }))
+        .await;
+        let least = accepted.clone();
+        let target = serve(Router::new().fallback(move |request: Request| {
+            let token = request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer t");
+            let number: usize = token.unwrap().parse().unwrap();
+            let status = if number < least.load(Ordering::SeqCst) { 401 } else { 200 };
+            async move { Response::builder().status(status).body(Body::empty()).unwrap() }
+        }))
+        .await;
+        let client = OAuth2Config {
+            client_id: "me".to_owned(),
+            grant: Grant::ClientSecret(secret("hunter2")),
+            token_url: Url::parse(&format!("http://{tokens}/token")).unwrap(),
+            scopes: Vec::new(),
+            endpoint_params: Vec::new(),
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+        };
+        let config = config(&format!("http://{target}/"), |config| {
+            config.credentials = Some(Credentials::OAuth2(Box::new(client)));
+        });
+        let prober = HttpProber::new(config, clock()).unwrap();
+        // Which tokens are accepted, and whether one will be.
+        for ((least, good), expected) in
+            [(1, true), (1, true), (2, true), (9, false)].into_iter().zip(expected)
+        {
+            accepted.store(least, Ordering::SeqCst);
+            let outcome = probe(&prober).await;
+            assert_eq!(
+                outcome.result.is_ok(),
+                good,
+                "{lifetime} {least}: {:?} {:?}",
+                outcome.result,
+                outcome.log
+            );
+            assert_eq!(given.load(Ordering::SeqCst), expected, "{lifetime} {least}: {:?}", outcome.log);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_no_name_that_leads_out_of_reach() {
+    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let proxy = start_proxy("127.0.0.1:1".parse().unwrap(), log.clone()).await;
+    let reach = Reach { private: true, loopback: false, link_local: false, special: false };
+    let check = async |host: &'static str, reach: Reach, skip: bool, expected: Result<(), &str>| {
+        log.lock().unwrap().clear();
+        let outcome = run("http://10.1.2.3/", |config| {
+            let server = ProxyServer::parse(&format!("http://u:p@{proxy}")).unwrap();
+            config.proxy = ProxyConfig { skip_resolve_phase: skip, ..ProxyConfig::through(server, "") };
+            config.addresses.reach = reach;
+            config.headers.insert("host", HeaderValue::from_static(host));
+        })
+        .await;
+        let found = outcome.result.map_err(|failure| failure.kind);
+        assert_eq!(found, expected, "{host} {skip}: {:?}", outcome.log);
+        assert_eq!(log.lock().unwrap().len(), usize::from(expected.is_ok()), "{host}");
+    };
+    for host in ["169.254.169.254", "2852039166", "[::1]:8080", "x@127.0.0.1", "127.1:80"] {
+        check(host, reach, false, Err("forbidden")).await;
+        check(host, reach, true, Err("forbidden")).await;
+    }
+    check("localhost", reach, false, Err("forbidden")).await;
+    // The proxy is to judge by names, and who has configured it may ask for anything.
+    check("localhost", reach, true, Ok(())).await;
+    check("localhost", Reach::ANYWHERE, false, Ok(())).await;
+    check("10.9.8.7", reach, false, Ok(())).await;
+}
+
+#[tokio::test]
 async fn a_token_is_given_for_an_assertion_that_the_client_signs() {
     let tokens = serve(Router::new().fallback(async |request: Request| {
         let (head, body) = request.into_parts();
@@ -385,4 +501,44 @@ async fn headers_come_from_files_that_are_read_anew() {
     })
     .await;
     assert!(outcome.result.unwrap_err().unknown);
+}
+
+/// How many times this process has the file open.
+fn times_open(path: &std::path::Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.filter(|file| std::fs::read_link(file.as_ref().unwrap().path()).is_ok_and(|to| to == path)).count()
+}
+
+#[tokio::test]
+async fn a_secret_on_a_file_system_that_hangs_makes_the_answer_unknown_and_takes_one_thread() {
+    let address = listen(async |mut stream| {
+        read_head(&mut stream).await;
+        answer(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    // Who opens a named pipe hangs until somebody writes to it.
+    let file = folder.path().join("token");
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let config = config(&format!("http://{address}/"), |config| {
+        config.credentials = Some(HttpAuth::Bearer(SecretSource::File(file.clone())).into());
+    });
+    let prober = HttpProber::new(config, clock()).unwrap();
+    for _ in 0..10 {
+        let outcome = probe_within(&prober, std::time::Duration::from_millis(20)).await;
+        assert_well_formed(&outcome, METADATA);
+        let failure = outcome.result.unwrap_err();
+        assert!(failure.unknown && failure.kind == "timeout", "{failure:?}");
+        assert!(failure.reason.ends_with("while reading the credentials"), "{failure:?}");
+    }
+    let writer = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    let both = async || match times_open(&file) {
+        0 | 1 => Err("who waited is not there yet".to_owned()),
+        count => Ok(count),
+    };
+    assert_eq!(eventually("the reader", both).await, 2, "one waited for this one");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "t0ken").unwrap();
+    drop(writer);
+    assert_eq!(probe(&prober).await.result, Ok(()));
 }

@@ -10,11 +10,11 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 use valmis::client::{HttpAuth, SecretSource};
 use valmis::model::Secret;
-use valmis::probe::http::{Compression, HttpConfig, HttpProber, METADATA, Method};
+use valmis::probe::http::{Compression, HeaderMatch, HttpConfig, HttpProber, METADATA, Method};
 use valmis::probe::{AddressPolicy, Pattern, ProbeOutcome};
 
 use crate::real::serve;
@@ -60,6 +60,11 @@ fn assert_values(outcome: &ProbeOutcome, expected: &[(&str, f64)]) {
             outcome.log
         );
     }
+}
+
+fn header_match((name, pattern): (&'static str, &str)) -> HeaderMatch {
+    let (name, pattern) = (HeaderName::from_static(name), Pattern::new(pattern).unwrap());
+    HeaderMatch { name, pattern, allow_missing: false }
 }
 
 fn kind(outcome: &ProbeOutcome) -> &'static str {
@@ -448,6 +453,21 @@ async fn old_http_and_a_body_that_ends_with_the_connection_are_read() {
             ("probe_http_uncompressed_body_length", 5.0),
         ],
     );
+}
+
+#[tokio::test]
+async fn headers_in_obsolete_forms_are_read() {
+    let address = listen(|mut stream| async move {
+        read_head(&mut stream).await;
+        answer(&mut stream, "HTTP/1.1 200 OK\r\nx-long: one,\r\n  two\r\nx-odd : three\r\n\r\nhello").await;
+    })
+    .await;
+    let outcome = run(&format!("http://{address}/"), |config| {
+        let expected = [("x-long", r"^one,\s+two$"), ("x-odd", "^three$")];
+        config.fail_if_header_not_matches = expected.map(header_match).to_vec();
+    })
+    .await;
+    assert_eq!(outcome.result, Ok(()), "{:?}", outcome.log);
 }
 
 #[tokio::test]

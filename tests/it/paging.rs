@@ -362,6 +362,41 @@ async fn a_full_disk_under_valmis_itself_keeps_no_page_from_going_out() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_under_valmis_itself_that_hangs_keeps_no_page_from_going_out() {
+    let _turn = turn().await;
+    let (Some(disk), app) = (Disk::mount(), App::start().await) else { return };
+    let components =
+        format!("storage: {{path: '{}'}}\n{}", disk.path().join("data").display(), app_configuration(&app));
+    // Every commit takes ten seconds to fail, and rules wait for theirs: a longer window than usual.
+    let seldom = |text: &str| {
+        text.replace("valmis_state_commit_failures_total[15s]", "valmis_state_commit_failures_total[1m]")
+    };
+    let rules: Vec<_> = all_quick_rules().iter().map(|(name, text)| (name.clone(), seldom(text))).collect();
+    let Some(line) = Line::start(&components, &rules).await else { return };
+    let Some(frozen) = disk.freeze() else { return };
+    app.set(Mood::Failing);
+    let broken = Instant::now();
+    say(&format!(
+        "with a disk that hangs the page came after {:?}",
+        line.paged("ApplicationDown", broken).await
+    ));
+    line.webhook.wait_for("firing", "StateNotSaved").await;
+    app.set(Mood::Healthy);
+    line.webhook.wait_for("resolved", "ApplicationDown").await;
+    drop(frozen);
+    let before = line.valmis.get("/metrics").await.1;
+    let commits = |page: &str| {
+        page.lines().find(|line| line.starts_with("valmis_state_commits_total ")).map(str::to_owned)
+    };
+    app.set(Mood::Failing);
+    eventually("commits again", async || {
+        let (_, page) = line.valmis.get("/metrics").await;
+        if commits(&page) == commits(&before) { Err(page) } else { Ok(()) }
+    })
+    .await;
+}
+
 /// A rule with the hold duration that a test needs.
 fn app_down_after(hold: &str) -> String {
     format!(

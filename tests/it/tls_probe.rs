@@ -409,7 +409,7 @@ async fn without_a_handshake_there_are_no_facts() {
         let outcome = probe_within(&TlsProber::new(config, clock()), allowed).await;
         assert_eq!(kind(&outcome), Some(expected), "{:?}", outcome.result);
         assert_eq!(value(&outcome, "probe_success", &[]), Some(0.0));
-        let facts = ["probe_ssl_", "x509_", "probe_tls_", "valmis_"];
+        let facts = ["probe_ssl_", "x509_", "probe_tls_", "valmis_tls_"];
         let invented = outcome
             .samples
             .iter()

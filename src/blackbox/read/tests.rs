@@ -220,3 +220,28 @@ fn what_means_nothing_to_a_websocket_is_said() {
         &["a probe of a WebSocket goes through no proxy: that setting means nothing here"],
     );
 }
+
+#[test]
+fn a_module_that_says_who_asks_is_told_from_one_that_only_greets() {
+    let check = |module: &str, credentials: bool| {
+        let (modules, findings) = read("f", &format!("modules: {{m: {{{module}}}}}"));
+        assert_eq!(findings, Vec::<String>::new(), "{module}");
+        assert_eq!(modules[0].has_credentials(), credentials, "{module}");
+    };
+    let identity = "tls_config: {cert: c, key: k}";
+    check("prober: http, http: {headers: {Accept: text/html, Host: a.example}}", false);
+    check("prober: http, http: {headers: {X-Key: k}}", true);
+    check("prober: http, http: {basic_auth: {username: u, password: p}}", true);
+    check("prober: http, http: {method: POST, body: '{}'}", false);
+    check("prober: http, http: {method: POST, body_file: /run/secrets/body}", true);
+    check("prober: http, http: {proxy_url: 'http://u:p@proxy:3128'}", false);
+    check(&format!("prober: http, http: {{{identity}}}"), true);
+    check("prober: tcp, tcp: {query_response: [{send: 'NICK prober'}]}", false);
+    check(&format!("prober: tcp, tcp: {{tls: true, {identity}}}"), true);
+    check("prober: dns, dns: {query_name: a.example}", false);
+    check("prober: dns, dns: {query_name: a.example, transport_protocol: tcp, dns_over_tls: true}", false);
+    let dns = format!("query_name: a.example, transport_protocol: tcp, dns_over_tls: true, {identity}");
+    check(&format!("prober: dns, dns: {{{dns}}}"), true);
+    check("prober: icmp", false);
+    check("prober: grpc, grpc: {metadata: {authorization: [a]}}", true);
+}

@@ -238,7 +238,7 @@ impl Context<'_> {
         let clock: SharedClock = Arc::new(SystemClock);
         let mut seen = BTreeSet::new();
         for (place, target) in targets {
-            let prober = ModuleTarget::new(module, target, Reach::ANYWHERE, &clock);
+            let prober = ModuleTarget::new(module, target, None, &clock);
             if let Some(fault) = prober.fault() {
                 self.reader.error("bad-target", *place, format!("target `{target}`: {fault}"));
             }

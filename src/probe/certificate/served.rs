@@ -122,14 +122,12 @@ impl TlsProber {
     /// Looks once; yields also the server's own certificate.
     pub(super) async fn look_at(&self, deadline: Deadline) -> (ProbeOutcome, Option<Held>) {
         let started = Instant::now();
-        let allowed = deadline.remaining();
         let mut route = Route::default();
         let mut log = Log::default();
         let mut handshake = Handshake::default();
         let look = self.look(deadline, &mut route, &mut handshake, &mut log);
-        let result = tokio::time::timeout_at(deadline.instant(), look).await.unwrap_or_else(|_| {
-            Err(ProbeFailure::new("timeout", format!("out of time after {:.3} s", allowed.as_secs_f64())))
-        });
+        let looked = outcome::in_time(deadline, look).await;
+        let result = looked.unwrap_or_else(|late| Err(late.failure("agreeing upon TLS")));
         let facts = handshake.facts();
         for certificate in facts.certificates.iter() {
             log.push(format!("certificate `{}` of `{}`", certificate.subject, certificate.issuer));

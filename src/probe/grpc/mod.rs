@@ -72,7 +72,7 @@ impl GrpcProber {
         seen.handshake = Some(tls.handshake());
         seen.course.begin("shaking hands in TLS");
         let stream = tls.connect(stream).await?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        if stream.session().alpn_protocol() != Some(b"h2") {
             return Err(ProbeFailure::new("tls", "the server does not agree to speak HTTP/2"));
         }
         check.run(stream, seen).await

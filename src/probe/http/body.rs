@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::write::{DeflateDecoder, MultiGzDecoder};
 
+use super::budget::{Budget, Share};
+
 /// How the body is expected to be compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
@@ -74,7 +76,24 @@ impl Compression {
 const SLICE_BYTES: usize = 1024;
 
 /// Takes a body piece by piece.
-pub(super) struct BodySink(Decoder);
+pub(super) struct BodySink {
+    decoder: Decoder,
+    share: Share,
+}
+
+/// A body that was kept, with its part of the memory for that.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) bytes: Vec<u8>,
+    _share: Share,
+}
+
+#[cfg(test)]
+impl Kept {
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, _share: Share::of(Budget::bodies()) }
+    }
+}
 
 enum Decoder {
     AsSent(Collected),
@@ -87,72 +106,92 @@ impl BodySink {
     /// Accepts at most `limit_bytes` of uncompressed body, and keeps it if `keep`.
     pub(super) fn new(compression: Compression, limit_bytes: u64, keep: bool) -> Self {
         let collected = Collected { limit_bytes, keep, size_bytes: 0, kept: Vec::new() };
-        Self(match compression {
+        let decoder = match compression {
             Compression::AsSent | Compression::Identity => Decoder::AsSent(collected),
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(collected))),
             Compression::Deflate => Decoder::Deflate(Box::new(DeflateDecoder::new(collected))),
             Compression::Brotli => Decoder::Brotli(Box::new(BrotliDecoder::new(collected))),
-        })
+        };
+        Self { decoder, share: Share::of(Budget::bodies()) }
     }
 
-    /// Takes a piece. Lets other tasks run in between, since a small piece may be a large body.
-    pub(super) async fn take(&mut self, piece: &[u8]) -> io::Result<()> {
-        let decoder: &mut (dyn Write + Send) = match &mut self.0 {
-            Decoder::AsSent(collected) => return collected.write_all(piece),
-            Decoder::Gzip(decoder) => decoder,
-            Decoder::Deflate(decoder) => decoder,
-            Decoder::Brotli(decoder) => {
-                let mut rest = piece;
-                while !rest.is_empty() {
-                    let used = decoder.step(rest)?;
-                    rest = &rest[used..];
-                    tokio::task::yield_now().await;
-                }
-                return Ok(());
-            }
-        };
-        for slice in piece.chunks(SLICE_BYTES) {
-            decoder.write_all(slice)?;
-            tokio::task::yield_now().await;
+    /// Takes a piece. Lets other tasks run in between, since a small piece may be a large body; and waits
+    /// while others keep too much.
+    pub(super) async fn take(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        while !piece.is_empty() {
+            let used = self.decoder.step(piece)?;
+            piece = &piece[used..];
+            self.settle().await;
         }
         Ok(())
     }
 
-    /// Says that the body has ended.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
-        match &mut self.0 {
-            Decoder::AsSent(_) => Ok(()),
-            Decoder::Gzip(decoder) => decoder.try_finish(),
-            Decoder::Deflate(decoder) => decoder.try_finish(),
-            Decoder::Brotli(decoder) => decoder.finish(),
+    /// Accounts for what is kept, and lets other tasks run.
+    async fn settle(&mut self) {
+        self.share.grow_to(self.decoder.collected().kept.len()).await;
+        if !matches!(self.decoder, Decoder::AsSent(_)) {
+            tokio::task::yield_now().await;
         }
+    }
+
+    /// Says that the body has ended.
+    pub(super) async fn finish(&mut self) -> io::Result<()> {
+        while !self.decoder.finish_step()? {
+            self.settle().await;
+        }
+        self.settle().await;
+        Ok(())
     }
 
     /// How much uncompressed body there is so far.
     pub(super) fn size_bytes(&self) -> u64 {
-        self.collected().size_bytes
+        self.decoder.collected().size_bytes
     }
 
     /// What was kept.
-    pub(super) fn into_kept(mut self) -> Vec<u8> {
-        std::mem::take(&mut self.collected_mut().kept)
+    pub(super) fn into_kept(mut self) -> Kept {
+        let bytes = std::mem::take(&mut self.decoder.collected_mut().kept);
+        Kept { bytes, _share: self.share }
+    }
+}
+
+impl Decoder {
+    /// Takes the beginning of a piece; gives how much of it.
+    fn step(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let slice = &piece[..piece.len().min(SLICE_BYTES)];
+        match self {
+            Self::AsSent(collected) => collected.write_all(piece).map(|()| piece.len()),
+            Self::Gzip(decoder) => decoder.write_all(slice).map(|()| slice.len()),
+            Self::Deflate(decoder) => decoder.write_all(slice).map(|()| slice.len()),
+            Self::Brotli(decoder) => decoder.step(piece),
+        }
+    }
+
+    /// Gives some of what was held back, once the body has ended; whether that was all.
+    fn finish_step(&mut self) -> io::Result<bool> {
+        match self {
+            Self::AsSent(_) => Ok(true),
+            Self::Gzip(decoder) => decoder.try_finish().map(|()| true),
+            Self::Deflate(decoder) => decoder.try_finish().map(|()| true),
+            Self::Brotli(decoder) => decoder.finish_step(),
+        }
     }
 
     fn collected(&self) -> &Collected {
-        match &self.0 {
-            Decoder::AsSent(collected) => collected,
-            Decoder::Gzip(decoder) => decoder.get_ref(),
-            Decoder::Deflate(decoder) => decoder.get_ref(),
-            Decoder::Brotli(decoder) => &decoder.collected,
+        match self {
+            Self::AsSent(collected) => collected,
+            Self::Gzip(decoder) => decoder.get_ref(),
+            Self::Deflate(decoder) => decoder.get_ref(),
+            Self::Brotli(decoder) => &decoder.collected,
         }
     }
 
     fn collected_mut(&mut self) -> &mut Collected {
-        match &mut self.0 {
-            Decoder::AsSent(collected) => collected,
-            Decoder::Gzip(decoder) => decoder.get_mut(),
-            Decoder::Deflate(decoder) => decoder.get_mut(),
-            Decoder::Brotli(decoder) => &mut decoder.collected,
+        match self {
+            Self::AsSent(collected) => collected,
+            Self::Gzip(decoder) => decoder.get_mut(),
+            Self::Deflate(decoder) => decoder.get_mut(),
+            Self::Brotli(decoder) => &mut decoder.collected,
         }
     }
 }
@@ -204,16 +243,16 @@ impl BrotliDecoder {
         Ok(used)
     }
 
-    /// Writes out what the decoder still holds back, and makes sure that the stream has ended.
-    fn finish(&mut self) -> io::Result<()> {
-        while !self.ended {
+    /// Writes out some of what the decoder still holds back; whether the stream has ended.
+    fn finish_step(&mut self) -> io::Result<bool> {
+        if !self.ended {
             let before = self.total_bytes;
             self.step(&[])?;
             if !self.ended && self.total_bytes == before {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(())
+        Ok(self.ended)
     }
 }
 
@@ -270,9 +309,9 @@ mod tests {
         let mut sink = BodySink::new(compression, limit, true);
         let mut result = sink.take(body).await;
         if result.is_ok() {
-            result = sink.finish();
+            result = sink.finish().await;
         }
-        (result.map_err(|error| error.to_string()), sink.size_bytes(), sink.into_kept())
+        (result.map_err(|error| error.to_string()), sink.size_bytes(), sink.into_kept().bytes)
     }
 
     #[tokio::test]

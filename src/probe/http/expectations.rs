@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use hyper::header::{HeaderMap, HeaderName};
 use hyper::{StatusCode, Version};
 
-use super::cel::{CelProgram, JsonBody};
+use super::cel::CelProgram;
+use super::json::{JsonBody, JsonError, MAX_VALUES};
 use crate::probe::Pattern;
 
 /// A rule about one header.
@@ -36,6 +37,8 @@ pub(super) enum Fault {
     BodyNotMatches(String),
     #[error("body is not JSON: {0}")]
     NotJson(String),
+    #[error("body holds more than {MAX_VALUES} JSON values, too many for a CEL expression")]
+    JsonTooLarge,
     #[error("body matches the CEL expression `{0}`")]
     CelMatches(String),
     #[error("body does not match the CEL expression `{0}`")]
@@ -53,7 +56,11 @@ impl Fault {
             Self::Status(..) => "status",
             Self::HeaderMissing(_) | Self::HeaderMatches(..) | Self::HeaderNotMatches(..) => "header",
             Self::BodyMatches(_) | Self::BodyNotMatches(_) => "body",
-            Self::NotJson(_) | Self::CelMatches(_) | Self::CelNotMatches(_) | Self::Cel(..) => "cel",
+            Self::NotJson(_)
+            | Self::JsonTooLarge
+            | Self::CelMatches(_)
+            | Self::CelNotMatches(_)
+            | Self::Cel(..) => "cel",
             Self::Version(..) => "version",
         }
     }
@@ -130,7 +137,10 @@ pub(super) fn check_json(
     if forbidden.is_none() && required.is_none() {
         return Ok(());
     }
-    let body = JsonBody::parse(body).map_err(|error| Fault::NotJson(error.to_string()))?;
+    let body = JsonBody::parse(body).map_err(|error| match error {
+        JsonError::NotJson(error) => Fault::NotJson(error.to_string()),
+        JsonError::TooLarge => Fault::JsonTooLarge,
+    })?;
     let holds = |program: &CelProgram| {
         program.holds(&body).map_err(|reason| Fault::Cel(program.source().to_owned(), reason))
     };

@@ -103,7 +103,7 @@ impl Hop {
     }
 
     /// The name by which the server is addressed: the configured `Host`, or that of the URL.
-    fn authority<'a>(&'a self, config: &'a HttpConfig) -> &'a [u8] {
+    pub(super) fn authority<'a>(&'a self, config: &'a HttpConfig) -> &'a [u8] {
         let configured = config.headers.get(HOST).filter(|_| self.at_home);
         let own = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
         configured.map_or(own.as_bytes(), HeaderValue::as_bytes)
@@ -135,9 +135,6 @@ impl Hop {
         if let Some(encoding) = config.compression.accept_encoding() {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
         }
-        if let Some(pairs) = cookies.header(&self.url) {
-            headers.insert(COOKIE, sensitive(&pairs)?);
-        }
         if let Some(authorization) = secrets.authorization.as_ref().filter(|_| self.at_home) {
             headers.insert(AUTHORIZATION, sensitive(authorization.expose())?);
         }
@@ -154,6 +151,9 @@ impl Hop {
             for (name, value) in &secrets.headers {
                 headers.append(name, value.clone());
             }
+        }
+        if let Some(pairs) = cookies.header(&self.url, headers.get_all(COOKIE).iter())? {
+            headers.insert(COOKIE, pairs);
         }
         if form == Form::Http2 {
             // Its place is in the URI, and connections are ended in another way.
@@ -253,7 +253,11 @@ mod tests {
         config.headers.insert(ACCEPT, HeaderValue::from_static("text/html"));
         config.headers.insert(HOST, HeaderValue::from_static("other.example"));
         let secret = (HeaderName::from_static("x-secret"), HeaderValue::from_static("value"));
-        let secrets = Secrets { authorization: Some(Secret::new("Basic dTpw")), headers: vec![secret] };
+        let secrets = Secrets {
+            authorization: Some(Secret::new("Basic dTpw")),
+            headers: vec![secret],
+            ..Secrets::default()
+        };
         let body = Bytes::from_static(b"body");
         let home = Hop::first(&config);
         let make =

@@ -11,12 +11,15 @@
 
 mod assertion;
 mod body;
+mod budget;
 mod cel;
 mod config;
 mod cookies;
 mod expectations;
 mod hop;
 mod http3;
+mod json;
+mod judgement;
 mod oauth2;
 mod observation;
 mod proxy;
@@ -44,6 +47,7 @@ pub use self::observation::METADATA;
 pub use self::proxy::{NoProxy, ProxyConfig, ProxyError, ProxyServer};
 pub(super) use self::secrets::{Identity, Secrets};
 
+use self::judgement::Evaluation;
 use self::observation::Observation;
 use self::visit::Visit;
 use super::outcome::observe;
@@ -95,18 +99,19 @@ pub struct HttpProber {
     config: HttpConfig,
     clock: SharedClock,
     tokens: TokenCache,
+    evaluation: Evaluation,
 }
 
 impl HttpProber {
     /// A prober of `config.url`. The clock says which certificates are expired.
     pub fn new(config: HttpConfig, clock: SharedClock) -> Result<Self, HttpTargetError> {
         check_target(&config.url)?;
-        Ok(Self { config, clock, tokens: TokenCache::default() })
+        Ok(Self { config, clock, tokens: TokenCache::default(), evaluation: Evaluation::default() })
     }
 
     async fn look(&self, deadline: Deadline, seen: &mut Observation) -> Result<(), ProbeFailure> {
-        let Self { config, clock, tokens } = self;
-        let visit = Visit { config, clock, deadline, seen, tokens, keep_body: false };
+        let Self { config, clock, tokens, evaluation } = self;
+        let visit = Visit { config, clock, deadline, seen, tokens, evaluation, keep_body: false };
         visit.run().await.map(|_body| ())
     }
 }

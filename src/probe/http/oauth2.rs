@@ -1,6 +1,6 @@
 //! Tokens for a client's secret or assertion: OAuth 2.0.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -14,12 +14,13 @@ use url::form_urlencoded;
 
 use super::assertion::{self, AssertionError};
 use super::config::{AssertionConfig, Credentials, Grant, HttpConfig, OAuth2Config};
+use super::judgement::Evaluation;
 use super::observation::Observation;
-use super::secrets;
+use super::secrets::{self, Secrets};
 use super::visit::Visit;
 use crate::client::{HttpAuth, SecretSource};
 use crate::clock::SharedClock;
-use crate::model::Secret;
+use crate::model::{Secret, TimestampMs};
 use crate::probe::{AddressPolicy, Deadline, ProbeFailure};
 
 /// The largest answer to a request for a token. Source: Go `golang.org/x/oauth2`.
@@ -64,8 +65,18 @@ struct Token {
     given_for: Secret,
     /// The value of `Authorization`.
     authorization: Secret,
-    /// When it ends; `None` if it was not said.
-    end: Option<Instant>,
+    /// When it ends, on a clock that nobody sets, and on one that goes on while the machine sleeps: it is
+    /// used up to the first of the two.
+    end: Instant,
+    end_at: TimestampMs,
+}
+
+/// A token that is to be used now.
+pub(super) struct Usable {
+    /// The value of `Authorization`.
+    pub(super) authorization: Secret,
+    /// Whether it was given to an earlier request.
+    pub(super) is_old: bool,
 }
 
 /// A successful answer. Source: RFC 6749, section 5.1.
@@ -86,12 +97,12 @@ impl TokenCache {
         addresses: AddressPolicy,
         clock: &SharedClock,
         deadline: Deadline,
-    ) -> Result<Secret, TokenError> {
+    ) -> Result<Usable, TokenError> {
         let secret = secrets::value(client.grant.secret()).await.map_err(TokenError::Secret)?;
-        if let Some(token) = self.usable(&secret) {
-            return Ok(token);
+        if let Some(authorization) = self.usable(&secret, clock.now()) {
+            return Ok(Usable { authorization, is_old: true });
         }
-        let asked = Instant::now();
+        let (asked, asked_at) = (Instant::now(), clock.now());
         let ask = Ask { client, secret: &secret, addresses, clock, deadline };
         let answer = match &client.grant {
             Grant::Assertion(terms) => ask.send(assertion(client, terms, &secret, clock).await?).await,
@@ -112,25 +123,47 @@ impl TokenCache {
             _ => answer.token_type,
         };
         let authorization = Secret::new(format!("{scheme} {}", answer.access_token));
-        let end = answer.expires_in.as_ref().and_then(seconds).map(|seconds| asked + seconds);
-        let token = Token { given_for: secret, authorization: authorization.clone(), end };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
-        Ok(authorization)
+        // One that does not say when it ends is good for this request alone.
+        let token = answer.expires_in.as_ref().and_then(seconds).map(|lifetime| Token {
+            given_for: secret,
+            authorization: authorization.clone(),
+            end: asked + lifetime,
+            end_at: asked_at.saturating_add(millis(lifetime)),
+        });
+        *self.lock() = token;
+        Ok(Usable { authorization, is_old: false })
     }
 
-    fn usable(&self, secret: &Secret) -> Option<Secret> {
-        let token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn usable(&self, secret: &Secret, now: TimestampMs) -> Option<Secret> {
+        let token = self.lock();
         let token = token.as_ref().filter(|token| token.given_for == *secret)?;
-        let is_good = token.end.is_none_or(|end| Instant::now() + MARGIN < end);
+        let is_good = Instant::now() + MARGIN < token.end && now + millis(MARGIN) < token.end_at;
         is_good.then(|| token.authorization.clone())
+    }
+
+    /// Forgets the token of a request that was refused (401); whether that was an old one, so that another may
+    /// be accepted: a server can withdraw tokens, or lose them.
+    pub(in crate::probe) fn forget(&self, refused: &Secrets) -> bool {
+        if refused.is_old_token {
+            self.lock().take_if(|token| refused.authorization.as_ref() == Some(&token.authorization));
+        }
+        refused.is_old_token
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Token>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// `expires_in`, which some servers write as a string. A year is long enough for anybody.
+fn millis(duration: Duration) -> TimestampMs {
+    TimestampMs::try_from(duration.as_millis()).unwrap_or(TimestampMs::MAX)
+}
+
+/// `expires_in`, which some servers write as a string or with a fraction. A year is long enough for anybody.
 fn seconds(value: &serde_json::Value) -> Option<Duration> {
-    const MOST_SECONDS: u64 = 366 * 24 * 3600;
-    let seconds = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
-    (seconds > 0).then(|| Duration::from_secs(seconds.min(MOST_SECONDS)))
+    const MOST_SECONDS: f64 = 366.0 * 24.0 * 3600.0;
+    let seconds: f64 = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(MOST_SECONDS)))
 }
 
 /// How a client proves who it is. Source: RFC 6749, section 2.3.1, and RFC 7523, section 2.1.
@@ -224,9 +257,11 @@ impl Ask<'_> {
         async move {
             let config = self.config(&proof);
             let (mut seen, tokens) = (Observation::new(false), TokenCache::default());
+            let evaluation = &Evaluation::default();
             let Self { clock, deadline, .. } = *self;
             let seen = &mut seen;
-            Visit { config: &config, clock, deadline, seen, tokens: &tokens, keep_body: true }.run().await
+            let tokens = &tokens;
+            Visit { config: &config, clock, deadline, seen, tokens, evaluation, keep_body: true }.run().await
         }
         .boxed()
     }
@@ -244,6 +279,10 @@ mod tests {
         };
         check("3600", Some(3600));
         check("\"3600\"", Some(3600));
+        check("3600.0", Some(3600));
+        check("\"3.6e3\"", Some(3600));
+        check("\"NaN\"", None);
+        check("null", None);
         check("0", None);
         check("-1", None);
         check("\"soon\"", None);
@@ -251,19 +290,21 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_used_until_shortly_before_its_end_and_for_one_secret() {
-        let check = |given_for: &str, remaining: Option<u64>, expected: bool| {
+    fn a_token_is_used_until_shortly_before_its_end_on_either_clock_and_for_one_secret() {
+        let check = |given_for: &str, remaining: u64, remaining_at: i64, expected: bool| {
             let token = Token {
                 given_for: Secret::new(given_for),
                 authorization: Secret::new("Bearer t"),
-                end: remaining.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
+                end: Instant::now() + Duration::from_secs(remaining),
+                end_at: 1000 * remaining_at,
             };
             let cache = TokenCache(Mutex::new(Some(token)));
-            assert_eq!(cache.usable(&Secret::new("one")).is_some(), expected, "{given_for} {remaining:?}");
+            let found = cache.usable(&Secret::new("one"), 0);
+            assert_eq!(found.is_some(), expected, "{given_for} {remaining} {remaining_at}");
         };
-        check("one", None, true);
-        check("one", Some(60), true);
-        check("one", Some(5), false);
-        check("two", Some(60), false);
+        check("one", 60, 60, true);
+        check("one", 5, 60, false);
+        check("one", 60, 5, false);
+        check("two", 60, 60, false);
     }
 }

@@ -6,9 +6,10 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::config::Credentials;
 use super::oauth2::{TokenCache, TokenError};
-use crate::client::{Header, HttpAuth, SecretSource};
+use crate::client::{Header, SecretSource};
 use crate::clock::SharedClock;
 use crate::model::Secret;
+use crate::probe::outcome::waiting_here;
 use crate::probe::{AddressPolicy, Deadline, Log, ProbeFailure};
 
 /// The secret parts of a request.
@@ -16,6 +17,8 @@ use crate::probe::{AddressPolicy, Deadline, Log, ProbeFailure};
 pub(in crate::probe) struct Secrets {
     /// The value of `Authorization`.
     pub(in crate::probe) authorization: Option<Secret>,
+    /// Whether that is a token which was given to an earlier request.
+    pub(in crate::probe) is_old_token: bool,
     /// Configured headers.
     pub(in crate::probe) headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -37,80 +40,51 @@ impl Identity<'_> {
         let unreadable = |error: io::Error| {
             ProbeFailure::unknown("http_config", format!("cannot read the credentials: {error}"))
         };
+        let mut is_old_token = false;
         let authorization = match self.credentials {
             None => None,
-            Some(Credentials::Static(auth)) => Some(authorization(auth).await.map_err(unreadable)?),
+            Some(Credentials::Static(auth)) => {
+                let header = waiting_here("reading the credentials", auth.read_header()).await;
+                Some(header.map_err(unreadable)?)
+            }
             Some(Credentials::OAuth2(client)) => {
                 // The operator has chosen who gives tokens, and no target can change it.
                 let addresses = self.addresses.anywhere();
                 let token = self.tokens.token(client, addresses, self.clock, self.deadline).await;
                 let token = token.map_err(TokenError::into_failure)?;
                 log.push(format!("token from {}", client.token_url.host_str().unwrap_or_default()));
-                Some(token)
+                is_old_token = token.is_old;
+                Some(token.authorization)
             }
         };
         let headers = header_values(self.headers).await.map_err(unreadable)?;
-        Ok(Secrets { authorization, headers })
+        Ok(Secrets { authorization, is_old_token, headers })
     }
 }
 
-/// The values of `headers` as they are now. Only if some stand in files is another thread asked: reading
-/// may take as long as the file system likes.
+/// The values of `headers` as they are now.
 pub(super) async fn header_values(headers: &[Header]) -> io::Result<Vec<(HeaderName, HeaderValue)>> {
-    if headers.iter().all(|header| is_at_hand(&header.value)) {
-        return read_headers(headers);
-    }
-    let headers = headers.to_vec();
-    on_another_thread(move || read_headers(&headers)).await
-}
-
-/// The value of `Authorization` as it is now.
-async fn authorization(auth: &HttpAuth) -> io::Result<Secret> {
-    let at_hand = match auth {
-        HttpAuth::Basic { username, password } => is_at_hand(username) && is_at_hand(password),
-        HttpAuth::Bearer(credentials) | HttpAuth::Other { credentials, .. } => is_at_hand(credentials),
-    };
-    if at_hand {
-        return auth.header();
-    }
-    let auth = auth.clone();
-    on_another_thread(move || auth.header()).await
-}
-
-/// A secret as it is now.
-pub(super) async fn value(source: &SecretSource) -> io::Result<Secret> {
-    if is_at_hand(source) {
-        return source.resolve();
-    }
-    let source = source.clone();
-    on_another_thread(move || source.resolve()).await
-}
-
-fn is_at_hand(source: &SecretSource) -> bool {
-    matches!(source, SecretSource::Value(_))
-}
-
-async fn on_another_thread<T: Send + 'static>(
-    read: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten()
-}
-
-fn read_headers(headers: &[Header]) -> io::Result<Vec<(HeaderName, HeaderValue)>> {
-    let read = |header: &Header| {
-        let mut value = HeaderValue::try_from(header.value.resolve()?.expose()).map_err(|_| {
+    let mut values = Vec::with_capacity(headers.len());
+    for header in headers {
+        let mut value = HeaderValue::try_from(value(&header.value).await?.expose()).map_err(|_| {
             let message = format!("header `{}` holds a character that cannot be sent", header.name);
             io::Error::new(io::ErrorKind::InvalidData, message)
         })?;
         value.set_sensitive(true);
-        Ok((header.name.clone(), value))
-    };
-    headers.iter().map(read).collect()
+        values.push((header.name.clone(), value));
+    }
+    Ok(values)
+}
+
+/// A secret as it is now.
+pub(super) async fn value(source: &SecretSource) -> io::Result<Secret> {
+    waiting_here("reading a secret", source.read()).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::HttpAuth;
 
     #[tokio::test]
     async fn values_are_read_anew_and_do_not_print() {
@@ -127,7 +101,7 @@ mod tests {
             assert_eq!(found[1].1, text);
             assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
             let auth = HttpAuth::Bearer(SecretSource::File(file.clone()));
-            assert_eq!(authorization(&auth).await.unwrap().expose(), format!("Bearer {text}"));
+            assert_eq!(auth.read_header().await.unwrap().expose(), format!("Bearer {text}"));
         }
         std::fs::write(&file, "hunter2\nhunter3").unwrap();
         let error = header_values(&headers).await.unwrap_err().to_string();

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LAST_MODIFIED, PROXY_AUTHORIZATION};
 use hyper::http::Error as RequestError;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use jiff::fmt::rfc2822::DateTimeParser;
+use url::{Host, Url};
 
 use super::body::BodySink;
 use super::config::{HttpConfig, Protocol, RequestBody};
 use super::cookies::CookieJar;
-use super::expectations::{Fault, check_body, check_headers, check_json, check_status, check_version};
+use super::expectations::{Fault, check_headers, check_status, check_version};
 use super::hop::{Form, Hop};
 use super::http3::{self, QuicConnection};
+use super::judgement::{Evaluation, judge_body};
 use super::oauth2::TokenCache;
 use super::observation::{Observation, Phase, ResponseHead};
 use super::proxy::ProxyServer;
@@ -26,14 +28,10 @@ use crate::probe::connect::{connect, resolve};
 use crate::probe::small_file;
 use crate::probe::tls::TlsConfig;
 use crate::probe::wire::{BoxStream, drive, explain};
-use crate::probe::{Deadline, ProbeFailure};
+use crate::probe::{Deadline, ProbeFailure, Reach};
 
 /// How many redirects are followed. Source: blackbox exporter `prober/http.go`.
 const MAX_REDIRECTS: u32 = 10;
-
-/// Up to which size a body is looked through where it is, which takes less than a millisecond; larger
-/// ones go to a thread of their own.
-const SMALL_BODY_BYTES: usize = 16 * 1024;
 
 /// One run of a probe.
 pub(super) struct Visit<'a> {
@@ -43,6 +41,7 @@ pub(super) struct Visit<'a> {
     pub(super) seen: &'a mut Observation,
     /// Tokens that were given to earlier runs.
     pub(super) tokens: &'a TokenCache,
+    pub(super) evaluation: &'a Evaluation,
     /// Whether the caller wants the body.
     pub(super) keep_body: bool,
 }
@@ -59,6 +58,7 @@ impl Visit<'_> {
                     self.seen.note(format!("redirected to {}", next.shown()));
                     hop = next;
                 }
+                Answer::TokenRefused => self.seen.note("the token is refused: asking for another one"),
                 Answer::Final(body) => return Ok(body),
             }
         }
@@ -109,7 +109,7 @@ impl Visit<'_> {
         self.seen.leave(entered);
         let stream = secured?;
         handshake.note_doubts(&mut self.seen.course);
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2.as_bytes());
+        let is_http2 = stream.session().alpn_protocol() == Some(ALPN_HTTP2.as_bytes());
         let form = if is_http2 { Form::Http2 } else { Form::Origin };
         let request = Outgoing { hop, form, body, secrets: &secrets, proxy_header: None };
         self.exchange(&request, cookies, Box::new(stream)).await
@@ -142,7 +142,7 @@ impl Visit<'_> {
         let entered = self.seen.enter(Phase::Processing);
         let receive = async |response: Response<http3::Body>| {
             self.seen.leave(entered);
-            self.receive(hop, cookies, response.map(|body| Body::Http3(Box::new(body)))).await
+            self.receive(&outgoing, cookies, response.map(|body| Body::Http3(Box::new(body)))).await
         };
         connection.exchange(request, receive).await
     }
@@ -180,6 +180,9 @@ impl Visit<'_> {
         } else {
             None
         };
+        if proxy.is_some() && !hop.is_https() {
+            self.check_name_for_proxy(hop).await?;
+        }
         let entered = self.seen.enter(Phase::Connect);
         let stream = match (proxy, addresses) {
             (None, addresses) => {
@@ -198,6 +201,29 @@ impl Visit<'_> {
         };
         self.seen.leave(entered);
         Ok(stream)
+    }
+
+    /// Makes sure that a proxy is not asked for a name that leads out of reach: a configured `Host` stands in
+    /// the place of the URL's, and the proxy goes where that says.
+    async fn check_name_for_proxy(&self, hop: &Hop) -> Result<(), ProbeFailure> {
+        let authority = String::from_utf8_lossy(hop.authority(self.config));
+        let own = &hop.url[url::Position::BeforeHost..url::Position::AfterPort];
+        let addresses = self.config.addresses;
+        if addresses.reach == Reach::ANYWHERE || authority == own {
+            return Ok(());
+        }
+        // As proxies may read it: a number can be an address.
+        let host = Url::parse(&format!("http://{authority}/")).ok();
+        let host = host.as_ref().and_then(Url::host).ok_or_else(|| {
+            ProbeFailure::unknown("http_config", format!("the proxy cannot be asked for `{authority}`"))
+        })?;
+        let host = match host {
+            Host::Domain(_) if self.config.proxy.skip_resolve_phase => return Ok(()),
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        resolve(&host, hop.port(), addresses).await.map(drop)
     }
 
     /// Connects to a proxy and, for TLS, through it to `authority`.
@@ -276,20 +302,24 @@ impl Visit<'_> {
                 ProbeFailure::new("http", format!("no valid response: {}", explain(&error)))
             })?;
             self.seen.leave(entered);
-            self.receive(outgoing.hop, cookies, response).await
+            self.receive(outgoing, cookies, response).await
         };
         drive(connection, exchange).await
     }
 
     async fn receive(
         &mut self,
-        hop: &Hop,
+        outgoing: &Outgoing<'_>,
         cookies: &mut CookieJar,
         response: Response<Body>,
     ) -> Result<Answer, ProbeFailure> {
         let (head, body) = response.into_parts();
+        let hop = outgoing.hop;
         self.seen.note(format!("{:?} {}", head.version, head.status));
-        cookies.store(&hop.url, &head.headers);
+        cookies.store(&hop.url, &head.headers, self.clock.now());
+        if head.status == StatusCode::UNAUTHORIZED && self.tokens.forget(outgoing.secrets) {
+            return Ok(Answer::TokenRefused);
+        }
         let redirect = hop.redirect(head.status, &head.headers);
         if !matches!(redirect, Ok(None)) {
             self.seen.redirects += 1;
@@ -334,7 +364,7 @@ impl Visit<'_> {
         let mut kept = sink.into_kept();
         if look_inside {
             let judged;
-            (kept, judged) = judge_body(kept, config).await?;
+            (kept, judged) = judge_body(kept, config, self.evaluation).await?;
             judged.map_err(|fault| self.broken(&fault))?;
         }
         check_version(head.version, &config.valid_http_versions).map_err(|fault| self.broken(&fault))?;
@@ -344,14 +374,14 @@ impl Visit<'_> {
         if !hop.is_https() && config.fail_if_not_ssl {
             return Err(ProbeFailure::new("ssl", "the answer did not come over TLS"));
         }
-        Ok(kept)
+        Ok(kept.bytes)
     }
 
     async fn read_body(&mut self, mut body: Body, sink: &mut BodySink) -> Result<(), ProbeFailure> {
         let entered = self.seen.enter(Phase::Transfer);
         let result = loop {
             let taken = match body.piece().await {
-                None => break sink.finish(),
+                None => break sink.finish().await,
                 Some(Err(error)) => break Err(error),
                 Some(Ok(piece)) => sink.take(&piece).await,
             };
@@ -376,6 +406,8 @@ impl Visit<'_> {
 /// What a request leads to.
 enum Answer {
     Redirect(Hop),
+    /// The token was an old one: with another the answer may be good.
+    TokenRefused,
     /// The answer was good; its body, if it was kept.
     Final(Vec<u8>),
 }
@@ -405,28 +437,6 @@ impl Outgoing<'_> {
         }
         Ok(request)
     }
-}
-
-/// Looks through a body, and gives it back.
-async fn judge_body(
-    body: Vec<u8>,
-    config: &HttpConfig,
-) -> Result<(Vec<u8>, Result<(), Fault>), ProbeFailure> {
-    if body.len() <= SMALL_BODY_BYTES && !config.has_cel() {
-        let judged = check_body(&body, &config.fail_if_body_matches, &config.fail_if_body_not_matches);
-        return Ok((body, judged));
-    }
-    let (forbidden, required) =
-        (config.fail_if_body_matches.clone(), config.fail_if_body_not_matches.clone());
-    let (cel_forbidden, cel_required) =
-        (config.fail_if_body_json_matches_cel.clone(), config.fail_if_body_json_not_matches_cel.clone());
-    let looking = move || {
-        let judged = check_body(&body, &forbidden, &required)
-            .and_then(|()| check_json(&body, cel_forbidden.as_ref(), cel_required.as_ref()));
-        (body, judged)
-    };
-    let looked = tokio::task::spawn_blocking(looking).await;
-    looked.map_err(|stopped| ProbeFailure::unknown("internal", stopped.to_string()))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

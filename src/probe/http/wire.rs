@@ -53,6 +53,9 @@ impl Sender {
             // Some servers still expect it, and Go does it.
             .title_case_headers(true)
             .max_buf_size(MAX_HEAD_BYTES as usize)
+            // Who asks reads both: RFC 7230, section 3.2.4.
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
             .handshake(io)
             .await?;
         Ok((Self::Http1(sender), Box::pin(connection)))

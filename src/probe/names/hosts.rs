@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use tokio::sync::Mutex;
+use crate::client::Lookups;
+use crate::probe::outcome::waiting_here;
 
 /// How long the table is taken to be as it was. Source: Go's `net/hosts.go`, `cacheMaxAge`.
 const UNCHANGED_FOR: Duration = Duration::from_secs(5);
@@ -19,20 +20,20 @@ struct Table(BTreeMap<String, Vec<SocketAddr>>);
 
 /// The addresses that the machine's table gives a host, with port 0; nothing if it has to be looked up.
 pub(super) async fn addresses(host: &str) -> Option<Vec<SocketAddr>> {
-    static READ: Mutex<Option<(Instant, Arc<Table>)>> = Mutex::const_new(None);
-    let mut read = READ.lock().await;
-    let table = match &*read {
-        Some((at, table)) if at.elapsed() < UNCHANGED_FOR => table.clone(),
-        _ => {
-            let load = || Table::load(Path::new("/etc/nsswitch.conf"), Path::new("/etc/hosts"));
-            // Where the table cannot be read the system's resolver has the last word, as with no table.
-            let table = tokio::task::spawn_blocking(load).await.ok()?.unwrap_or_default();
-            let table = Arc::new(table);
-            *read = Some((Instant::now(), table.clone()));
-            table
-        }
+    static READ: Mutex<Option<(Instant, Arc<Table>)>> = Mutex::new(None);
+    static LOADS: LazyLock<Lookups<(), Arc<Table>>> = LazyLock::new(|| Lookups::new(1));
+    let read = || READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let fresh = read().clone().filter(|(at, _)| at.elapsed() < UNCHANGED_FOR);
+    if let Some((_, table)) = fresh {
+        return table.addresses(host);
+    }
+    let load = |(): &()| {
+        let table = Table::load(Path::new("/etc/nsswitch.conf"), Path::new("/etc/hosts"));
+        // Where the table cannot be read the system's resolver has the last word, as with no table.
+        Arc::new(table.unwrap_or_default())
     };
-    drop(read);
+    let table = waiting_here("reading `/etc/hosts`", LOADS.look_up((), load)).await.ok()?;
+    *read() = Some((Instant::now(), table.clone()));
     table.addresses(host)
 }
 

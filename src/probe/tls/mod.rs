@@ -9,6 +9,7 @@ mod judged;
 mod ocsp;
 mod path;
 mod served;
+mod stream;
 mod trust;
 mod verdict;
 
@@ -28,10 +29,10 @@ use rustls::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use self::judged::Question;
 use self::ocsp::Staple;
+use self::stream::{Records, TlsStream};
 use self::trust::TrustStore;
 use super::MetricMetadata;
 use super::ProbeFailure;
@@ -168,9 +169,10 @@ impl PreparedTls {
         self,
         stream: S,
     ) -> Result<TlsStream<S>, TlsError> {
-        let connected = TlsConnector::from(self.client.clone()).connect(self.name.clone(), stream).await;
+        let connector = TlsConnector::from(self.client.clone());
+        let connected = connector.connect(self.name.clone(), Records::new(stream)).await.map(TlsStream);
         if let Ok(stream) = &connected {
-            let session = stream.get_ref().1;
+            let session = stream.session();
             let version = session.protocol_version();
             self.handshake.lock().session =
                 version.map(|version| (version, session.negotiated_cipher_suite()));

@@ -1,6 +1,6 @@
 //! Whom a probe trusts: certificate authorities, and certificates that are trusted by themselves.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::RootCertStore;
@@ -9,7 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
 use super::config::{origin, pem};
-use crate::client::{SecretSource, system_certificates};
+use crate::client::{Lookups, SecretSource, system_certificates};
+use crate::probe::outcome::waiting_here;
 use crate::probe::small_file::{self, FileError, FileIdentity};
 use crate::probe::x509::Certificate;
 
@@ -49,10 +50,12 @@ impl TrustStore {
     /// nothing is trusted.
     pub(super) async fn native() -> Arc<Self> {
         static NATIVE: OnceCell<Arc<TrustStore>> = OnceCell::const_new();
+        static LOADS: LazyLock<Lookups<(), Arc<TrustStore>>> = LazyLock::new(|| Lookups::new(1));
         let load = || async {
-            let load = || Self::of(system_certificates().iter().cloned());
+            let load = |(): &()| Arc::new(Self::of(system_certificates().iter().cloned()));
+            let loaded = waiting_here("reading the machine's certificates", LOADS.look_up((), load)).await;
             // The runtime gives up blocking work only when it shuts down.
-            Arc::new(tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| Self::of([])))
+            loaded.unwrap_or_else(|_| Arc::new(Self::of([])))
         };
         NATIVE.get_or_init(load).await.clone()
     }

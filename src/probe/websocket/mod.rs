@@ -11,6 +11,7 @@ mod upgrade;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use hyper::StatusCode;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use url::Url;
@@ -105,29 +106,51 @@ impl WebsocketProber {
     }
 
     async fn look(&self, deadline: Deadline, seen: &mut Seen) -> Result<(), ProbeFailure> {
-        let Self { config, url, clock, tokens } = self;
+        let secrets = self.secrets(deadline, seen).await?;
+        let looked = self.look_as(&secrets, deadline, seen).await;
+        if seen.status != Some(StatusCode::UNAUTHORIZED) || !self.tokens.forget(&secrets) {
+            return looked;
+        }
+        seen.begin_anew();
+        seen.course.note("the token is refused: asking for another one");
+        let secrets = self.secrets(deadline, seen).await?;
+        self.look_as(&secrets, deadline, seen).await
+    }
+
+    async fn secrets(&self, deadline: Deadline, seen: &mut Seen) -> Result<Secrets, ProbeFailure> {
+        let Self { config: WebsocketConfig { headers, addresses, credentials, .. }, clock, tokens, .. } =
+            self;
+        let (credentials, addresses) = (credentials.as_ref(), *addresses);
+        seen.course.begin("getting the credentials");
+        let identity = Identity { credentials, headers, tokens, addresses, clock, deadline };
+        identity.read(&mut seen.course.log).await
+    }
+
+    /// Looks once, identifying so.
+    async fn look_as(
+        &self,
+        secrets: &Secrets,
+        deadline: Deadline,
+        seen: &mut Seen,
+    ) -> Result<(), ProbeFailure> {
+        let Self { config, url, clock, .. } = self;
         let host = url.host_str().expect("URLs of ws and wss have a host").trim_matches(['[', ']']);
         let port = url.port_or_known_default().expect("ws and wss have a default port");
         let tls = match url.scheme() {
             "wss" => Some(config.tls.prepare(host, &[ALPN], clock).await?),
             _ => None,
         };
-        let WebsocketConfig { headers, addresses, .. } = config;
-        let credentials = config.credentials.as_ref();
-        seen.course.begin("getting the credentials");
-        let identity = Identity { credentials, headers, tokens, addresses: *addresses, clock, deadline };
-        let secrets = identity.read(&mut seen.course.log).await?;
         seen.enter(Phase::Resolve);
-        let addresses = seen.route.resolve(host, port, *addresses, None, &mut seen.course).await?;
+        let addresses = seen.route.resolve(host, port, config.addresses, None, &mut seen.course).await?;
         seen.enter(Phase::Connect);
         let stream = seen.route.connect(None, &addresses, deadline, &mut seen.course).await?;
         seen.enter(Phase::Processing);
-        let Some(tls) = tls else { return self.talk(Box::new(stream), &secrets, seen).await };
+        let Some(tls) = tls else { return self.talk(Box::new(stream), secrets, seen).await };
         let handshake = seen.handshake.insert(tls.handshake()).clone();
         seen.course.begin("shaking hands in TLS");
         let stream = tls.connect(stream).await?;
         handshake.note_doubts(&mut seen.course);
-        self.talk(Box::new(stream), &secrets, seen).await
+        self.talk(Box::new(stream), secrets, seen).await
     }
 
     /// Upgrades the connection and exchanges messages over it.
@@ -139,7 +162,11 @@ impl WebsocketProber {
             ProbeFailure::unknown("http_config", format!("cannot make a request: {error}"))
         })?;
         let mut builder = http1::Builder::new();
-        builder.title_case_headers(true).max_buf_size(MAX_HEAD_BYTES as usize);
+        builder
+            .title_case_headers(true)
+            .max_buf_size(MAX_HEAD_BYTES as usize)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true);
         let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let exchange = async {
             let mut response = sender.send_request(request).await.map_err(broken)?;

@@ -69,6 +69,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Forgets all but the course.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self { course: std::mem::take(&mut self.course), ..Self::default() };
+    }
+
     /// Ends the phase that goes on and begins another.
     pub(super) fn enter(&mut self, phase: Phase) {
         self.leave();

@@ -147,6 +147,7 @@ mod tests {
                 header(UPGRADE, "h2c"),
                 header(SEC_WEBSOCKET_KEY, "mine"),
             ],
+            ..Secrets::default()
         };
         let request = key().request(&url, &secrets).unwrap();
         assert_eq!(request.uri(), "/chat?room=1");

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use self::reach::Reach;
 use super::{Answer, PreparedQuery, QueryOptions, QuerySource, Timings, Unprepared};
-use crate::client::{ClientError, HttpConfig, root_cause};
+use crate::client::{ClientError, HttpConfig, RenewingClient, redirected_to, root_cause, status_of};
 use crate::promql::{EvalError, EvalRange, Expr, Output};
 
 pub use self::metrics::{RemoteMetrics, SourceMetrics};
@@ -64,7 +64,7 @@ pub struct RemoteSource(Arc<Remote>);
 
 #[derive(Debug)]
 struct Remote {
-    client: Client,
+    client: RenewingClient,
     http: HttpConfig,
     instant: Url,
     range: Url,
@@ -90,7 +90,7 @@ impl RemoteSource {
         let defaults = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let parameters = defaults.chain(parameters.iter().cloned()).collect();
         Ok(Self(Arc::new(Remote {
-            client: http.client(timeout)?,
+            client: http.renewing_client(&Method::POST, timeout)?,
             http,
             instant: endpoint("query"),
             range: endpoint("query_range"),
@@ -100,6 +100,11 @@ impl RemoteSource {
             reach: Reach::default(),
             metrics,
         })))
+    }
+
+    /// Looks whether the files of the TLS settings have changed.
+    pub fn look_again(&self) -> Result<(), ClientError> {
+        self.0.client.look_again()
     }
 }
 
@@ -160,10 +165,20 @@ impl Remote {
         let parameters = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let form: Vec<_> =
             form.iter().map(|(name, value)| (*name, value.as_str())).chain(parameters).collect();
-        let request = self.http.prepare(self.client.post(url.clone()).form(&form));
+        let request = self.http.prepare(self.client.current().post(url.clone()).form(&form));
         let request =
             request.map_err(|fault| EvalError::Storage(format!("asking `{}`: {fault}", shown(url))))?;
-        let response = request.send().await.map_err(|error| transport_error(url, &error))?;
+        let response = request.send().await.map_err(|error| {
+            self.client.failed();
+            transport_error(url, &error)
+        })?;
+        if !response.status().is_success() {
+            // A proxy may want to see another certificate.
+            self.client.failed();
+        }
+        if redirected_to(&response).is_some() {
+            return Err(EvalError::Storage(format!("`{}` answered {}", shown(url), status_of(&response))));
+        }
         let status = response.status();
         Ok((status, body(url, response).await?))
     }

@@ -314,6 +314,35 @@ async fn a_removed_target_ends_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_job_that_changes_ends_only_what_is_gone() {
+    let changes: [fn(&mut Config); 4] = [
+        // The next page comes long after the old loop would have ended the series.
+        |config| config.interval = Duration::from_secs(2),
+        |config| config.interval = Duration::from_millis(50),
+        |config| "/other".clone_into(&mut config.metrics_path),
+        |config| config.honor_labels = true,
+    ];
+    for change in changes {
+        let server = Server::text("a 1\nb 1\n").await;
+        let mut job = config(&[server.address]);
+        job.timeout = Duration::from_millis(50);
+        let bench = Bench::new();
+        bench.manager.apply(vec![job.clone()]).await.unwrap();
+        bench.until("a sample", || !bench.values("a").is_empty()).await;
+        server.set_page("a 1\n");
+        change(&mut job);
+        bench.manager.apply(vec![job]).await.unwrap();
+        bench.until("the end of what is gone", || bench.values("b")[0].ends_with("stale")).await;
+        let before = bench.values("a")[0].len();
+        bench.until("another page", || bench.values("a")[0].len() > before).await;
+        bench.manager.shutdown().await;
+        for name in ["a", "up"] {
+            assert!(!bench.values(name)[0].contains("stale"), "{:?}", bench.store.dump(""));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_shutdown_ends_no_series() {
     let server = Server::text("a 1\n").await;
     let bench = Bench::start(server.address, |_| ()).await;
@@ -390,12 +419,9 @@ async fn we_identify_ourselves_and_secrets_do_not_print() {
     }
 }
 
-#[tokio::test]
-async fn a_certificate_is_judged_as_the_job_says() {
+/// A server with TLS, and its certificate in PEM.
+async fn tls_server() -> (Server, String) {
     let made = rcgen::generate_simple_self_signed(["valmis.example".to_owned()]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let ca_file = folder.path().join("ca.pem");
-    fs::write(&ca_file, made.cert.pem()).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let server_config = ServerConfig::builder_with_provider(provider)
@@ -406,7 +432,39 @@ async fn a_certificate_is_judged_as_the_job_says() {
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(server_config));
     let page = reply("200 OK", "text/plain", b"a 1\n", "");
-    let server = Server::start(Some(page), Some(acceptor)).await;
+    (Server::start(Some(page), Some(acceptor)).await, made.cert.pem())
+}
+
+#[tokio::test]
+async fn renewed_files_are_read_after_a_failure_and_at_a_reload() {
+    let ((server, pem), (_, other)) = (tls_server().await, tls_server().await);
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, &other).unwrap();
+    let mut job = config(&[server.address]);
+    "https".clone_into(&mut job.scheme);
+    let server_name = Some("valmis.example".to_owned());
+    job.tls = TlsConfig { ca_file: Some(ca_file.clone()), server_name, ..TlsConfig::default() };
+    let bench = Bench::new();
+    bench.manager.apply(vec![job.clone()]).await.unwrap();
+    assert_eq!(bench.result().await.health, Health::Down);
+    fs::write(&ca_file, &pem).unwrap();
+    bench.until("trust", || bench.manager.targets()[0].health == Health::Up).await;
+
+    fs::write(&ca_file, "nothing").unwrap();
+    let refused = bench.manager.apply(vec![job.clone()]).await.unwrap_err().to_string();
+    assert!(refused.contains("cannot read the trust anchors"), "{refused}");
+    fs::write(&ca_file, &other).unwrap();
+    bench.manager.apply(vec![job]).await.unwrap();
+    bench.until("distrust", || bench.manager.targets()[0].health == Health::Down).await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_judged_as_the_job_says() {
+    let (server, pem) = tls_server().await;
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, pem).unwrap();
     let check = async |tls: TlsConfig, expected: Option<&str>| {
         let bench = Bench::start(server.address, |config| {
             slow(config);

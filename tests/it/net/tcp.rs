@@ -89,7 +89,8 @@ async fn tls_is_for_the_name_of_the_target_or_of_the_configuration() {
         let acceptor = acceptor.clone();
         async move {
             if let Ok(mut stream) = acceptor.accept(stream).await {
-                stream.write_all(b"Hello World!\n").await.unwrap();
+                // Neither the line nor TLS is ended.
+                stream.write_all(b"Hello World!").await.unwrap();
             }
         }
     })

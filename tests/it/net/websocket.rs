@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -11,12 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use valmis::client::{Header, HttpAuth, SecretSource};
 use valmis::model::Secret;
+use valmis::probe::http::{Credentials, Grant, OAuth2Config, ProxyConfig};
 use valmis::probe::tls::TlsConfig;
 use valmis::probe::websocket::{METADATA, QueryResponse, WebsocketConfig, WebsocketProber};
 use valmis::probe::{AddressPolicy, IpProtocol, Pattern, ProbeOutcome, Reach};
 
 use super::{END_OF_2026, LITTLE, PLENTY, Trusted, assert_values, kind, run_within};
-use crate::servers::{clock, listen, read_head, value};
+use crate::servers::{answer, clock, listen, read_head, value};
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -126,6 +128,53 @@ async fn blackbox_cases_of_messages_hold() {
     check("^someotherstring", AddressPolicy::default(), 1.0).await;
     let ip4 = AddressPolicy { preferred: IpProtocol::Ip4, ..AddressPolicy::default() };
     check("^passed", ip4, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_token_that_the_server_refuses_is_replaced_once() {
+    let given = Arc::new(AtomicUsize::new(0));
+    let counter = given.clone();
+    let tokens = listen(move |mut stream| {
+        let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+        async move {
+            read_head(&mut stream).await;
+            let token = format!(r#"{{"access_token":"t{number}","expires_in":3600}}"#);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", token.len());
+            answer(&mut stream, head + &token).await;
+        }
+    })
+    .await;
+    let least = Arc::new(AtomicUsize::new(1));
+    let wanted = least.clone();
+    let server = listen(move |mut stream| {
+        let least = wanted.load(Ordering::SeqCst);
+        async move {
+            let head = read_head(&mut stream).await;
+            let accepted = (least..9).any(|number| head.contains(&format!("Bearer t{number}\r\n")));
+            let refused = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned();
+            answer(&mut stream, if accepted { switching(&head) } else { refused }).await;
+        }
+    })
+    .await;
+    let client = OAuth2Config {
+        client_id: "me".to_owned(),
+        grant: Grant::ClientSecret(SecretSource::Value(Secret::new("hunter2"))),
+        token_url: format!("http://{tokens}/").parse().unwrap(),
+        scopes: Vec::new(),
+        endpoint_params: Vec::new(),
+        tls: TlsConfig::default(),
+        proxy: ProxyConfig::default(),
+    };
+    let credentials = Some(Credentials::OAuth2(Box::new(client)));
+    let config = WebsocketConfig { credentials, ..WebsocketConfig::default() };
+    let prober = WebsocketProber::new(config, &format!("ws://{server}"), clock()).unwrap();
+    // Which tokens are accepted, what is said, and how many have been given then.
+    for (accepted, expected, count) in [(1, "ok", 1), (1, "ok", 1), (2, "ok", 2), (9, "status", 3)] {
+        least.store(accepted, Ordering::SeqCst);
+        let outcome = run_within(PLENTY, &prober, METADATA).await;
+        assert_eq!(kind(&outcome), expected, "{accepted}: {:?}", outcome.log);
+        assert_eq!(given.load(Ordering::SeqCst), count, "{accepted}: {:?}", outcome.log);
+    }
 }
 
 #[tokio::test]

@@ -94,6 +94,26 @@ impl Disk {
     }
 }
 
+/// A disk that hangs for as long as this lives.
+pub(crate) struct Frozen(PathBuf);
+
+impl Disk {
+    /// Makes all who write there wait; not where it is in memory.
+    pub(crate) fn freeze(&self) -> Option<Frozen> {
+        if !run(Command::new("fsfreeze").arg("--freeze").arg(self.path())) {
+            super::say("skipped: the disk cannot be made to hang here");
+            return None;
+        }
+        Some(Frozen(self.path()))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0));
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Without it the temporary folder would stay; with `--lazy` no open file can stand in the way.
