@@ -48,7 +48,12 @@ const ALL: Persona =
 /// `x509-certificate-exporter` with `ssl_exporter`; `valmis` is everything about valmis itself, without what
 /// probes found.
 const PERSONAS: &[Persona] = &[
-    Persona { name: "blackbox", prefixes: &["probe_", "valmis_tls_"], own: &["blackbox_"], ..NOTHING },
+    Persona {
+        name: "blackbox",
+        prefixes: &["probe_", "valmis_probe_unknown", "valmis_tls_"],
+        own: &["blackbox_"],
+        ..NOTHING
+    },
     Persona {
         name: "postgres",
         prefixes: &["pg_", "pgbouncer_", "postgres_exporter_", "valmis_postgres_"],

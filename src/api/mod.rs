@@ -48,7 +48,7 @@ use crate::heartbeat::Incoming;
 use crate::model::TimestampMs;
 use crate::notifier::Notifier;
 use crate::promql::Features;
-use crate::query::QuerySource;
+use crate::query::LocalSource;
 use crate::readiness::Readiness;
 use crate::rules::Groups;
 use crate::scrape::Manager as ScrapeManager;
@@ -65,7 +65,7 @@ pub struct Handles {
     /// Tells the time.
     pub clock: SharedClock,
     /// Answers expressions.
-    pub query: Arc<dyn QuerySource>,
+    pub query: Arc<LocalSource>,
     /// What expressions may use.
     pub features: Features,
     /// Reads samples.

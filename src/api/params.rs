@@ -22,6 +22,16 @@ const FIRST: (&str, TimestampMs) = ("-292273086-05-16T16:47:06Z", (i64::MIN / 10
 const LAST: (&str, TimestampMs) =
     ("292277025-08-18T07:12:54.999999999Z", (i64::MAX / 1000 - 62_135_596_801) * 1000 + 999);
 
+/// The parameter that holds a selector.
+const SELECTOR: &str = "match[]";
+
+/// How many selectors a request may have. Each is looked up by itself.
+const MAX_SELECTORS: usize = 1_000;
+
+/// How many parameters a request may have. A form of the largest size would have five million, which take
+/// half a gigabyte.
+const MAX_PARAMETERS: usize = 10_000;
+
 /// The parameters of a request, in order, possibly several of one name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Params(Vec<(String, String)>);
@@ -31,14 +41,13 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let uri = request.uri().clone();
+        let fault = |error: String| ApiError::bad_data(format!("error parsing form values: {error}"));
         let body = if has_form(request.method(), request.headers()) {
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|error| ApiError::bad_data(format!("error parsing form values: {error}")))?
+            Bytes::from_request(request, state).await.map_err(|error| fault(error.to_string()))?
         } else {
             Bytes::new()
         };
-        Ok(Self::parse(&uri, &body))
+        Self::parse(&uri, &body).map_err(fault)
     }
 }
 
@@ -50,10 +59,15 @@ fn has_form(method: &Method, headers: &HeaderMap) -> bool {
 
 impl Params {
     /// Those of the form come first, as with Go's `FormValue`.
-    fn parse(uri: &Uri, form: &[u8]) -> Self {
+    fn parse(uri: &Uri, form: &[u8]) -> Result<Self, String> {
         let query = uri.query().unwrap_or_default().as_bytes();
         let pairs = form_urlencoded::parse(form).chain(form_urlencoded::parse(query));
-        Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        let owned = pairs.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let params: Vec<_> = owned.take(MAX_PARAMETERS + 1).collect();
+        if params.len() > MAX_PARAMETERS {
+            return Err(format!("too many parameters, at most {MAX_PARAMETERS} are supported"));
+        }
+        Ok(Self(params))
     }
 
     /// The first value of a parameter, none if it is absent or empty.
@@ -121,12 +135,18 @@ impl Params {
         number.map_err(|_| ApiError::bad_data(format!("{name} must be a number")))
     }
 
+    /// Whether there are selectors.
+    pub(super) fn has_selectors(&self) -> bool {
+        self.all(SELECTOR).next().is_some()
+    }
+
     /// The selectors of `match[]`. Each must say something about a label, or it would select everything.
+    /// May take a second if they are many.
     pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
-        let mut selectors = Vec::new();
-        for text in self.all("match[]") {
-            selectors.push(promql::parse_selector(text).map_err(|errors| first_of(&errors))?);
+        if self.all(SELECTOR).nth(MAX_SELECTORS).is_some() {
+            return Err(format!("too many match[] parameters, at most {MAX_SELECTORS} are supported"));
         }
+        let selectors = promql::parse_selectors(self.all(SELECTOR)).map_err(|errors| first_of(&errors))?;
         let says_nothing = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(""));
         if selectors.iter().any(says_nothing) {
             return Err("match[] must contain at least one non-empty matcher".to_owned());
@@ -275,9 +295,30 @@ mod tests {
     #[test]
     fn the_form_wins_over_the_url_and_names_repeat() {
         let uri: Uri = "/x?query=up&match[]=a&match[]=b".parse().expect("a URI");
-        let params = Params::parse(&uri, b"query=down%2B1");
+        let params = Params::parse(&uri, b"query=down%2B1").expect("few parameters");
         assert_eq!(params.get("query"), Some("down+1"));
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(params.get("absent"), None);
+    }
+
+    #[test]
+    fn the_number_of_parameters_and_of_selectors_has_a_limit() {
+        let uri: Uri = "/x?a=b".parse().expect("a URI");
+        assert!(Params::parse(&uri, "a&".repeat(MAX_PARAMETERS - 1).as_bytes()).is_ok());
+        let fault = Params::parse(&uri, "a&".repeat(MAX_PARAMETERS).as_bytes()).expect_err("one more");
+        assert_eq!(fault, "too many parameters, at most 10000 are supported");
+        let of = |number| Params(vec![(SELECTOR.to_owned(), "up".to_owned()); number]).selectors();
+        assert_eq!(of(MAX_SELECTORS).map(|selectors| selectors.len()), Ok(MAX_SELECTORS));
+        let fault = of(MAX_SELECTORS + 1).expect_err("one more");
+        assert_eq!(fault, "too many match[] parameters, at most 1000 are supported");
+    }
+
+    #[test]
+    fn the_limits_of_a_query_hold_for_all_selectors_together() {
+        let selector = format!("{{{}}}", "a=\"b\",".repeat(6_000));
+        let of = |number| Params(vec![(SELECTOR.to_owned(), selector.clone()); number]).selectors();
+        assert!(of(1).is_ok());
+        let fault = of(2).expect_err("12,000 matchers");
+        assert!(fault.ends_with("too many label matchers, at most 10000 are supported"), "{fault}");
     }
 }

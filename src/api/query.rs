@@ -15,7 +15,7 @@ use super::respond::{Extras, query_result, success};
 use super::stats;
 use crate::model::quote;
 use crate::promql::{self, EvalRange, Expr};
-use crate::query::QueryOptions;
+use crate::query::{QueryOptions, QuerySource};
 
 /// The most points of a series in one answer. Source: Prometheus `web/api/v1/api.go`, `queryRange`.
 const MAX_POINTS: i64 = 11_000;
@@ -124,7 +124,7 @@ async fn parsed(handles: &Handles, params: &Params) -> Result<Result<(String, Ex
 const LONG_QUERY: usize = 16 << 10;
 
 /// Does something with a query, of which a long one holds nobody up.
-async fn apart_if_long<T: Send + 'static>(
+pub(super) async fn apart_if_long<T: Send + 'static>(
     query: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {

@@ -218,7 +218,16 @@ fn token_of(group: &GroupSnapshot) -> String {
 }
 
 pub(super) async fn rules(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
-    let filter = Filter::of(&params)?;
+    if !params.has_selectors() {
+        return chosen(&handles, &params);
+    }
+    let slots = handles.query.clone();
+    slots.work(move |_| chosen(&handles, &params)).await
+}
+
+/// The rules that are asked for.
+fn chosen(handles: &Handles, params: &Params) -> Result<Response, ApiError> {
+    let filter = Filter::of(params)?;
     let groups = handles.rules.snapshots();
     let mut groups = groups.as_slice();
     if let Some(PageOfGroups { token: Some(token), .. }) = &filter.page {

@@ -5,39 +5,49 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 
 use super::Handles;
 use super::error::ApiError;
 use super::params::Params;
 use super::respond::{TRUNCATED, success_with_warnings};
 use crate::model::{Matcher, quote};
+use crate::promql::Interrupt;
+use crate::storage::SelectError;
 
 pub(super) async fn series(
     State(handles): State<Arc<Handles>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    if params.all("match[]").next().is_none() {
+    if !params.has_selectors() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let limit = params.limit()?;
     let (start, end) = params.period()?;
-    let selectors = params.selectors().map_err(|message| ApiError::bad_parameter("match[]", message))?;
-    let mut found = BTreeSet::new();
-    for matchers in selectors {
-        found.extend(handles.storage.series(&matchers, start, end).await?);
-    }
-    let list: Vec<BTreeMap<&str, &str>> = found.iter().map(|labels| labels.iter().collect()).collect();
-    Ok(limited(list, limit))
+    let slots = handles.query.clone();
+    slots
+        .work(move |interrupt| {
+            let selectors = params.selectors().map_err(|fault| ApiError::bad_parameter("match[]", fault))?;
+            let found = all(&selectors, interrupt, |matchers| handles.storage.series(matchers, start, end))?;
+            let list = found.iter().map(|labels| labels.iter().collect::<BTreeMap<_, _>>());
+            Ok(limited(list.collect(), limit))
+        })
+        .await
 }
 
 pub(super) async fn names(State(handles): State<Arc<Handles>>, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let (start, end) = params.period()?;
-    let mut names = BTreeSet::new();
-    for matchers in selectors_or_all(&params)? {
-        names.extend(handles.storage.label_names(&matchers, start, end).await?);
-    }
-    Ok(limited(names.into_iter().collect(), limit))
+    let slots = handles.query.clone();
+    slots
+        .work(move |interrupt| {
+            let found = all(&selectors_or_all(&params)?, interrupt, |matchers| {
+                handles.storage.label_names(matchers, start, end)
+            })?;
+            Ok(limited(found.into_iter().collect(), limit))
+        })
+        .await
 }
 
 pub(super) async fn values(
@@ -51,11 +61,30 @@ pub(super) async fn values(
     }
     let limit = params.limit()?;
     let (start, end) = params.period()?;
-    let mut values = BTreeSet::new();
-    for matchers in selectors_or_all(&params)? {
-        values.extend(handles.storage.label_values(&name, &matchers, start, end).await?);
+    let slots = handles.query.clone();
+    slots
+        .work(move |interrupt| {
+            let found = all(&selectors_or_all(&params)?, interrupt, |matchers| {
+                handles.storage.label_values(&name, matchers, start, end)
+            })?;
+            Ok(limited(found.into_iter().collect(), limit))
+        })
+        .await
+}
+
+/// What is found for each of the selectors, without duplicates and sorted. Blocks.
+fn all<'a, T: Ord>(
+    selectors: &'a [Vec<Matcher>],
+    interrupt: &Interrupt,
+    find: impl Fn(&'a [Matcher]) -> BoxFuture<'a, Result<Vec<T>, SelectError>>,
+) -> Result<BTreeSet<T>, ApiError> {
+    let runtime = Handle::current();
+    let mut found = BTreeSet::new();
+    for matchers in selectors {
+        interrupt.check()?;
+        found.extend(runtime.block_on(find(matchers))?);
     }
-    Ok(limited(values.into_iter().collect(), limit))
+    Ok(found)
 }
 
 /// The selectors of `match[]`; without one, a single one that every series satisfies.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Handles;
 use super::error::ApiError;
 use super::params::{Params, first_of};
+use super::query::apart_if_long;
 use super::respond::{Seconds, success};
 use super::rules::time_or_never;
 use crate::exposition;
@@ -132,7 +133,13 @@ pub(super) async fn target_metadata(
     params: Params,
 ) -> Result<Response, ApiError> {
     let limit = params.number("limit")?.and_then(|limit| usize::try_from(limit).ok());
-    let matchers = params.get("match_target").map(promql::parse_selector).transpose();
+    let matchers = match params.get("match_target").map(str::to_owned) {
+        Some(text) => {
+            let parsed = apart_if_long(&text.clone(), move || promql::parse_selector(&text)).await?;
+            Some(parsed).transpose()
+        }
+        None => Ok(None),
+    };
     let matchers = matchers.map_err(|errors| ApiError::bad_parameter("match_target", first_of(&errors)))?;
     let satisfies = |labels: &Labels| {
         matchers.iter().flatten().all(|matcher| matcher.matches(labels.get(matcher.name())))

@@ -17,7 +17,7 @@ impl Chain for OwnChain {
         let groups = self.rules.snapshots();
         let of = |group: &crate::rules::GroupSnapshot| Evaluations {
             interval_ms: group.interval_ms,
-            since: group.since,
+            since: group.begun_at,
             last: group.last_evaluation,
         };
         groups.iter().map(|group| of(group)).collect()

@@ -11,6 +11,7 @@ pub(crate) mod rules;
 mod scrapes;
 mod signals;
 mod sources;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +20,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -30,10 +34,12 @@ use crate::listener::{self, Access};
 use front::Front;
 use own::OwnPages;
 use parts::Parts;
-use signals::{Request, Signals};
 
 /// How long connections may take to end when the process stops.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the end of the process waits for a reload that is under way.
+const RELOAD_GRACE: Duration = Duration::from_secs(2);
 
 /// Where the configuration comes from.
 pub struct Options {
@@ -86,7 +92,7 @@ pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()
     // In this order, so that a bad configuration never opens a port, and a port in use never touches
     // the data.
     let mut config = options.load(None).map_err(|findings| explain(&findings))?;
-    let mut signals = Signals::listen()?;
+    let (mut stop, mut reload_signal) = (signals::Stop::listen()?, signals::Reload::listen()?);
     let front = Front::bind(&config).await?;
     if options.file.is_none() {
         // The built-in configuration watches the port that is served: of port 0 the one that was given,
@@ -98,75 +104,139 @@ pub async fn run(mut options: Options, announce: impl FnOnce(&str)) -> Result<()
     let (reload, mut reloads) = mpsc::channel(1);
     let url = front.url();
     let clock: SharedClock = Arc::new(SystemClock);
-    let mut parts = Parts::open(&config, &url, own.clone(), clock.clone(), reload).await?;
-    parts.apply(&config).await?;
+    let mut opening = {
+        let (url, own, clock) = (url.clone(), own.clone(), clock.clone());
+        where_it_may_block(async move || {
+            let mut parts = Parts::open(&config, &url, own, clock, reload).await?;
+            parts.apply(&config).await?;
+            anyhow::Ok((config, parts))
+        })
+    };
+    let (config, parts) = tokio::select! {
+        opened = &mut opening => opened.context("the start panicked")??,
+        () = stop.asked() => return Ok(()),
+    };
 
     let stop_http = CancellationToken::new();
     let (access, mut http) = front.serve(&parts.handles(), clock, &parts.listener_metrics(), &stop_http);
-    parts.handles().lifecycle.started.store(true, Ordering::Release);
+    let (handles, failure) = (parts.handles(), parts.failure());
+    handles.lifecycle.started.store(true, Ordering::Release);
     announce(&url);
 
-    let outcome = loop {
+    let over = async {
         tokio::select! {
-            request = signals.next() => match request {
-                Request::Stop => break Ok(()),
-                // What came of it is in the log and in a gauge.
-                Request::Reload => drop(reload_from(&options, &own, access.as_deref(), &mut config, &mut parts).await),
-            },
-            Some(answer) = reloads.recv() => {
-                let answer: oneshot::Sender<Result<(), String>> = answer;
-                // Whoever asked may have gone; the reload happened all the same.
-                let _ = answer.send(reload_from(&options, &own, access.as_deref(), &mut config, &mut parts).await);
-            }
-            Some(ended) = http.join_next() => break match ended {
+            () = stop.asked() => Ok(()),
+            Some(ended) = http.join_next() => match ended {
                 Ok(()) => Err(anyhow::anyhow!("the HTTP server ended by itself")),
                 Err(fault) => Err(fault).context("the HTTP server panicked"),
             },
-            what = parts.failed() => break Err(anyhow::anyhow!("{what} ended by itself")),
+            what = failure => Err(anyhow::anyhow!("{what} ended by itself")),
         }
     };
+    let running = Running { options, own, access, config, parts };
+    let (outcome, running) = reload_until(over, running, &mut reload_signal, &mut reloads).await;
     info!("shutting down");
-    parts.stop().await;
+    match running {
+        Some(running) => running.parts.stop().await,
+        None => {
+            warn!("a reload hangs or has panicked: rules and probes end with the process");
+            parts::deliver_and_close(&handles).await;
+        }
+    }
     stop_http.cancel();
     // Connections that do not end by themselves end with the process.
     let ending = async { while http.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(HTTP_GRACE, ending).await;
+    let _ = timeout(HTTP_GRACE, ending).await;
     outcome
 }
 
-/// Reads the configuration again. What is wrong with it is logged and returned; the old one stays.
-async fn reload_from(
-    options: &Options,
-    own: &OwnPages,
-    access: Option<&Access>,
-    config: &mut Config,
-    parts: &mut Parts,
-) -> Result<(), String> {
-    let outcome = apply_from(options, own, access, config, parts).await.map_err(|fault| format!("{fault:#}"));
-    parts.reloaded(outcome.is_ok());
-    match &outcome {
-        Ok(()) => info!("configuration loaded"),
-        Err(fault) => error!("the configuration was not loaded, the previous one stays in force: {fault}"),
+/// Reads the configuration again whenever somebody asks for it, until all is `over`. Gives what runs then;
+/// nothing if a reload does not give it back.
+async fn reload_until(
+    over: impl Future<Output = Result<()>>,
+    mut running: Running,
+    signal: &mut signals::Reload,
+    requests: &mut mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+) -> (Result<()>, Option<Running>) {
+    tokio::pin!(over);
+    loop {
+        let asked = tokio::select! {
+            outcome = &mut over => return (outcome, Some(running)),
+            () = signal.asked() => None,
+            Some(answer) = requests.recv() => Some(answer),
+        };
+        let given_up = CancellationToken::new();
+        let mut reloading = running.reloading(given_up.clone());
+        let reloaded = tokio::select! {
+            reloaded = &mut reloading => reloaded,
+            outcome = &mut over => {
+                given_up.cancel();
+                let back = timeout(RELOAD_GRACE, reloading).await.ok().and_then(Result::ok);
+                return (outcome, back.map(|(running, _)| running));
+            }
+        };
+        let outcome = match reloaded {
+            Ok((back, outcome)) => {
+                running = back;
+                outcome
+            }
+            Err(fault) => return (Err(fault).context("the reload panicked"), None),
+        };
+        if let Some(answer) = asked {
+            // Whoever asked may have gone; the reload happened all the same.
+            let _ = answer.send(outcome);
+        }
     }
-    outcome
 }
 
-async fn apply_from(
-    options: &Options,
-    own: &OwnPages,
-    access: Option<&Access>,
-    config: &mut Config,
-    parts: &mut Parts,
-) -> Result<()> {
-    let mut new = options.load(Some(own)).map_err(|findings| explain(&findings))?;
-    keep_fixed(config, &mut new);
-    // First, since nothing else has changed if it is refused; it has a file of its own, which counts by itself.
-    if let Some(access) = access {
-        access.reload().await?;
+/// Does work that reads files, and may find that they are on a file system that does not answer, on a thread
+/// of its own. A process that ends does not wait for it.
+fn where_it_may_block<T: Send + 'static>(work: impl AsyncFnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work()))
+}
+
+/// What a reload reads and changes.
+struct Running {
+    options: Options,
+    own: OwnPages,
+    access: Option<Arc<Access>>,
+    config: Config,
+    parts: Parts,
+}
+
+impl Running {
+    /// Reads the configuration again. What is wrong with it is logged and returned; the old one stays. Once it
+    /// is `given_up`, it ends where it waits for something other than a file.
+    fn reloading(mut self, given_up: CancellationToken) -> JoinHandle<(Self, Result<(), String>)> {
+        where_it_may_block(async move || {
+            let applied = given_up.run_until_cancelled(self.apply()).await;
+            let outcome = match applied {
+                Some(applied) => applied.map_err(|fault| format!("{fault:#}")),
+                None => Err("the process ends".to_owned()),
+            };
+            self.parts.reloaded(outcome.is_ok());
+            match &outcome {
+                Ok(()) => info!("configuration loaded"),
+                Err(fault) => {
+                    error!("the configuration was not loaded, the previous one stays in force: {fault}");
+                }
+            }
+            (self, outcome)
+        })
     }
-    parts.apply(&new).await?;
-    *config = new;
-    Ok(())
+
+    async fn apply(&mut self) -> Result<()> {
+        let mut new = self.options.load(Some(&self.own)).map_err(|findings| explain(&findings))?;
+        keep_fixed(&self.config, &mut new);
+        // First, since nothing else has changed if it is refused; it has a file of its own, which counts by itself.
+        if let Some(access) = &self.access {
+            access.reload().await?;
+        }
+        self.parts.apply(&new).await?;
+        self.config = new;
+        Ok(())
+    }
 }
 
 /// What cannot change while the process runs stays as it is, and the log says so.

@@ -6,18 +6,24 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures_util::FutureExt;
+use futures_util::future::select_all;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use reqwest::Method;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use url::Url;
 
 use super::chain::OwnChain;
 use super::own::OwnPages;
 use super::sources::Sources;
+use super::watchdog::{self, Watchdog};
 use super::{components, rules as rule_sources, scrapes};
 use crate::api::{Handles, Lifecycle};
 use crate::blackbox::{self, Allowance, Blackbox, ModuleName};
@@ -54,21 +60,26 @@ const DELIVERY_GRACE: Duration = Duration::from_secs(3);
 /// All parts, and what is needed to change and stop them.
 pub(super) struct Parts {
     handles: Arc<Handles>,
-    tsdb: Arc<Tsdb>,
     rules: Option<rules::Manager>,
     drills: Drills,
     sources: Sources,
     heartbeats: Outgoing,
-    /// The loop of readiness itself: everything stops if it does.
     readiness_loop: JoinHandle<()>,
+    /// Essential loops by what they are called, each with what is cancelled when it ends: everything stops if
+    /// one does.
+    essential: Vec<(&'static str, CancellationToken)>,
     stop_readiness: CancellationToken,
     /// Ends the search for file systems, if there is one.
     disks: Option<(JoinHandle<()>, Searched)>,
     own: OwnPages,
     listener_metrics: listener::Metrics,
-    external_url: String,
+    /// Where people on this machine reach valmis.
+    url: String,
+    /// The step of subqueries that name none, of everybody who evaluates here.
+    subquery_step_ms: Arc<AtomicI64>,
     reload_successful: Gauge,
     reload_at: Gauge,
+    _watchdog: Watchdog,
 }
 
 /// What the search for file systems depends on.
@@ -101,14 +112,17 @@ impl Parts {
         reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
     ) -> Result<Self> {
         let mut registry = telemetry::registry(&clock);
+        let watchdog = watch(&mut registry)?;
         let folder = &config.storage.path;
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the data folder `{}`", folder.display()))?;
         let tsdb = open_store(config, &clock).await?;
         registry.register_collector(Box::new(TsdbCollector::new(tsdb.clone())));
-        let state = open_state(folder, config.ledger, &mut registry).await?;
+        let (state, state_ended) = open_state(folder, config.ledger, &mut registry).await?;
 
-        let query = Arc::new(LocalSource::new(tsdb.clone(), query_limits(config)));
+        let subquery_step_ms = Arc::new(AtomicI64::default());
+        let limits = query_limits(config, &subquery_step_ms);
+        let query = Arc::new(LocalSource::new(tsdb.clone(), limits.clone()));
         let scrape_metrics = scrape::Metrics::register(&mut registry);
         let delivery = notifier::Services {
             store: state.clone(),
@@ -137,7 +151,7 @@ impl Parts {
         let blackbox = Blackbox::new(history, clock.clone(), &mut registry);
         let services = rules::Services {
             // With slots of their own: no number of queries by others makes rules wait.
-            source: Arc::new(LocalSource::new(tsdb.clone(), query_limits(config))),
+            source: Arc::new(LocalSource::new(tsdb.clone(), limits.clone())),
             appender: tsdb.clone(),
             sink: notifier.clone(),
             state: state.clone(),
@@ -145,18 +159,28 @@ impl Parts {
         };
         let rules = rules::Manager::start(services, &CancellationToken::new()).await;
         rules.register(&mut registry);
-        let sources = Sources::new(tsdb.clone(), query_limits(config), &mut registry);
+        let sources = Sources::new(tsdb.clone(), limits.clone(), &mut registry);
         let chain = OwnChain { rules: rules.groups(), notifier: notifier.clone() };
         let heartbeat_metrics = heartbeat::Metrics::register(&mut registry);
         let heartbeats = Outgoing::new(Arc::new(chain), clock.clone(), heartbeat_metrics);
         let (reload_successful, reload_at) = register_reload(&mut registry);
         let listener_metrics = listener::Metrics::register(&mut registry, config.web.config_file.is_some());
 
-        let stop_readiness = CancellationToken::new();
+        let (stop_readiness, readiness_ended) = (CancellationToken::new(), CancellationToken::new());
         let readiness_loop = {
             let (readiness, stop) = (readiness.clone(), stop_readiness.clone());
-            tokio::spawn(async move { readiness.run(stop).await })
+            let ended = readiness_ended.clone().drop_guard();
+            tokio::spawn(async move {
+                let _ended = ended;
+                readiness.run(stop).await;
+            })
         };
+        let essential = vec![
+            ("the loop of readiness", readiness_ended),
+            ("the thread of the state file", state_ended),
+            ("the loop of the outbox", notifier.ended()),
+            ("a rule group", rules.panicked()),
+        ];
         let lifecycle = Lifecycle {
             started: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -189,19 +213,21 @@ impl Parts {
         };
         Ok(Self {
             handles: Arc::new(handles),
-            tsdb,
             rules: Some(rules),
             drills,
             sources,
             heartbeats,
             readiness_loop,
+            essential,
             stop_readiness,
             disks: None,
             own,
             listener_metrics,
-            external_url: config.external_url.as_ref().map_or_else(|| url.to_owned(), ToString::to_string),
+            url: url.to_owned(),
+            subquery_step_ms,
             reload_successful,
             reload_at,
+            _watchdog: watchdog,
         })
     }
 
@@ -241,7 +267,9 @@ impl Parts {
         handles.readiness.apply(OWNER, components);
         handles.blackbox.apply(blackbox_settings(config));
         self.watch_disks(config, discovery).await;
-        let settings = rule_sources::settings(config, &self.external_url);
+        let external_url = config.external_url.as_ref().map_or_else(|| self.url.clone(), Url::to_string);
+        let settings = rule_sources::settings(config, &external_url);
+        self.subquery_step_ms.store(settings.evaluation_interval_ms, Ordering::Relaxed);
         let origins = self.sources.apply(&config.sources, sources, &sources_of_groups, &rule_files);
         if let Some(rules) = &mut self.rules {
             rules.apply(&rule_files, settings, &origins).await;
@@ -297,11 +325,17 @@ impl Parts {
         }
     }
 
-    /// Ends when a part ended without being asked to.
-    pub(super) async fn failed(&mut self) -> &'static str {
-        // A panic is an end too, and the panic hook has printed it.
-        let _ = (&mut self.readiness_loop).await;
-        "the loop of readiness"
+    /// Ends when a part ended without being asked to, be it by a panic, which has been logged. Tells which.
+    pub(super) fn failure(&self) -> impl Future<Output = &'static str> + use<> {
+        let essential = self.essential.clone();
+        let ends = essential.into_iter().map(|(what, ended)| {
+            async move {
+                ended.cancelled_owned().await;
+                what
+            }
+            .boxed()
+        });
+        select_all(ends).map(|(what, ..)| what)
     }
 
     /// Stops the parts in the order of the data: heartbeats, rules, probes and scrapes, delivery, store.
@@ -315,21 +349,26 @@ impl Parts {
         }
         within(GRACE, "drills", self.drills.shutdown()).await;
         self.stop_readiness.cancel();
-        if !self.readiness_loop.is_finished() {
-            within(GRACE, "probes", async { drop((&mut self.readiness_loop).await) }).await;
-        }
+        // A panic has been logged.
+        within(GRACE, "probes", async { drop((&mut self.readiness_loop).await) }).await;
         within(GRACE, "scrapes", handles.scrapes.shutdown()).await;
         self.sources.shutdown(DELIVERY_GRACE).await;
-        within(DELIVERY_GRACE + GRACE, "delivery of alerts", handles.notifier.shutdown(DELIVERY_GRACE)).await;
-        let tsdb = self.tsdb.clone();
-        let closing = tokio::task::spawn_blocking(move || tsdb.close());
-        within(GRACE, "store", async {
-            if let Ok(Err(fault)) = closing.await {
-                warn!(%fault, "the store was not closed cleanly; its log will be read at the next start");
-            }
-        })
-        .await;
+        deliver_and_close(&self.handles).await;
     }
+}
+
+/// Delivers alerts that wait, and closes the store.
+pub(super) async fn deliver_and_close(handles: &Handles) {
+    handles.lifecycle.stopping.store(true, Ordering::Release);
+    within(DELIVERY_GRACE + GRACE, "delivery of alerts", handles.notifier.shutdown(DELIVERY_GRACE)).await;
+    let tsdb = handles.tsdb.clone();
+    let closing = tokio::task::spawn_blocking(move || tsdb.close());
+    within(GRACE, "store", async {
+        if let Ok(Err(fault)) = closing.await {
+            warn!(%fault, "the store was not closed cleanly; its log will be read at the next start");
+        }
+    })
+    .await;
 }
 
 /// Whether everybody whom alerts and heartbeats go to can be reached as the configuration says: files with
@@ -365,7 +404,7 @@ fn blackbox_settings(config: &Config) -> blackbox::Settings {
 }
 
 /// What queries may cost and use.
-fn query_limits(config: &Config) -> LocalConfig {
+fn query_limits(config: &Config, subquery_step_ms: &Arc<AtomicI64>) -> LocalConfig {
     let limits = &config.query;
     LocalConfig {
         concurrency: limits.max_concurrency,
@@ -373,11 +412,10 @@ fn query_limits(config: &Config) -> LocalConfig {
         options: EvalOptions {
             max_samples: limits.max_samples,
             lookback_delta_ms: i64::try_from(limits.lookback_delta.as_millis()).unwrap_or(i64::MAX),
-            default_subquery_step_ms: i64::try_from(config.evaluation_interval.as_millis())
-                .unwrap_or(i64::MAX),
             delayed_name_removal: config.features.delayed_name_removal,
             ..EvalOptions::default()
         },
+        subquery_step_ms: Some(subquery_step_ms.clone()),
     }
 }
 
@@ -407,14 +445,15 @@ async fn open_state(
     folder: &Path,
     ledger: LedgerLimits,
     registry: &mut Registry,
-) -> Result<Arc<dyn StateStore>> {
+) -> Result<(Arc<dyn StateStore>, CancellationToken)> {
     let metrics = state::metrics::Metrics::register(registry);
     let path = folder.join("state.redb");
     let store = tokio::task::spawn_blocking(move || RedbStore::open(&path, ledger, metrics))
         .await
         .context("opening the state panicked")?
         .context("cannot open the state")?;
-    Ok(Arc::new(store))
+    let ended = store.ended();
+    Ok((Arc::new(store), ended))
 }
 
 fn register_reload(registry: &mut Registry) -> (Gauge, Gauge) {
@@ -430,4 +469,14 @@ fn register_reload(registry: &mut Registry) -> (Gauge, Gauge) {
         at.clone(),
     );
     (successful, at)
+}
+
+fn watch(registry: &mut Registry) -> Result<Watchdog> {
+    let stalls = Counter::default();
+    registry.register(
+        "valmis_runtime_stalls",
+        "How often nothing was done for five seconds because the threads of the runtime were held up",
+        stalls.clone(),
+    );
+    Watchdog::start(Handle::current(), watchdog::INTERVAL, stalls).context("cannot start the watchdog")
 }

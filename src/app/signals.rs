@@ -3,38 +3,40 @@
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT stop, SIGHUP reloads.
-pub(super) struct Signals {
+/// SIGTERM and SIGINT, which ask to stop.
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
-    /// To end.
-    Stop,
-    /// To read the configuration again.
-    Reload,
-}
-
-impl Signals {
+impl Stop {
     pub(super) fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next signal.
-    pub(super) async fn next(&mut self) -> Request {
+    /// Waits until it is time to stop.
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
-            _ = self.terminate.recv() => Request::Stop,
-            _ = self.interrupt.recv() => Request::Stop,
-            _ = self.hangup.recv() => Request::Reload,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// SIGHUP, which asks to read the configuration again.
+pub(super) struct Reload(Signal);
+
+impl Reload {
+    pub(super) fn listen() -> Result<Self> {
+        Ok(Self(listen(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next time.
+    pub(super) async fn asked(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).context("cannot listen for signals")
 }

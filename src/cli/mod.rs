@@ -30,7 +30,7 @@ use tokio::runtime::Runtime;
 
 use crate::api::parse_duration;
 use crate::client::install_crypto_provider;
-use crate::telemetry::{LogFormat, VERSION, start_logging};
+use crate::telemetry::{self, LogFormat, VERSION, start_logging};
 
 /// Says at every moment, with evidence, whether a system is ready for production, and pages when it is
 /// not.
@@ -118,16 +118,17 @@ pub fn run() -> ExitCode {
     };
     install_crypto_provider();
     let mut out = Output(io::stdout());
-    match execute(&arguments, &mut out) {
+    let code = match execute(&arguments, &mut out) {
         Ok(Exit::Fine) => ExitCode::SUCCESS,
         Ok(Exit::Findings) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // As above: nobody is left to tell.
-            let _ = writeln!(io::stderr(), "valmis: {error:#}");
+            telemetry::say(&format!("valmis: {error:#}\n"));
             ExitCode::from(2)
         }
-    }
+    };
+    telemetry::flush_log();
+    code
 }
 
 fn execute(arguments: &Arguments, out: &mut Output) -> Result<Exit> {

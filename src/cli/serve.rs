@@ -9,6 +9,7 @@ use super::{Exit, Output, environment};
 use crate::app;
 use crate::config::MachinePaths;
 use crate::promql::STACK_BYTES;
+use crate::telemetry;
 
 /// Watch, evaluate, page and serve until a signal says stop.
 #[derive(Debug, Default, clap::Args)]
@@ -49,6 +50,7 @@ struct Machine {
 }
 
 pub(super) fn run(args: &Serve, out: &mut Output) -> Result<Exit> {
+    telemetry::queue_log().context("cannot start the thread of the log")?;
     let options = app::Options {
         file: args.config.clone(),
         listen: args.listen,

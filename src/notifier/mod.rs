@@ -81,6 +81,8 @@ struct Shared {
     acknowledged: AtomicI64,
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled when outboxes are not written down any more.
+    ended: CancellationToken,
 }
 
 impl Notifier {
@@ -101,8 +103,14 @@ impl Notifier {
             acknowledged: AtomicI64::new(TimestampMs::MIN),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
         });
-        shared.tracker.spawn(save_changes(shared.clone()).instrument(info_span!("outbox")));
+        let (saving, ended) = (save_changes(shared.clone()), shared.ended.clone().drop_guard());
+        let saving = async move {
+            let _ended = ended;
+            saving.await;
+        };
+        shared.tracker.spawn(saving.instrument(info_span!("outbox")));
         Ok(Self(shared))
     }
 
@@ -176,6 +184,11 @@ impl Notifier {
     /// How many alerts still have to be delivered, over all Alertmanagers.
     pub fn waiting(&self) -> usize {
         lock(&self.0.destinations).waiting()
+    }
+
+    /// Cancelled when nothing is delivered any more, be it after [`Self::shutdown`] or by a panic.
+    pub fn ended(&self) -> CancellationToken {
+        self.0.ended.clone()
     }
 
     /// Waits until everything is delivered that is not refused, at most for `grace`, and then stops. What is left is on disk

@@ -30,7 +30,7 @@ pub use ast::{
 pub use eval::eval;
 pub use features::Features;
 pub use options::{EvalOptions, Interrupt};
-pub use parser::{MAX_DEPTH, ParseError, STACK_BYTES, parse, parse_selector, parse_with};
+pub use parser::{MAX_DEPTH, ParseError, STACK_BYTES, parse, parse_selector, parse_selectors, parse_with};
 pub use prefetch::{Prefetched, Resolved, prefetch};
 pub use value::{
     Annotation, AnnotationKind, EvalError, EvalRange, InstantSample, Output, SampleStats, StepSamples, Value,

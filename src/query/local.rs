@@ -1,6 +1,6 @@
 //! Evaluation in this process, over a store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,11 +28,15 @@ pub struct LocalConfig {
     pub timeout: Duration,
     /// How expressions are evaluated; its interrupt is not used.
     pub options: EvalOptions,
+    /// The step of subqueries that name none, in milliseconds, where it may change while sources are in use;
+    /// it is that of all sources that are made of clones. None: that of the options stays.
+    pub subquery_step_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Default for LocalConfig {
     fn default() -> Self {
-        Self { concurrency: 20, timeout: Duration::from_mins(2), options: EvalOptions::default() }
+        let options = EvalOptions::default();
+        Self { concurrency: 20, timeout: Duration::from_mins(2), options, subquery_step_ms: None }
     }
 }
 
@@ -46,6 +50,7 @@ struct Shared {
     slots: Arc<Semaphore>,
     timeout: Duration,
     options: EvalOptions,
+    subquery_step_ms: Option<Arc<AtomicI64>>,
 }
 
 /// An expression with the series that it found last.
@@ -59,13 +64,61 @@ struct LocalQuery {
 impl LocalSource {
     /// A source over `queryable`.
     pub fn new(queryable: Arc<dyn Queryable>, config: LocalConfig) -> Self {
-        let LocalConfig { concurrency, timeout, options } = config;
+        let LocalConfig { concurrency, timeout, options, subquery_step_ms } = config;
         let slots = Arc::new(Semaphore::new(concurrency.max(1)));
-        Self(Arc::new(Shared { queryable, slots, timeout, options }))
+        Self(Arc::new(Shared { queryable, slots, timeout, options, subquery_step_ms }))
     }
 }
 
+impl LocalSource {
+    /// Does other work for an asker as if it were an evaluation: in a slot, on a thread where it may take
+    /// long, and no longer than a query. The work asks the interrupt from time to time whether to go on.
+    pub async fn work<T, E>(
+        &self,
+        work: impl FnOnce(&Interrupt) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<EvalError> + Send + 'static,
+    {
+        let deadline = Instant::now() + self.0.timeout;
+        let slot = self.0.slot(deadline).await?;
+        let asker = Asker::default();
+        let interrupt = asker.interrupt(deadline);
+        compute(slot, deadline, move || work(&interrupt)).await?
+    }
+}
+
+/// Computes on another thread. The slot is free only when that thread is: also if nobody waits for the result
+/// any more.
+async fn compute<T: Send + 'static>(
+    slot: OwnedSemaphorePermit,
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, EvalError> {
+    let working = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        work()
+    });
+    timeout_at(deadline.into(), working)
+        .await
+        .map_err(|_| EvalError::Timeout("expression evaluation"))?
+        .map_err(|failure| EvalError::Execution(format!("unexpected error: {failure}")))
+}
+
 impl Shared {
+    /// Waits until there is room for an evaluation.
+    async fn slot(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, EvalError> {
+        let slot = timeout_at(deadline.into(), Arc::clone(&self.slots).acquire_owned())
+            .await
+            .map_err(|_| EvalError::Timeout("query queue"))?
+            .map_err(|_| EvalError::Canceled("query queue"))?;
+        if Instant::now() >= deadline {
+            return Err(EvalError::Timeout("query execution"));
+        }
+        Ok(slot)
+    }
+
     /// The value of an expression; with `resolved` one that is asked for again and again.
     async fn evaluate(
         &self,
@@ -76,25 +129,22 @@ impl Shared {
     ) -> Result<Answer, EvalError> {
         let begun = Instant::now();
         let deadline = begun + asked.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
-        let within = tokio::time::Instant::from_std(deadline);
-        let slot = timeout_at(within, Arc::clone(&self.slots).acquire_owned())
-            .await
-            .map_err(|_| EvalError::Timeout("query queue"))?
-            .map_err(|_| EvalError::Canceled("query queue"))?;
-        if Instant::now() >= deadline {
-            return Err(EvalError::Timeout("query execution"));
-        }
+        let slot = self.slot(deadline).await?;
         let asker = Asker::default();
         let mut options = EvalOptions {
             interrupt: asker.interrupt(deadline),
             count_samples: asked.count_samples,
             ..self.options.clone()
         };
+        if let Some(step) = &self.subquery_step_ms {
+            options.default_subquery_step_ms = step.load(Ordering::Relaxed);
+        }
         if let Some(lookback) = asked.lookback_delta {
             options.lookback_delta_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
         }
         let queue = begun.elapsed();
-        let data = timeout_at(within, prefetch(expr, range, &options, self.queryable.as_ref(), resolved))
+        let fetching = prefetch(expr, range, &options, self.queryable.as_ref(), resolved);
+        let data = timeout_at(deadline.into(), fetching)
             .await
             .map_err(|_| EvalError::Timeout("expression evaluation"))??;
         let work = data.samples().saturating_add(data.series_count().saturating_mul(range.steps()));
@@ -112,16 +162,7 @@ impl Shared {
             return eval(expr, range, &data, &options).map(answer);
         }
         let (expr, range) = (Arc::clone(expr), *range);
-        let compute = tokio::task::spawn_blocking(move || {
-            // A slot is free only when its thread is: also if nobody waits for the result any more.
-            let _slot: OwnedSemaphorePermit = slot;
-            eval(&expr, &range, &data, &options)
-        });
-        timeout_at(within, compute)
-            .await
-            .map_err(|_| EvalError::Timeout("expression evaluation"))?
-            .unwrap_or_else(|failure| Err(EvalError::Execution(format!("unexpected error: {failure}"))))
-            .map(answer)
+        compute(slot, deadline, move || eval(&expr, &range, &data, &options)).await?.map(answer)
     }
 }
 
@@ -222,6 +263,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_step_of_subqueries_may_change() {
+        let step = Arc::new(AtomicI64::new(10_000));
+        let source =
+            source(1, LocalConfig { subquery_step_ms: Some(step.clone()), ..LocalConfig::default() });
+        let expr = parse("count_over_time(vector(1)[1m:])").expect("valid query");
+        for (ms, expected) in [(10_000, 6.0), (30_000, 2.0)] {
+            step.store(ms, Ordering::Relaxed);
+            let output = source.instant(&expr, 600_000).await.expect("a result");
+            let sample = InstantSample::float(Labels::empty(), 600_000, expected);
+            assert_eq!(output.value, Value::Vector(vec![sample]));
+        }
+    }
+
+    #[tokio::test]
     async fn range_queries_yield_a_matrix() {
         let source = source(1, LocalConfig::default());
         let expr = parse("sum(up)").expect("valid query");
@@ -246,6 +301,23 @@ mod tests {
         let source = source(1, config);
         let _busy = Arc::clone(&source.0.slots).acquire_owned().await.expect("a slot");
         assert_eq!(count_down(&source).await, Err(EvalError::Timeout("query queue")));
+    }
+
+    #[tokio::test]
+    async fn other_work_has_the_slots_and_the_time_of_evaluations() {
+        let config =
+            LocalConfig { concurrency: 1, timeout: Duration::from_millis(50), ..LocalConfig::default() };
+        let source = source(1, config);
+        assert_eq!(source.work(|_| Ok::<_, EvalError>(1)).await, Ok(1));
+        let endless = source.work(|interrupt| -> Result<(), EvalError> {
+            loop {
+                interrupt.check()?;
+                std::thread::yield_now();
+            }
+        });
+        assert_eq!(endless.await, Err(EvalError::Timeout("expression evaluation")));
+        let _busy = Arc::clone(&source.0.slots).acquire_owned().await.expect("a slot");
+        assert_eq!(source.work(|_| Ok(())).await, Err(EvalError::Timeout("query queue")));
     }
 
     #[tokio::test]

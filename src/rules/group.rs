@@ -80,8 +80,7 @@ pub(super) struct Group {
     outgoing: Vec<Alert>,
     evaluation_time: Duration,
     last_evaluation: Option<TimestampMs>,
-    /// When it was made, by the clock.
-    since: TimestampMs,
+    begun_at: TimestampMs,
     /// The last slot that was evaluated, if slots since then can be made up for.
     last_slot: Option<TimestampMs>,
     last_samples: usize,
@@ -131,7 +130,7 @@ impl Group {
             outgoing: Vec::new(),
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
-            since: services.clock.now(),
+            begun_at: services.clock.now(),
             last_slot: None,
             last_samples: 0,
             pace: Pace::default(),
@@ -223,7 +222,7 @@ impl Group {
             query_offset_ms: self.query_offset_ms,
             evaluation_time: self.evaluation_time,
             last_evaluation: self.last_evaluation,
-            since: self.since,
+            begun_at: self.begun_at,
             last_samples: self.last_samples,
             rules: self.rules.iter().map(RunningRule::snapshot).collect(),
         }

@@ -63,6 +63,8 @@ pub struct Manager {
     stored: HashMap<RuleKey, StoredRule>,
     tasks: TaskTracker,
     token: CancellationToken,
+    /// Cancelled when a group panics.
+    panicked: CancellationToken,
 }
 
 /// File and name.
@@ -107,6 +109,7 @@ impl Manager {
             stored: stored.into_iter().map(|rule| (rule.key.clone(), rule)).collect(),
             tasks: TaskTracker::new(),
             token: token.child_token(),
+            panicked: CancellationToken::new(),
         };
         let beats = manager.token.child_token();
         manager.tasks.spawn(async move { pulse.run(beats).await });
@@ -117,6 +120,11 @@ impl Manager {
     /// A handle to see the groups by.
     pub fn groups(&self) -> Groups {
         self.groups.clone()
+    }
+
+    /// Cancelled when a group panics: it is evaluated no more.
+    pub fn panicked(&self) -> CancellationToken {
+        self.panicked.clone()
     }
 
     /// Names the metrics of all groups, present and to come.
@@ -132,7 +140,9 @@ impl Manager {
         let wanted = wanted(files);
         let unchanged = |key: &GroupKey, running: &Running| {
             let definition = wanted.get(key);
-            *running.config == *config
+            // One that panicked begins anew.
+            !running.task.is_finished()
+                && *running.config == *config
                 && origin::same(running.origin.as_ref(), origins.get(key))
                 && definition.is_some_and(|wanted| same(&running.definition, wanted))
         };
@@ -196,7 +206,13 @@ impl Manager {
         }
         let shown = Arc::new(Shown { snapshot: ArcSwap::from_pointee(group.snapshot()), counters });
         let token = self.token.child_token();
-        let task = self.tasks.spawn(group.run(shown.clone(), self.pulse.clone(), token.clone()));
+        let run = group.run(shown.clone(), self.pulse.clone(), token.clone());
+        let panicked = self.panicked.clone().drop_guard();
+        let task = self.tasks.spawn(async move {
+            let group = run.await;
+            panicked.disarm();
+            group
+        });
         let (definition, config, origin) = (Arc::new(definition.clone()), config.clone(), origin.cloned());
         Running { definition, config, origin, shown, token, task }
     }

@@ -24,8 +24,8 @@ pub struct GroupSnapshot {
     pub evaluation_time: Duration,
     /// When the last evaluation began, by the clock.
     pub last_evaluation: Option<TimestampMs>,
-    /// Since when it is evaluated as it is now, by the clock.
-    pub since: TimestampMs,
+    /// When the group was made as it is, by the clock.
+    pub begun_at: TimestampMs,
     /// How many samples the last evaluation wrote.
     pub last_samples: usize,
     /// The rules in order.

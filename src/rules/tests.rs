@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+mod panics;
 mod pauses;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};

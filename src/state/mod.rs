@@ -38,8 +38,8 @@ pub trait StateStore: Send + Sync {
     fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>>;
 
     /// Applies all changes or none. Once this has returned `Ok` they survive a crash of the process and
-    /// of the machine. Changes that are empty cost nothing. Returns within a bounded time, also where a
-    /// disk hangs.
+    /// of the machine. Changes that are empty cost nothing. It takes ten seconds at most; after an error the
+    /// changes may be applied all the same, later.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StateError>>;
 }
 

@@ -3,6 +3,8 @@
 //! One thread owns the database. Groups that commit at the same moment share one transaction and one
 //! wait for the disk.
 
+mod ledger;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -11,16 +13,18 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
-    TableDefinition, TableError, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    TableError, WriteTransaction,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::{
     Changes, HeartbeatRecord, LedgerEntry, LedgerLimits, LedgerQuestion, OutboxEntry, RuleChanges, RuleKey,
-    StateError, StateStore, StoredRule, ledger_record, record,
+    StateError, StateStore, StoredRule, record,
 };
 use crate::model::TimestampMs;
 
@@ -47,11 +51,6 @@ const RULES: TableDefinition<'_, RuleId<'static>, TimestampMs> = TableDefinition
 const ALERTS: TableDefinition<'_, (RuleId<'static>, u64), &[u8]> = TableDefinition::new("alerts");
 /// Sequence and payload by Alertmanager and fingerprint.
 const OUTBOX: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("outbox");
-/// The two fingerprints and the name of an alert, and the entry.
-type LedgerRow = (u64, u64, &'static str, &'static [u8]);
-
-/// Entries of the ledger by instant and number. Files of earlier versions do not have it.
-const LEDGER: TableDefinition<'_, (TimestampMs, u64), LedgerRow> = TableDefinition::new("ledger");
 /// What jobs have told, by name. It came after the others: a file may be without it.
 const HEARTBEATS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("heartbeats");
 
@@ -61,6 +60,10 @@ pub struct RedbStore {
     /// Absent once the store is being dropped.
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
+    /// Cancelled when the thread has ended.
+    ended: CancellationToken,
+    /// For the ledger, which is read one request at a time: the processors are for others too.
+    reading: Semaphore,
     metrics: Metrics,
 }
 
@@ -68,7 +71,7 @@ pub struct RedbStore {
 enum Command {
     Rules(oneshot::Sender<Result<Vec<StoredRule>, StateError>>),
     Outbox(oneshot::Sender<Result<Vec<OutboxEntry>, StateError>>),
-    Ledger(LedgerQuestion, oneshot::Sender<Result<Vec<LedgerEntry>, StateError>>),
+    Read(oneshot::Sender<Result<ReadTransaction, StateError>>),
     Heartbeats(oneshot::Sender<Result<Vec<HeartbeatRecord>, StateError>>),
     Commit(Changes, oneshot::Sender<Result<(), StateError>>),
 }
@@ -79,13 +82,24 @@ impl RedbStore {
     pub fn open(path: &Path, limits: LedgerLimits, metrics: Metrics) -> Result<Self, StateError> {
         let database = open_or_begin_anew(path, &metrics)?;
         let (commands, inbox) = mpsc::channel(QUEUE);
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
         let mut writer =
             Writer { database: Some(database), path: path.to_owned(), limits, metrics: metrics.clone() };
-        let thread =
-            std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.run(inbox)).map_err(
-                |error| StateError::Open { path: path.display().to_string(), what: error.to_string() },
-            )?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), metrics })
+        let run = move || {
+            let _ended = guard;
+            writer.run(inbox);
+        };
+        let thread = std::thread::Builder::new().name("state".to_owned()).spawn(run).map_err(|error| {
+            StateError::Open { path: path.display().to_string(), what: error.to_string() }
+        })?;
+        let reading = Semaphore::new(1);
+        Ok(Self { commands: Some(commands), thread: Some(thread), ended, reading, metrics })
+    }
+
+    /// Cancelled when nothing is stored any more: the store was dropped, or its thread panicked.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     async fn ask<T>(
@@ -109,7 +123,16 @@ impl StateStore for RedbStore {
     }
 
     fn ledger(&self, question: LedgerQuestion) -> BoxFuture<'_, Result<Vec<LedgerEntry>, StateError>> {
-        self.ask(|reply| Command::Ledger(question, reply)).boxed()
+        async move {
+            // It is never closed.
+            let _turn = self.reading.acquire().await.map_err(|_| StateError::Closed)?;
+            // The thread that commits only says what there is to read: alerts wait for it.
+            let transaction = self.ask(Command::Read).await?;
+            let unreadable = self.metrics.unreadable_records.clone();
+            let reading = spawn_blocking(move || ledger::read(&transaction, &question, &unreadable));
+            reading.await.map_err(|failure| StateError::Storage(failure.to_string()))?
+        }
+        .boxed()
     }
 
     fn heartbeats(&self) -> BoxFuture<'_, Result<Vec<HeartbeatRecord>, StateError>> {
@@ -122,10 +145,12 @@ impl StateStore for RedbStore {
                 return Ok(());
             }
             let written = timeout(PATIENCE, self.ask(|reply| Command::Commit(changes, reply))).await;
-            written.unwrap_or_else(|_| {
+            let written = written.unwrap_or(Err(StateError::Late(PATIENCE)));
+            // Of the others the thread itself keeps count.
+            if let Err(StateError::Late(_) | StateError::Closed) = written {
                 self.metrics.commit_failures.inc();
-                Err(StateError::Late(PATIENCE))
-            })
+            }
+            written
         }
         .boxed()
     }
@@ -269,7 +294,7 @@ impl Writer {
                 // The asker may have gone away; then nobody wants the answer.
                 Command::Rules(reply) => drop(reply.send(self.rules())),
                 Command::Outbox(reply) => drop(reply.send(self.outbox())),
-                Command::Ledger(question, reply) => drop(reply.send(self.ledger(&question))),
+                Command::Read(reply) => drop(reply.send(self.read())),
                 Command::Heartbeats(reply) => drop(reply.send(self.heartbeats())),
                 Command::Commit(changes, reply) => {
                     let mut batch = vec![(changes, reply)];
@@ -322,14 +347,14 @@ impl Writer {
         let transaction = self.database()?.begin_write().map_err(storage)?;
         for changes in batch {
             write_changes(&transaction, changes).map_err(storage)?;
-            write_ledger(&transaction, changes, limits).map_err(storage)?;
+            ledger::write(&transaction, changes, limits).map_err(storage)?;
         }
         transaction.commit().map_err(storage)
     }
 
     fn rules(&mut self) -> Result<Vec<StoredRule>, StateError> {
         let unreadable = self.metrics.unreadable_records.clone();
-        let transaction = self.database()?.begin_read().map_err(storage)?;
+        let transaction = self.read()?;
         let rules = transaction.open_table(RULES).map_err(storage)?;
         let alerts = transaction.open_table(ALERTS).map_err(storage)?;
         let mut stored = Vec::new();
@@ -362,38 +387,12 @@ impl Writer {
         Ok(stored)
     }
 
-    fn ledger(&mut self, question: &LedgerQuestion) -> Result<Vec<LedgerEntry>, StateError> {
-        let unreadable = self.metrics.unreadable_records.clone();
-        let transaction = self.database()?.begin_read().map_err(storage)?;
-        let ledger = match transaction.open_table(LEDGER) {
-            Ok(ledger) => ledger,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(storage(error)),
-        };
-        let mut entries = Vec::new();
-        let since = question.since.unwrap_or(TimestampMs::MIN);
-        for row in ledger.range((since, 0)..).map_err(storage)?.rev() {
-            if entries.len() >= question.limit {
-                break;
-            }
-            let (_, row) = row.map_err(storage)?;
-            let (fingerprint, own, alert, bytes) = row.value();
-            if !question.wants([fingerprint, own], alert) {
-                continue;
-            }
-            match ledger_record::decode(bytes) {
-                Ok(entry) => entries.push(entry),
-                Err(error) => {
-                    unreadable.inc();
-                    tracing::error!(alert, %error, "An entry of the ledger about `{alert}` cannot be read");
-                }
-            }
-        }
-        Ok(entries)
+    fn read(&mut self) -> Result<ReadTransaction, StateError> {
+        self.database()?.begin_read().map_err(storage)
     }
 
     fn outbox(&mut self) -> Result<Vec<OutboxEntry>, StateError> {
-        let transaction = self.database()?.begin_read().map_err(storage)?;
+        let transaction = self.read()?;
         let outbox = transaction.open_table(OUTBOX).map_err(storage)?;
         let mut entries = Vec::new();
         for row in outbox.iter().map_err(storage)? {
@@ -412,7 +411,7 @@ impl Writer {
 
     fn heartbeats(&mut self) -> Result<Vec<HeartbeatRecord>, StateError> {
         let unreadable = self.metrics.unreadable_records.clone();
-        let transaction = self.database()?.begin_read().map_err(storage)?;
+        let transaction = self.read()?;
         let table = match transaction.open_table(HEARTBEATS) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -431,36 +430,6 @@ impl Writer {
         }
         Ok(records)
     }
-}
-
-/// Adds what has happened to alerts, and drops what is too old or too much.
-fn write_ledger(
-    transaction: &WriteTransaction,
-    changes: &Changes,
-    limits: LedgerLimits,
-) -> Result<(), redb::Error> {
-    if limits.max_entries == 0 || changes.rules.iter().all(|rule| rule.transitions.is_empty()) {
-        return Ok(());
-    }
-    let mut ledger = transaction.open_table(LEDGER)?;
-    let mut newest = TimestampMs::MIN;
-    for RuleChanges { key, rule, transitions, .. } in &changes.rules {
-        for transition in transitions {
-            newest = newest.max(transition.at);
-            let entry = LedgerEntry { key: key.clone(), rule: rule.clone(), transition: transition.clone() };
-            let at_once = ledger.range((transition.at, 0)..=(transition.at, u64::MAX))?.next_back();
-            let number = at_once.transpose()?.map_or(0, |(key, _)| key.value().1 + 1);
-            let bytes = ledger_record::encode(&entry);
-            let row = (entry.fingerprint(), entry.own_fingerprint(), entry.alert(), bytes.as_slice());
-            ledger.insert((transition.at, number), row)?;
-        }
-    }
-    let oldest = newest.saturating_sub(limits.retention_ms);
-    ledger.retain_in(..(oldest, 0), |_, _| false)?;
-    while ledger.len()? > limits.max_entries {
-        ledger.pop_first()?;
-    }
-    Ok(())
 }
 
 fn id(key: &RuleKey) -> RuleId<'_> {
@@ -525,9 +494,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_commit_does_not_wait_for_a_disk_that_hangs() {
         // Nobody takes the command, as if the thread hung in the one before.
-        let (commands, _inbox) = mpsc::channel(1);
+        let (commands, inbox) = mpsc::channel(1);
         let metrics = Metrics::default();
-        let store = RedbStore { commands: Some(commands), thread: None, metrics: metrics.clone() };
+        let store = RedbStore {
+            commands: Some(commands),
+            thread: None,
+            ended: CancellationToken::new(),
+            reading: Semaphore::new(1),
+            metrics: metrics.clone(),
+        };
         let removed_heartbeats = vec!["backup".to_owned()];
         for failures in 1..=3 {
             // From the second one on the queue is full.
@@ -537,5 +512,10 @@ mod tests {
             assert_eq!(error.to_string(), "state store: not written within 10s");
             assert_eq!((began.elapsed(), metrics.commit_failures.get()), (PATIENCE, failures));
         }
+        drop(inbox);
+        let changes = Changes { removed_heartbeats, ..Changes::default() };
+        let error = store.commit(changes).await.expect_err("nobody will write it");
+        assert_eq!(error.to_string(), "state store is closed");
+        assert_eq!(metrics.commit_failures.get(), 4);
     }
 }

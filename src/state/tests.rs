@@ -298,6 +298,40 @@ async fn the_ledger_is_read_back_newest_first_by_fingerprint_name_and_time() {
 }
 
 #[tokio::test]
+async fn a_step_that_stands_is_not_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = redb(folder.path());
+    let steps = |number: usize| {
+        let steps = [(Phase::Firing, "a"), (Phase::Firing, "b"), (Phase::Held, "a")];
+        with_transitions(steps[..number].iter().map(|(to, instance)| transition(10, *to, instance)).collect())
+    };
+    // As after commits that took too long, but succeeded.
+    for number in [1, 2, 2, 3] {
+        store.commit(steps(number)).await.unwrap();
+    }
+    let mut other = steps(1);
+    other.rules[0].key = Arc::new(key("Up"));
+    store.commit(other).await.unwrap();
+    let all = LedgerQuestion { limit: 9, ..LedgerQuestion::default() };
+    let entries = store.ledger(all).await.unwrap();
+    let found: Vec<_> = entries.iter().map(|entry| (entry.key.rule.as_str(), entry.transition.to)).collect();
+    let expected =
+        [("Up", Phase::Firing), ("Down", Phase::Held), ("Down", Phase::Firing), ("Down", Phase::Firing)];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn whoever_relies_on_the_store_can_tell_that_it_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = redb(folder.path());
+    let ended = store.ended();
+    store.commit(rule_changes("Down", vec![alert("a", 1.0)], vec![])).await.unwrap();
+    assert!(!ended.is_cancelled());
+    drop(store);
+    assert!(ended.is_cancelled());
+}
+
+#[tokio::test]
 async fn the_ledger_forgets_what_is_too_old_and_what_is_too_much() {
     let folder = tempfile::tempdir().unwrap();
     let limits = LedgerLimits { retention_ms: 100, max_entries: 3 };

@@ -1,5 +1,6 @@
 //! What valmis tells of itself: its log, and the root of its metrics.
 
+mod log;
 mod process;
 
 use std::io::IsTerminal;
@@ -11,6 +12,8 @@ use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use crate::clock::SharedClock;
+
+pub use log::{flush_log, queue_log, say};
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -31,7 +34,7 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), tracing_subs
     let filter = EnvFilter::builder().parse(filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| log::Log)
         .with_target(false)
         .with_ansi(format == LogFormat::Text && std::io::stderr().is_terminal());
     // An error means that a subscriber is set already, by a test or an embedding program.

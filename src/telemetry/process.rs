@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
+use super::log;
 use crate::model::TimestampMs;
 
 /// Reads `/proc/self` whenever metrics are collected; what cannot be read is left out.
@@ -58,6 +59,13 @@ fn parse_open_files_limit(text: &str) -> Option<u64> {
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let dropped = ConstCounter::new(log::dropped());
+        dropped.encode(encoder.encode_descriptor(
+            "valmis_log_lines_dropped",
+            "Log lines that were dropped because nobody read them fast enough, or that could not be written",
+            None,
+            dropped.metric_type(),
+        )?)?;
         let mut gauge = |name: &str, help: &str, unit: Option<&Unit>, value: f64| {
             let metric = ConstGauge::new(value);
             metric.encode(encoder.encode_descriptor(name, help, unit, metric.metric_type())?)

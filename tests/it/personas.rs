@@ -22,7 +22,7 @@ struct Persona {
 const PERSONAS: [Persona; 5] = [
     Persona {
         path: "/metrics/blackbox",
-        prefixes: &["probe_", "valmis_tls_", "blackbox_"],
+        prefixes: &["probe_", "valmis_probe_unknown", "valmis_tls_", "blackbox_"],
         some: &[
             "probe_success",
             "probe_http_status_code",

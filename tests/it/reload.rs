@@ -318,3 +318,35 @@ async fn the_web_configuration_is_reloaded_with_all_else_or_refused_with_it() {
     assert_eq!(frame().await, "deny");
     assert_eq!(names().await.len(), before.len() + 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_and_the_step_of_subqueries_change_with_the_configuration() {
+    let _turn = turn().await;
+    let rules = "groups: [{name: g, interval: 1s, rules: [{alert: A, expr: 'vector(1)', annotations: {link: '{{ externalURL }}'}}]}]\n";
+    let files = [("rules.yaml".to_owned(), rules.to_owned())];
+    let configuration = |url: &str, interval: &str| {
+        format!("{NO_DISK}rules: [./rules/*.yaml]\nexternal_url: {url}\nevaluation_interval: {interval}\n")
+    };
+    let valmis = Valmis::start_with(&configuration("http://one.example", "10s"), &files).await;
+    let shows = async |url: &str, instants: &str| {
+        eventually("what the configuration says", async || {
+            let alerts = valmis.json("/api/v1/alerts").await;
+            let link = alerts["data"]["alerts"][0]["annotations"]["link"].clone();
+            let query = "count_over_time(vector(1)%5B1m:%5D)";
+            let answer = valmis.json(&format!("/api/v1/query?query={query}")).await;
+            let count = answer["data"]["result"][0]["value"][1].clone();
+            if (link.as_str(), count.as_str()) == (Some(url), Some(instants)) {
+                Ok(())
+            } else {
+                Err(format!("{link} {count}"))
+            }
+        })
+        .await;
+    };
+    shows("http://one.example", "6").await;
+    let since = valmis.json("/api/v1/alerts").await["data"]["alerts"][0]["activeAt"].clone();
+    valmis.configure(&configuration("http://two.example", "30s"));
+    assert_eq!(valmis.post("/-/reload").await, (StatusCode::OK, String::new()));
+    shows("http://two.example", "2").await;
+    assert_eq!(valmis.json("/api/v1/alerts").await["data"]["alerts"][0]["activeAt"], since);
+}

@@ -90,11 +90,24 @@ pub fn parse_with(query: &str, features: Features) -> Result<Expr, Vec<ParseErro
 
 /// Parses a selector without range, such as the API's `match[]` holds. It may match everything.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, Vec<ParseError>> {
-    let mut parser = Parser::new(text, Features::default());
-    match parser.whole_selector() {
-        Ok(selector) if parser.errors.is_empty() => Ok(selector.matchers),
-        _ => Err(parser.errors),
+    Ok(parse_selectors([text])?.remove(0))
+}
+
+/// Parses selectors that are asked for together: the limits of a query hold for all of them as one. Gives as
+/// many as there are texts.
+pub fn parse_selectors<'q>(
+    texts: impl IntoIterator<Item = &'q str>,
+) -> Result<Vec<Vec<Matcher>>, Vec<ParseError>> {
+    let (mut selectors, mut matchers, mut automata_bytes) = (Vec::new(), 0, 0);
+    for text in texts {
+        let mut parser = Parser { matchers, automata_bytes, ..Parser::new(text, Features::default()) };
+        match parser.whole_selector() {
+            Ok(selector) if parser.errors.is_empty() => selectors.push(selector.matchers),
+            _ => return Err(parser.errors),
+        }
+        (matchers, automata_bytes) = (parser.matchers, parser.automata_bytes);
     }
+    Ok(selectors)
 }
 
 /// A syntax error has been recorded; there is nothing to go on with.

@@ -245,6 +245,64 @@ async fn no_text_takes_all_the_memory() {
     assert!(memory < MEMORY, "{memory}");
 }
 
+/// A form of one parameter, as often as `times`.
+async fn many(valmis: &Valmis, path: &str, parameter: &str, times: usize) -> Said {
+    let url = format!("http://{}/api/v1/{path}", valmis.address);
+    let form = http().post(url).header("Content-Type", "application/x-www-form-urlencoded");
+    Said::of(form.body(format!("{parameter}&").repeat(times)).send().await.unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_number_of_selectors_holds_nobody_up() {
+    let _turn = turn().await;
+    let valmis = limited("timeout: 5s").await;
+    fill(&valmis).await;
+    let before = valmis.peak_memory();
+    let watch = Watch::over(&valmis);
+    let pattern = "match[]={a%3D~\"a.\",b%3D~\"b.\"}";
+    for (what, path, parameter, times, error) in [
+        ("selectors", "series", "match[]=x", 400_000, "too many parameters, at most 10000 are supported"),
+        ("no names", "series", "a", 5_000_000, "too many parameters, at most 10000 are supported"),
+        ("names", "query", "a=b", 2_000_000, "too many parameters, at most 10000 are supported"),
+        (
+            "selectors",
+            "series",
+            "match[]=x",
+            1_001,
+            "too many match[] parameters, at most 1000 are supported",
+        ),
+        (
+            "selectors",
+            "labels",
+            "match[]=x",
+            1_001,
+            "too many match[] parameters, at most 1000 are supported",
+        ),
+        ("patterns", "series", pattern, 1_000, "too many or too large regular expressions in the query"),
+        ("patterns", "labels", pattern, 1_000, "too many or too large regular expressions in the query"),
+    ] {
+        let began = Instant::now();
+        let said = many(&valmis, path, parameter, times).await;
+        let took = began.elapsed();
+        say(&format!("{times} {what} for {path}: {} after {took:?}", said.status));
+        assert_eq!(said.status, StatusCode::BAD_REQUEST, "{what}: {said:?}");
+        assert!(said.error().ends_with(error), "{what}: {}", said.error());
+        assert!(took < SOON, "{what}: {took:?}");
+    }
+    // As many as are allowed, all at once.
+    let selector = "match[]={job%3D\"hostile\"}";
+    let together = ["series", "labels", "series", "labels"].map(|path| many(&valmis, path, selector, 1_000));
+    for said in futures_util::future::join_all(together).await {
+        let timed_out = said.error().starts_with("query timed out in ");
+        assert!(said.status == StatusCode::OK || timed_out, "{said:?}");
+    }
+    let took = watch.end().await;
+    let memory = valmis.peak_memory() - before;
+    say(&format!("/health took {took:?} at most, memory grew by {} MB", memory >> 20));
+    assert!(took < RESPONSIVE, "{took:?}");
+    assert!(memory < MEMORY, "{memory}");
+}
+
 /// Computes for a minute if it is not stopped.
 fn endless() -> String {
     let term = "quantile_over_time(0.5, vector(time())[11000s:1s])";

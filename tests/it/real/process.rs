@@ -17,9 +17,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program; what it writes becomes the contents of files in the folder.
     pub(crate) fn start(command: &mut Command, folder: &Path) -> Self {
+        let stderr = File::create(folder.join("stderr")).unwrap();
+        Self::start_with(command, folder, stderr.into())
+    }
+
+    /// Starts a program whose standard error is a pipe that nobody reads.
+    pub(crate) fn start_unread(command: &mut Command, folder: &Path) -> Self {
+        Self::start_with(command, folder, Stdio::piped())
+    }
+
+    fn start_with(command: &mut Command, folder: &Path, error: Stdio) -> Self {
         let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
-        let file = |path: &Path| File::create(path).unwrap();
-        command.stdin(Stdio::null()).stdout(file(&stdout)).stderr(file(&stderr));
+        command.stdin(Stdio::null()).stdout(File::create(&stdout).unwrap()).stderr(error);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         Self { child, stdout, stderr }
     }
