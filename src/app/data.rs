@@ -35,12 +35,10 @@ impl DataFolder {
             path: path.to_owned(),
             used: [STORE, STATE].iter().any(|name| is_there(&path.join(name))),
         };
-        match fs::create_dir_all(path) {
-            // What is there is seen when it is opened.
-            Err(_) if folder.used => {}
-            created => {
-                created.with_context(|| format!("cannot create the data folder `{}`", path.display()))?
-            }
+        let created = fs::create_dir_all(path);
+        // What is there is seen when it is opened.
+        if !folder.used {
+            created.with_context(|| format!("cannot create the data folder `{}`", path.display()))?;
         }
         Ok(folder)
     }
