@@ -205,7 +205,11 @@ fn links_of_alerts_begin_with_the_address_of_the_service_unless_another_is_given
     check(&helm, "service: {port: 80}", "http://test-valmis.prod.svc:80");
     check(&helm, "web: {tlsSecret: certificate}", "https://test-valmis.prod.svc:9797");
     check(&helm, "externalUrl: https://a.example/", "https://a.example");
-    check(&helm, "{externalUrl: https://a.example, config: {external_url: https://b.example}}", "https://b.example");
+    check(
+        &helm,
+        "{externalUrl: https://a.example, config: {external_url: https://b.example}}",
+        "https://b.example",
+    );
 }
 
 /// The Pod Security Standard "restricted" of Kubernetes 1.25 and later.
