@@ -22,7 +22,7 @@ use super::evidence::Asked;
 use super::expand::{Queries, Texts, as_vector};
 use super::ledger;
 use super::metrics::{Durations, GroupCounters, add};
-use super::pulse::Pulse;
+use super::pulse::{Caution, Pulse};
 use super::recording::Recorded;
 use super::remember::{Sources, remember};
 use super::rule::{Definition, GroupSettings, RunningRule};
@@ -81,6 +81,8 @@ pub(super) struct Group {
     evaluation_time: Duration,
     last_evaluation: Option<TimestampMs>,
     begun_at: TimestampMs,
+    /// When it last came to a slot, or was made.
+    turned: Instant,
     /// The last slot that was evaluated, if slots since then can be made up for.
     last_slot: Option<TimestampMs>,
     last_samples: usize,
@@ -131,6 +133,7 @@ impl Group {
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
             begun_at: services.clock.now(),
+            turned: Instant::now(),
             last_slot: None,
             last_samples: 0,
             pace: Pace::default(),
@@ -223,6 +226,7 @@ impl Group {
             evaluation_time: self.evaluation_time,
             last_evaluation: self.last_evaluation,
             begun_at: self.begun_at,
+            turned: self.turned,
             last_samples: self.last_samples,
             rules: self.rules.iter().map(RunningRule::snapshot).collect(),
         }
@@ -241,6 +245,7 @@ impl Group {
         let mut ticker = Ticker::new(schedule, self.services.clock.clone());
         while let Some(slot) = ticker.tick(&token).await {
             pulse.beat();
+            self.turned = Instant::now();
             if slot.missed > 0 {
                 tracing::warn!(
                     group = %self.name, file = %self.file, missed = slot.missed,
@@ -259,8 +264,11 @@ impl Group {
     /// known. If nothing is known about the slot itself, whatever fires goes on firing.
     async fn slot(&mut self, at: TimestampMs, pulse: &Pulse, token: &CancellationToken) {
         let alone = self.services.source.goes_on_alone();
-        let settle_ms = self.config.settle_ms;
-        let blind = |at: TimestampMs| !alone && pulse.blind(at - self.query_offset_ms, settle_ms);
+        let Config { settle_ms, error_hold_ms: wait_ms, .. } = *self.config;
+        let unknown = |at: TimestampMs| {
+            let of_own = !alone;
+            of_own.then(|| pulse.unknown(at - self.query_offset_ms, Caution { settle_ms, wait_ms })).flatten()
+        };
         let backlog = Backlog {
             at,
             last: self.last_slot,
@@ -268,17 +276,10 @@ impl Group {
             window_ms: self.config.catch_up_ms,
             takes: self.pace.usual(),
         };
-        let missed: Vec<_> = backlog.slots().into_iter().filter(|slot| !blind(*slot)).collect();
-        let unknown = if blind(at) {
-            Some(RuleError::Paused)
-        } else if !alone
-            && self.last_slot.is_some_and(|last| at <= last && last - at < self.config.error_hold_ms)
-        {
-            // The store takes nothing that is older than what it has.
-            Some(RuleError::ClockSetBack)
-        } else {
-            None
-        };
+        let passed = backlog.slots().into_iter();
+        let missed: Vec<_> =
+            passed.filter(|slot| unknown(*slot).is_none() && !pulse.jumped_over(*slot)).collect();
+        let unknown = unknown(at);
         let began = Instant::now();
         let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
         for missed in missed {
@@ -288,7 +289,7 @@ impl Group {
             self.make_up_for(missed, token).await;
         }
         match unknown {
-            Some(error) => self.hold(at, &error).await,
+            Some(error) => self.hold(at, pulse.behind_ms(), &error).await,
             None => self.evaluate(at, token).await,
         }
     }
@@ -307,12 +308,15 @@ impl Group {
         add(&self.counters.caught_up, 1);
     }
 
-    /// Goes on sending what fires, without an evaluation.
-    async fn hold(&mut self, at: TimestampMs, error: &RuleError) {
+    /// Goes on sending what fires, without an evaluation. A clock that is `behind_ms` may be wrong now or may
+    /// have been wrong before; by neither time must alerts be over for who gets them.
+    async fn hold(&mut self, at: TimestampMs, behind_ms: i64, error: &RuleError) {
         tracing::info!(group = %self.name, file = %self.file, %error, "Rule group `{}` waits", self.name);
         for rule in &mut self.rules {
             if let Definition::Alerting(definition, ..) = &*rule.definition {
-                self.outgoing.extend(definition.hold(&mut rule.active, at, error));
+                let mut held = definition.hold(&mut rule.active, at, error);
+                held.iter_mut().filter(|alert| !alert.resolved).for_each(|alert| alert.ends_at += behind_ms);
+                self.outgoing.extend(held);
             }
         }
         self.flush().await;
