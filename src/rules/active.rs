@@ -227,8 +227,8 @@ impl ActiveAlerts {
     }
 
     /// Notes what the evaluation at `at` has changed; `error` is why it had no result, if it had none.
-    /// Returns the transitions.
-    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) -> &mut [Transition] {
+    /// Returns the number of transitions.
+    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) -> usize {
         let transition =
             |record: &AlertRecord, from: Option<Phase>, to: Phase, why: Option<String>| Transition {
                 at,
@@ -263,7 +263,17 @@ impl ActiveAlerts {
                 self.transitions.push(transition(&alert.record, from, to, why));
             }
         }
-        &mut self.transitions[known..]
+        self.transitions.len() - known
+    }
+
+    /// Takes the latest transitions out, so that they are not stored before something is added to them.
+    pub(super) fn take_latest(&mut self, count: usize) -> Vec<Transition> {
+        self.transitions.split_off(self.transitions.len() - count)
+    }
+
+    /// Puts back what [`Self::take_latest`] took.
+    pub(super) fn put_back(&mut self, transitions: Vec<Transition>) {
+        self.transitions.extend(transitions);
     }
 
     /// What differs from what is stored. An alert whose time counts needs the last evaluation to be
