@@ -91,7 +91,7 @@ impl Front {
             None => Door::Open,
             Some(Guard { file, loaded, own: (listener, door) }) => {
                 serve(listener, door, router.clone());
-                let guard = Arc::new(Access::new(file, loaded, clock, metrics.clone()));
+                let guard = Arc::new(Access::new(file, &loaded, clock, metrics.clone()));
                 access = Some(guard.clone());
                 Door::Guarded(guard)
             }

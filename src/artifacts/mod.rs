@@ -40,7 +40,14 @@ macro_rules! texts {
 const RULES: Texts = texts!(
     "rules",
     ".yaml",
-    ["valmis-certificates", "valmis-critical", "valmis-disk", "valmis-postgres", "valmis-self"]
+    [
+        "valmis-certificates",
+        "valmis-critical",
+        "valmis-disk",
+        "valmis-postgres",
+        "valmis-redis",
+        "valmis-self"
+    ]
 );
 
 const DASHBOARDS: Texts = texts!("dashboards", ".json", ["valmis-overview"]);
@@ -77,6 +84,8 @@ const RUNBOOKS: Texts = texts!(
         "PostgresReplicationLag",
         "PostgresSlotKeepsWal",
         "ProbeStale",
+        "RedisDown",
+        "RedisMemoryAlmostFull",
         "RevocationListStale",
         "RuleEvaluationFailing",
         "StateNotSaved",

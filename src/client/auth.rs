@@ -21,22 +21,16 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
-    /// The secret as it is now. An error names the file. Blocks.
-    pub fn resolve(&self) -> io::Result<Secret> {
-        match self {
-            Self::Value(secret) => Ok(secret.clone()),
-            Self::File(path) => read_file(path).map_err(into_error),
-        }
-    }
-
-    /// [`Self::resolve`] on a thread that may block, of which a file that hangs takes one.
+    /// The secret as it is now. An error names the file. Read by a thread that may block, of which a file that
+    /// hangs takes one; then this waits for ever.
     pub async fn read(&self) -> io::Result<Secret> {
         static FILES: LazyLock<Lookups<PathBuf, Result<Secret, Fault>>> =
             LazyLock::new(|| Lookups::new(MAX_FILES_AT_ONCE));
         match self {
             Self::Value(secret) => Ok(secret.clone()),
             Self::File(path) => {
-                FILES.look_up(path.clone(), |path| read_file(path)).await?.map_err(into_error)
+                let read = FILES.look_up(path.clone(), |path| read_file(path)).await?;
+                read.map_err(|(kind, text)| io::Error::new(kind, text))
             }
         }
     }
@@ -47,10 +41,6 @@ const MAX_FILES_AT_ONCE: usize = 32;
 
 /// Why a file is not read: an error that can be told to many.
 type Fault = (io::ErrorKind, String);
-
-fn into_error((kind, text): Fault) -> io::Error {
-    io::Error::new(kind, text)
-}
 
 fn read_file(path: &Path) -> Result<Secret, Fault> {
     let text = std::fs::read_to_string(path)
@@ -80,16 +70,8 @@ pub enum HttpAuth {
 }
 
 impl HttpAuth {
-    /// The value of the `Authorization` header as it is now. Source: RFC 7617, RFC 6750. Blocks.
-    pub fn header(&self) -> io::Result<Secret> {
-        Ok(match self {
-            Self::Basic { username, password } => basic(&username.resolve()?, &password.resolve()?),
-            Self::Bearer(token) => other("Bearer", &token.resolve()?),
-            Self::Other { scheme, credentials } => other(scheme, &credentials.resolve()?),
-        })
-    }
-
-    /// [`Self::header`], with files read as by [`SecretSource::read`].
+    /// The value of the `Authorization` header as it is now, with files read as by [`SecretSource::read`].
+    /// Source: RFC 7617, RFC 6750.
     pub async fn read_header(&self) -> io::Result<Secret> {
         Ok(match self {
             Self::Basic { username, password } => basic(&username.read().await?, &password.read().await?),
@@ -99,8 +81,8 @@ impl HttpAuth {
     }
 
     /// Adds the credentials to a request.
-    pub fn apply(&self, request: reqwest::RequestBuilder) -> io::Result<reqwest::RequestBuilder> {
-        let header = self.header()?;
+    pub async fn apply(&self, request: reqwest::RequestBuilder) -> io::Result<reqwest::RequestBuilder> {
+        let header = self.read_header().await?;
         let mut value = reqwest::header::HeaderValue::try_from(header.expose()).map_err(|_| {
             let message = "the credentials hold a character that a header cannot";
             io::Error::new(io::ErrorKind::InvalidData, message)
@@ -123,29 +105,29 @@ fn other(scheme: &str, credentials: &Secret) -> Secret {
 mod tests {
     use super::*;
 
-    #[test]
-    fn credentials_become_a_header() {
+    #[tokio::test]
+    async fn credentials_become_a_header() {
         let secret = |text: &str| SecretSource::Value(Secret::new(text));
-        let check = |auth: HttpAuth, expected: &str| {
-            assert_eq!(auth.header().expect("no file is needed").expose(), expected);
+        let check = async |auth: HttpAuth, expected: &str| {
+            assert_eq!(auth.read_header().await.expect("no file is needed").expose(), expected);
         };
-        check(HttpAuth::Basic { username: secret("u"), password: secret("p") }, "Basic dTpw");
-        check(HttpAuth::Bearer(secret("t0ken")), "Bearer t0ken");
+        check(HttpAuth::Basic { username: secret("u"), password: secret("p") }, "Basic dTpw").await;
+        check(HttpAuth::Bearer(secret("t0ken")), "Bearer t0ken").await;
         let other = HttpAuth::Other { scheme: "GenieKey".to_owned(), credentials: secret("k") };
-        check(other, "GenieKey k");
+        check(other, "GenieKey k").await;
     }
 
-    #[test]
-    fn a_secret_file_is_read_anew_without_its_line_end() {
+    #[tokio::test]
+    async fn a_secret_file_is_read_anew_without_its_line_end() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("password");
         let source = SecretSource::File(path.clone());
         std::fs::write(&path, "one\n").expect("written");
-        assert_eq!(source.resolve().expect("readable").expose(), "one");
+        assert_eq!(source.read().await.expect("readable").expose(), "one");
         std::fs::write(&path, " two \r\n").expect("written");
-        assert_eq!(source.resolve().expect("readable").expose(), " two ");
+        assert_eq!(source.read().await.expect("readable").expose(), " two ");
         std::fs::remove_file(&path).expect("removed");
-        let error = source.resolve().expect_err("gone").to_string();
+        let error = source.read().await.expect_err("gone").to_string();
         assert!(error.contains("password"), "{error}");
     }
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue, LOCATION};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Method, NoProxy, Response, StatusCode};
+use tokio::time::timeout;
 use url::Url;
 
 use super::{ClientError, HttpAuth, RenewingClient, SecretSource, TlsConfig, USER_AGENT};
 use crate::model::Secret;
 
+/// How long files with credentials may take: they may be on a file system that hangs.
+const PATIENCE_WITH_FILES: Duration = Duration::from_secs(10);
 /// How many redirects are followed. Source: reqwest's default.
 const MOST_REDIRECTS: usize = 10;
 
@@ -86,13 +89,19 @@ impl HttpConfig {
         })
     }
 
-    /// Adds credentials and headers to a request, as they are now: both may be in files.
-    pub fn prepare(&self, mut request: reqwest::RequestBuilder) -> io::Result<reqwest::RequestBuilder> {
+    /// Adds credentials and headers to a request, as they are now: both may be in files, for which this waits
+    /// ten seconds.
+    pub async fn prepare(&self, request: reqwest::RequestBuilder) -> io::Result<reqwest::RequestBuilder> {
+        let added = timeout(PATIENCE_WITH_FILES, self.added_to(request)).await;
+        added.unwrap_or_else(|_| Err(io::Error::other("the files with credentials were not read in time")))
+    }
+
+    async fn added_to(&self, mut request: reqwest::RequestBuilder) -> io::Result<reqwest::RequestBuilder> {
         if let Some(auth) = &self.auth {
-            request = auth.apply(request)?;
+            request = auth.apply(request).await?;
         }
         for Header { name, value } in &self.headers {
-            let mut value = HeaderValue::try_from(value.resolve()?.expose()).map_err(|_| {
+            let mut value = HeaderValue::try_from(value.read().await?.expose()).map_err(|_| {
                 let message = format!("the header `{name}` holds a character that cannot be sent");
                 io::Error::new(io::ErrorKind::InvalidData, message)
             })?;
@@ -143,8 +152,8 @@ pub fn root_cause(error: &reqwest::Error) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn headers_and_credentials_are_added_to_a_request() {
+    #[tokio::test]
+    async fn headers_and_credentials_are_added_to_a_request() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("key");
         std::fs::write(&file, "from file\n").expect("written");
@@ -160,14 +169,14 @@ mod tests {
         };
         let client = config.client(&Method::GET, Duration::from_secs(1)).expect("usable");
         let prepare = || config.prepare(client.get("http://localhost/"));
-        let request = prepare().expect("readable").build().expect("complete");
+        let request = prepare().await.expect("readable").build().expect("complete");
         let values = |name| request.headers().get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(values("authorization"), ["Bearer t0ken"]);
         assert_eq!(values("x-scope-orgid"), ["a", "b"]);
         assert_eq!(values("x-key"), ["from file"]);
         assert!(!format!("{config:?} {request:?}").contains("t0ken"));
         std::fs::write(&file, "two\nlines").expect("written");
-        let error = prepare().expect_err("no header").to_string();
+        let error = prepare().await.expect_err("no header").to_string();
         assert_eq!(error, "the header `x-key` holds a character that cannot be sent");
     }
 
@@ -202,7 +211,7 @@ mod tests {
         let header = Header { name: HeaderName::from_static("x-key"), value };
         let config = HttpConfig { headers: vec![header], ..HttpConfig::default() };
         let client = config.client(&Method::POST, Duration::from_secs(20)).expect("usable");
-        let request = config.prepare(client.post(first)).expect("usable");
+        let request = config.prepare(client.post(first)).await.expect("usable");
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), 307, "it is not followed");
         assert!(seen.await.expect("it has answered").contains("x-key: k3y"));

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
@@ -17,6 +17,8 @@ use crate::clock::SharedClock;
 
 /// How soon a heartbeat that is due and was not sent is thought of again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long the file with the URL may take: it may be on a file system that hangs.
+const FILE_TIME: Duration = Duration::from_secs(10);
 
 /// Sends heartbeats.
 pub struct Outgoing {
@@ -145,9 +147,11 @@ fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
 
 /// Sends one. What is wrong does not name the URL, which is a secret.
 async fn request(told: &Told, client: &RenewingClient) -> Result<(), String> {
-    let url = told.url.resolve().map_err(|fault| fault.to_string())?;
+    let url = timeout(FILE_TIME, told.url.read()).await;
+    let url = url.map_err(|_| "the file with the URL was not read in time".to_owned())?;
+    let url = url.map_err(|fault| fault.to_string())?;
     let request = client.current().request(told.method.clone(), url.expose());
-    let request = told.http.prepare(request).map_err(|fault| fault.to_string())?;
+    let request = told.http.prepare(request).await.map_err(|fault| fault.to_string())?;
     let answer = request.send().await.map_err(|fault| root_cause(&fault.without_url()))?;
     let status = answer.status();
     match redirected_to(&answer) {

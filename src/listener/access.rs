@@ -83,10 +83,10 @@ impl InForce {
 
 impl Access {
     /// Puts what was loaded from `path` in force.
-    pub fn new(path: PathBuf, loaded: Loaded, clock: SharedClock, metrics: Metrics) -> Self {
-        tell(&loaded);
+    pub fn new(path: PathBuf, loaded: &Loaded, clock: SharedClock, metrics: Metrics) -> Self {
+        tell(loaded);
         metrics.changed(clock.now());
-        let now = ArcSwap::from_pointee(InForce::new(&loaded, None));
+        let now = ArcSwap::from_pointee(InForce::new(loaded, None));
         Self { path, now, told: Mutex::new(None), clock, metrics }
     }
 

@@ -54,7 +54,7 @@ impl Reached {
             url.set_path(&format!("{base}/{path}"));
         }
         let request = self.set.http.prepare(self.client.current().get(url).query(query));
-        let request = request.map_err(|error| error.to_string())?;
+        let request = request.await.map_err(|error| error.to_string())?;
         let mut response = request.send().await.map_err(|error| root_cause(&error))?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {

@@ -215,7 +215,7 @@ impl Sender {
         body.push(b']');
         let request =
             self.client.current().post(&self.name).header(CONTENT_TYPE, "application/json").body(body);
-        let request = match self.set.http.prepare(request) {
+        let request = match self.set.http.prepare(request).await {
             Ok(request) => request,
             Err(fault) => return Outcome::Failed(fault.to_string()),
         };

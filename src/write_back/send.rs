@@ -171,7 +171,7 @@ impl Sender {
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(CONTENT_ENCODING, "snappy")
             .header("X-Prometheus-Remote-Write-Version", "0.1.0");
-        let request = match self.http.prepare(request) {
+        let request = match self.http.prepare(request).await {
             Ok(request) => request,
             Err(fault) => return failed(fault.to_string()),
         };

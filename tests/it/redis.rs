@@ -15,7 +15,8 @@ use valmis::probe::{ProbeOutcome, Prober};
 use crate::cli::cli_with;
 use crate::real::postgres::free_port;
 use crate::real::process::Process;
-use crate::real::within;
+use crate::real::valmis::{COMMON, NO_DISK, Valmis, all_quick_rules};
+use crate::real::{turn, within};
 use crate::servers::{answer, assert_well_formed, clock, listen, probe_within, value};
 use crate::tools::{run, tool};
 
@@ -85,6 +86,29 @@ async fn wait_for(prober: &dyn Prober, expected: &str) -> ProbeOutcome {
         if kind(&outcome) == expected { Ok(outcome) } else { Err(format!("{:?}", outcome.result)) }
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_down_or_almost_full_is_reported_until_it_is_well() {
+    let _turn = turn().await;
+    let arguments = ["--maxmemory", "200mb", "--maxmemory-policy", "noeviction"];
+    let Some(redis) = Redis::start(&arguments).await else { return };
+    let configuration = format!(
+        "{COMMON}{NO_DISK}redis: [{{name: cache, address: '127.0.0.1:{}', interval: 1s, timeout: 800ms}}]\n",
+        redis.port
+    );
+    let valmis = Valmis::start_with(&configuration, &all_quick_rules()).await;
+    valmis.wait_all_ready().await;
+    redis.process.signal(Signal::STOP);
+    valmis.wait_for_alert("firing", "RedisDown").await;
+    redis.process.signal(Signal::CONT);
+    valmis.wait_for_end("RedisDown").await;
+    // What it uses without any data is more than that.
+    redis.say(&["CONFIG", "SET", "maxmemory", "1000000"]);
+    valmis.wait_for_alert("firing", "RedisMemoryAlmostFull").await;
+    redis.say(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    valmis.wait_for_end("RedisMemoryAlmostFull").await;
+    valmis.wait_all_ready().await;
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl Site {
         let loaded = listener::load(&path).expect("a good configuration");
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry, false);
-        let access = Arc::new(Access::new(path, loaded, Arc::new(SystemClock), metrics.clone()));
+        let access = Arc::new(Access::new(path, &loaded, Arc::new(SystemClock), metrics.clone()));
         let router = Router::new()
             .route("/", get(async || "hello"))
             .route("/large", get(async || vec![b'x'; LARGE]))

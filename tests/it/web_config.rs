@@ -159,7 +159,7 @@ impl Site {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry, true);
         let clock = Arc::new(SystemClock);
-        let access = Arc::new(Access::new(folder.path("web.yml"), loaded, clock, metrics.clone()));
+        let access = Arc::new(Access::new(folder.path("web.yml"), &loaded, clock, metrics.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async || "Hello World!"));

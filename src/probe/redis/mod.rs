@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::connect::{Route, connect, resolve};
+use super::outcome::{in_time, waiting_here};
 use super::samples::SampleSet;
 use super::tls::TlsConfig;
 use super::{AddressPolicy, Deadline, Log, ProbeFailure, ProbeOutcome, Prober};
@@ -110,17 +111,17 @@ impl RedisProber {
 
     async fn run(&self, deadline: Deadline) -> ProbeOutcome {
         let started = Instant::now();
-        let allowed = deadline.remaining();
         let mut look = Look { samples: SampleSet::default(), route: Route::default(), log: Log::default() };
         let looking = self.look(deadline, &mut look);
-        let found = tokio::time::timeout_at(deadline.instant(), looking).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within {:.3} s", allowed.as_secs_f64());
-            Err(ProbeFailure::new("timeout", reason))
-        });
+        let looked = in_time(deadline, looking).await;
+        let found = looked.unwrap_or_else(|late| Err(late.failure("waiting for its answer")));
         let Look { mut samples, route, mut log } = look;
         // Up is what answers questions; that it cannot be written is told by other metrics.
         let is_up = found.is_ok();
-        samples.flag("redis_up", is_up);
+        // Without a password, say, nothing is known of it.
+        if !found.as_ref().is_err_and(|failure| failure.unknown) {
+            samples.flag("redis_up", is_up);
+        }
         samples.flag("redis_exporter_last_scrape_error", !is_up);
         samples.gauge("redis_exporter_last_scrape_duration_seconds", started.elapsed().as_secs_f64());
         route.emit(&mut samples);
@@ -166,13 +167,10 @@ impl RedisProber {
     }
 
     async fn password(&self) -> Result<Option<Secret>, ProbeFailure> {
-        let Some(source) = self.config.password.clone() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || source.resolve()).await;
-        let failed = |error: String| ProbeFailure::unknown("password", format!("the password: {error}"));
-        match read {
-            Ok(Ok(password)) => Ok(Some(password)),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(stopped) => Err(failed(stopped.to_string())),
+        let Some(source) = &self.config.password else { return Ok(None) };
+        match waiting_here("reading the password", source.read()).await {
+            Ok(password) => Ok(Some(password)),
+            Err(error) => Err(ProbeFailure::unknown("password", format!("the password: {error}"))),
         }
     }
 

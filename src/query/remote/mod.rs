@@ -167,7 +167,7 @@ impl Remote {
             form.iter().map(|(name, value)| (*name, value.as_str())).chain(parameters).collect();
         let request = self.http.prepare(self.client.current().post(url.clone()).form(&form));
         let request =
-            request.map_err(|fault| EvalError::Storage(format!("asking `{}`: {fault}", shown(url))))?;
+            request.await.map_err(|fault| EvalError::Storage(format!("asking `{}`: {fault}", shown(url))))?;
         let response = request.send().await.map_err(|error| {
             self.client.failed();
             transport_error(url, &error)
