@@ -63,8 +63,9 @@ async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
     let path = Url::parse(target).map_or_else(|_| target.to_owned(), |url| url.path().to_owned());
     let path = path.strip_prefix(PREFIX).unwrap_or(&path);
     let request = http().post(format!("http://{behind}{path}")).header("content-type", "application/json");
-    let status = request.body(body).send().await.unwrap().status();
+    // Before anybody can have heard of it.
     seen.lock().unwrap().push(head.clone());
+    let status = request.body(body).send().await.unwrap().status();
     let response = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     answer(&mut stream, response).await;
 }
