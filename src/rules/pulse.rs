@@ -246,7 +246,9 @@ impl State {
     fn set_back(&mut self, before: TimestampMs, now: TimestampMs) {
         for pauses in [&mut self.pauses, &mut self.jumps] {
             pauses.retain(|pause| pause.from < now);
-            pauses.iter_mut().for_each(|pause| pause.to = pause.to.min(now));
+            for pause in pauses {
+                pause.to = pause.to.min(now);
+            }
         }
         if before <= now {
             return;
