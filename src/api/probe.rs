@@ -37,7 +37,9 @@ fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::UnknownModule(_) | Refusal::MissingTarget | Refusal::Hostname(_) => StatusCode::BAD_REQUEST,
         Refusal::Timeout(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Refusal::TargetNotAllowed { .. } | Refusal::HostnameNotAllowed(_) => StatusCode::FORBIDDEN,
+        Refusal::TargetNotAllowed { .. }
+        | Refusal::CredentialsNotAllowed { .. }
+        | Refusal::HostnameNotAllowed(_) => StatusCode::FORBIDDEN,
         Refusal::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -48,6 +48,8 @@ impl Default for Policy {
 pub(super) enum Denied {
     /// No allowance names it.
     Target,
+    /// The target is allowed, but for modules without credentials alone.
+    Credentials,
     /// The target is allowed, but not under this host name.
     Hostname,
 }
@@ -68,13 +70,11 @@ impl Policy {
     pub(super) fn judge(&self, asked: Asked<'_>) -> Result<Reach, Denied> {
         let mut denied = Denied::Target;
         for allowance in &self.allow {
-            let module = match &allowance.module {
-                ModuleName::Any => !asked.credentials,
-                ModuleName::Is(name) => name == asked.module,
+            let withheld = match &allowance.module {
+                ModuleName::Any => asked.credentials,
+                ModuleName::Is(name) if name == asked.module => false,
+                ModuleName::Is(_) => continue,
             };
-            if !module {
-                continue;
-            }
             for pattern in &allowance.targets {
                 // What is no target harms nobody, but only who may ask for everything learns what is
                 // wrong with it.
@@ -83,6 +83,12 @@ impl Policy {
                     None => pattern.is_everything(),
                 };
                 if !matches {
+                    continue;
+                }
+                if withheld {
+                    if denied == Denied::Target {
+                        denied = Denied::Credentials;
+                    }
                     continue;
                 }
                 let allowed = |name| allowance.hostnames.iter().any(|pattern| pattern.matches(name));
@@ -136,8 +142,9 @@ mod tests {
         check("other", "https://www.example.org/x", None, Err(Denied::Target));
         check("other", "http://a.example/", None, Ok(()));
         check("other", "http://a.example/", Some("b"), Err(Denied::Hostname));
-        check("login", "http://a.example/", None, Err(Denied::Target));
+        check("login", "http://a.example/", None, Err(Denied::Credentials));
         check("login", "http://b.example/", None, Ok(()));
+        check("login", "http://c.example/", None, Err(Denied::Target));
         assert_eq!(
             Policy::default().judge(Asked {
                 module: "site",

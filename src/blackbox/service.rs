@@ -90,6 +90,17 @@ pub enum Refusal {
         /// The target.
         target: String,
     },
+    /// The configuration allows the target, but not for a module that holds credentials.
+    #[error(
+        "target `{target}` is not allowed for module `{module}`: the module has credentials, and neither \
+         `any` nor `module: \"*\"` under `blackbox.allow` of the configuration means it: an entry has to name it"
+    )]
+    CredentialsNotAllowed {
+        /// The module.
+        module: String,
+        /// The target.
+        target: String,
+    },
     /// The configuration allows the target, but not under this name.
     #[error(
         "hostname `{0}` is not allowed for this target: see `blackbox.allow[].hostnames` of the configuration"
@@ -208,6 +219,10 @@ impl Blackbox {
             Denied::Target => {
                 metrics.refused(RefusedFor::Target);
                 Refusal::TargetNotAllowed { module: name.clone(), target: without_userinfo(&target) }
+            }
+            Denied::Credentials => {
+                metrics.refused(RefusedFor::Target);
+                Refusal::CredentialsNotAllowed { module: name.clone(), target: without_userinfo(&target) }
             }
             Denied::Hostname => {
                 metrics.refused(RefusedFor::Hostname);

@@ -58,7 +58,7 @@ pub(super) struct Alert {
     #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
     /// Listen at this address for a webhook receiver of Alertmanager that sends the alert back.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = config::parse_address)]
     echo: Option<SocketAddr>,
     /// How the report is printed.
     #[arg(long, value_enum, default_value_t)]

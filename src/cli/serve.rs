@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::{Exit, Output, environment};
 use crate::app;
-use crate::config::MachinePaths;
+use crate::config::{MachinePaths, parse_address};
 use crate::promql::STACK_BYTES;
 use crate::telemetry;
 
@@ -17,15 +17,15 @@ pub(super) struct Serve {
     /// The configuration; without one valmis watches this machine and itself.
     #[arg(long, short, env = "VALMIS_CONFIG")]
     config: Option<PathBuf>,
-    /// Listen here instead of where the configuration says.
-    #[arg(long)]
+    /// Listen here instead of where the configuration says; `:9797` is all interfaces.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     listen: Option<SocketAddr>,
     /// A web configuration file as Prometheus' exporters have it (TLS, passwords, headers, limits) instead
     /// of the one that the configuration names.
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_config_file: Option<PathBuf>,
     /// Serve /health and /ready here too, in plain HTTP and to everybody.
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     health_listen: Option<SocketAddr>,
     /// Keep data here instead of where the configuration says.
     #[arg(long, env = "VALMIS_DATA_DIR")]

@@ -3,6 +3,7 @@
 //! Reading reports every fault of a file at once, with its place. Nothing here starts anything; the
 //! environment and the machine come in as arguments.
 
+mod address;
 mod assign;
 mod builtin;
 mod instance;
@@ -33,6 +34,7 @@ use crate::promql::Features;
 use crate::relabel;
 use crate::state::LedgerLimits;
 
+pub use address::{AddressError, parse_address};
 pub use assign::SourcesOfGroups;
 pub use builtin::builtin;
 pub use machine::{MachineConfig, MachinePaths};

@@ -165,7 +165,7 @@ fn everything_is_there_when_all_is_on() {
     }
     let maps = of_kind(&objects, "ConfigMap");
     let named = |name: &str| maps.iter().find(|map| map["metadata"]["name"] == name).unwrap();
-    let config = "apps:\n- name: 'test-shop'\nexternal_url: https://valmis.example/\n";
+    let config = "apps:\n- name: 'test-shop'\nexternal_url: https://valmis.example\n";
     assert_eq!(named("test-valmis")["data"]["valmis.yaml"], config);
     assert_eq!(named("extra")["data"]["release"], "test");
     let dashboard = named("test-valmis-dashboard-overview");
@@ -189,6 +189,27 @@ fn everything_is_there_when_all_is_on() {
     assert!(image.starts_with("registry.example/valmis@sha256:0123"), "{image}");
     assert!(container["args"].as_array().unwrap().iter().any(|arg| arg == "--log-format=json"));
     assert_eq!(container["envFrom"][0]["secretRef"]["name"], "valmis-environment");
+}
+
+/// An address of one pod is of no use to people, and changes.
+#[test]
+fn links_of_alerts_begin_with_the_address_of_the_service_unless_another_is_given() {
+    #[track_caller]
+    fn check(helm: &Path, text: &str, expected: &str) {
+        let objects = render(helm, text);
+        let config = of_kind(&objects, "ConfigMap")[0]["data"]["valmis.yaml"].as_str().unwrap().trim_end();
+        assert_eq!(config, format!("external_url: {expected}"), "{text}");
+    }
+    let Some(helm) = helms().pop() else { return };
+    check(&helm, "", "http://test-valmis.prod.svc:9797");
+    check(&helm, "service: {port: 80}", "http://test-valmis.prod.svc:80");
+    check(&helm, "web: {tlsSecret: certificate}", "https://test-valmis.prod.svc:9797");
+    check(&helm, "externalUrl: https://a.example/", "https://a.example");
+    check(
+        &helm,
+        "{externalUrl: https://a.example, config: {external_url: https://b.example}}",
+        "https://b.example",
+    );
 }
 
 /// The Pod Security Standard "restricted" of Kubernetes 1.25 and later.

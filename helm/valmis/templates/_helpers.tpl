@@ -50,8 +50,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "valmis.config" -}}
 {{- $config := deepCopy .Values.config }}
-{{- if and .Values.externalUrl (not (hasKey $config "external_url")) }}
-{{- $_ := set $config "external_url" .Values.externalUrl }}
+{{- if not (hasKey $config "external_url") }}
+{{- $_ := set $config "external_url" (include "valmis.url" .) }}
 {{- end }}
 {{- tpl (toYaml $config) . }}
 {{- end }}

@@ -39,7 +39,7 @@ fn write_all(text: &mut String, machine: &Machine) -> std::fmt::Result {
         }
     }
     text.write_str(
-        "\n# At most two connections each; the role needs no more than pg_monitor and CONNECT.\n",
+        "\n# At most two connections each; `valmis postgres role` prints the SQL of a role for them.\n",
     )?;
     let comment = if machine.postgres.is_some() { "" } else { "# " };
     let server = machine.postgres.map_or_else(|| "127.0.0.1:5432".to_owned(), |address| address.to_string());

@@ -18,6 +18,8 @@ use crate::yaml::{Fields, Node, NodeKind};
 
 /// Jobs that rules take for something else than an application that is probed.
 const RESERVED_JOBS: &[&str] = &["app", "certificates", "node", "postgres", "redis", "valmis"];
+/// What an entry of `allow` calls all modules without credentials.
+const ANY_MODULE: &str = "*";
 /// The least memory of the history: a few results.
 const MIN_HISTORY_BYTES: u64 = 64 << 10;
 
@@ -28,7 +30,7 @@ impl Context<'_> {
         let mut fields = self.reader.fields("`blackbox`", node);
         settings.modules = self.modules(&mut fields);
         if let Some(node) = fields.take("allow") {
-            settings.policy.allow = self.allowances(node);
+            settings.policy.allow = self.allowances(&settings.modules, node);
         }
         if let Some(node) = fields.take("reach") {
             settings.policy.reach = self.reach(node);
@@ -93,7 +95,7 @@ impl Context<'_> {
     }
 
     /// `any`, or a list of pairs.
-    fn allowances(&mut self, node: &Node) -> Vec<Allowance> {
+    fn allowances(&mut self, modules: &Modules, node: &Node) -> Vec<Allowance> {
         if let NodeKind::Scalar(text) = &node.kind {
             if text == "any" {
                 let everything = TargetPattern::parse("*").expect("a constant pattern");
@@ -102,23 +104,28 @@ impl Context<'_> {
                 return vec![Allowance { module: ModuleName::Any, targets, hostnames }];
             }
         }
-        let found = self.list(Some(node), "allow", Self::allowance);
+        let found = self.list(Some(node), "allow", |this, node| this.allowance(modules, node));
         found.into_iter().map(|(_, allowance)| allowance).collect()
     }
 
-    fn allowance(&mut self, node: &Node) -> Option<Allowance> {
+    fn allowance(&mut self, modules: &Modules, node: &Node) -> Option<Allowance> {
         let mut fields = self.reader.fields("an entry of `allow`", node);
-        let module = fields.require(&mut self.reader, "module").and_then(|node| self.name(node));
+        let module = fields.require(&mut self.reader, "module").and_then(|node| {
+            let name = self.name(node)?;
+            if name == ANY_MODULE {
+                return Some(ModuleName::Any);
+            }
+            if !modules.contains_key(&name) {
+                self.unknown_module(&name, node.place, modules);
+            }
+            Some(ModuleName::Is(name))
+        });
         let targets = fields.require(&mut self.reader, "targets");
         let targets = self.patterns(targets, "targets", TargetPattern::parse);
         let hostnames = fields.take("hostnames");
         let hostnames = self.patterns(hostnames, "hostnames", HostPattern::parse);
         fields.finish(&mut self.reader);
-        let module = match module?.as_str() {
-            "*" => ModuleName::Any,
-            name => ModuleName::Is(name.to_owned()),
-        };
-        Some(Allowance { module, targets, hostnames })
+        Some(Allowance { module: module?, targets, hostnames })
     }
 
     fn patterns<T>(
@@ -315,7 +322,7 @@ probes:
 blackbox:
   config_file: blackbox.yml
   modules: {a: {prober: tcp}, c: {prober: icmp, icmp: {ttl: 256}}}
-  allow: [{module: a, targets: ['ftp://x', '']}]
+  allow: [{module: a, targets: ['ftp://x', '']}, {module: aa, targets: [x]}]
   timeout_offset: soon
   histroy: {}
 probes:
@@ -330,6 +337,7 @@ probes:
             "valmis.yaml:5:33: `targets`: scheme `ftp` is none of `http`, `https`, `ws`, `wss` and `*`"
                 .to_owned(),
             "valmis.yaml:5:44: `targets`: a pattern must not be empty".to_owned(),
+            "valmis.yaml:5:59: there is no module `aa`\n  hint: did you mean `a`?".to_owned(),
             "valmis.yaml:6:19: `timeout_offset`: ".to_owned(),
             "valmis.yaml:7:3: `blackbox` has no key `histroy`".to_owned(),
             "valmis.yaml:9:23: there is no module `aa`".to_owned(),

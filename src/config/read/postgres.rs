@@ -9,7 +9,7 @@ use crate::config::PostgresConfig;
 use crate::diag::closest;
 use crate::model::Secret;
 use crate::probe::postgres::custom::{
-    Column, CustomQuery, DEFAULT_INTERVAL, DEFAULT_MAX_ROWS, Usage, VersionRange,
+    Column, CustomQuery, DEFAULT_INTERVAL, DEFAULT_MAX_ROWS, Usage, VersionRange, longest,
 };
 use crate::probe::postgres::{Choice, Databases, Dsn, Role, Selection, collector};
 use crate::yaml::{self, Fields, Node, NodeKind, Reader};
@@ -17,8 +17,13 @@ use crate::yaml::{self, Fields, Node, NodeKind, Reader};
 /// Rows are samples: more of them are no metrics.
 const MOST_ROWS: u64 = 100_000;
 
-/// Where a server's queries are, by name.
-type QueryNames = BTreeMap<String, String>;
+/// What is known of a server's queries while they are read.
+struct KnownQueries {
+    /// Where they are, by name.
+    names: BTreeMap<String, String>,
+    /// How long one may take at most.
+    longest: Duration,
+}
 
 impl Context<'_> {
     pub(super) fn postgres(&mut self, node: &Node) -> Option<PostgresConfig> {
@@ -36,14 +41,14 @@ impl Context<'_> {
         let role = fields.take("role").and_then(|node| self.role(node));
         let databases = fields.take("databases").map(|node| self.databases(node)).unwrap_or_default();
         let collectors = fields.take("collectors").map(|node| self.collectors(node)).unwrap_or_default();
-        let mut names = QueryNames::new();
-        let own = fields.take("queries").map(|node| self.queries(node, &mut names));
+        let pace = self.pace(&mut fields);
+        let mut known = KnownQueries { names: BTreeMap::new(), longest: longest(pace.timeout) };
+        let own = fields.take("queries").map(|node| self.queries(node, &mut known));
         let mut queries = own.unwrap_or_default();
         let files = fields.take("query_files").map(|node| self.reader.items("query_files", node));
         for file in files.unwrap_or_default() {
-            queries.extend(self.query_file(file, &mut names));
+            queries.extend(self.query_file(file, &mut known));
         }
-        let pace = self.pace(&mut fields);
         fields.finish(&mut self.reader);
         let queries = queries.into_iter().map(Arc::new).collect();
         let selection = Selection { databases, collectors, queries };
@@ -131,7 +136,7 @@ impl Context<'_> {
     }
 
     /// A file of queries, whose faults are told with their place in that file.
-    fn query_file(&mut self, node: &Node, names: &mut QueryNames) -> Vec<CustomQuery> {
+    fn query_file(&mut self, node: &Node, known: &mut KnownQueries) -> Vec<CustomQuery> {
         let Some(path) = self.path("query_files", node) else { return Vec::new() };
         let file = path.display().to_string();
         match std::fs::read_to_string(&path) {
@@ -142,7 +147,7 @@ impl Context<'_> {
             Ok(text) => {
                 let (tree, findings) = yaml::parse(&file, &text);
                 let outer = std::mem::replace(&mut self.reader, Reader::new(file));
-                let queries = self.queries(&tree, names);
+                let queries = self.queries(&tree, known);
                 let inner = std::mem::replace(&mut self.reader, outer);
                 self.reader.adopt(findings);
                 self.reader.adopt(inner.into_findings());
@@ -153,19 +158,20 @@ impl Context<'_> {
 
     /// Queries by name, as in `postgres_exporter`'s file. Names are those of metrics, so that two queries
     /// cannot share one, wherever they are.
-    fn queries(&mut self, node: &Node, names: &mut QueryNames) -> Vec<CustomQuery> {
+    fn queries(&mut self, node: &Node, known: &mut KnownQueries) -> Vec<CustomQuery> {
         match &node.kind {
             NodeKind::Null => Vec::new(),
             NodeKind::Mapping(entries) => {
                 for (name, place, _) in entries {
-                    if let Some(first) = names.get(name) {
+                    if let Some(first) = known.names.get(name) {
                         let message = format!("two queries have the name `{name}`: the first is at {first}");
                         self.reader.error("duplicate-name", *place, message);
                     } else {
-                        names.insert(name.clone(), format!("{}:{place}", self.reader.file()));
+                        known.names.insert(name.clone(), format!("{}:{place}", self.reader.file()));
                     }
                 }
-                entries.iter().filter_map(|(name, _, node)| self.custom_query(name, node)).collect()
+                let longest = known.longest;
+                entries.iter().filter_map(|(name, _, node)| self.custom_query(name, node, longest)).collect()
             }
             other => {
                 let message =
@@ -176,7 +182,7 @@ impl Context<'_> {
         }
     }
 
-    fn custom_query(&mut self, name: &str, node: &Node) -> Option<CustomQuery> {
+    fn custom_query(&mut self, name: &str, node: &Node, longest: Duration) -> Option<CustomQuery> {
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if !name.chars().all(valid) || name.starts_with(|c: char| c.is_ascii_digit()) {
             let message = format!("`{name}` cannot begin the name of a metric");
@@ -198,7 +204,17 @@ impl Context<'_> {
             range.ok()
         });
         let interval = self.span(&mut fields, "interval");
-        let timeout = self.span(&mut fields, "timeout");
+        let timeout = fields.take("timeout").and_then(|node| {
+            let timeout = self.reader.duration("timeout", node)?;
+            if timeout > longest {
+                let message = format!(
+                    "`timeout` is longer than a query may take at the `timeout` of this server, {} ms",
+                    longest.as_millis()
+                );
+                self.reader.warning("timeout-over-server", node.place, message);
+            }
+            Some(timeout)
+        });
         let max_rows = self.count(&mut fields, "max_rows");
         let databases = fields.take("databases").map(|node| self.databases(node));
         let role = fields.take("role").and_then(|node| self.role(node));
@@ -339,6 +355,21 @@ orders:
         assert_eq!(replication.columns[0].usage, Usage::Gauge);
         assert_eq!((orders.max_rows, orders.timeout), (10, Some(Duration::from_secs(1))));
         assert_eq!((orders.on_replica, orders.interval), (Some(false), Duration::from_mins(5)));
+    }
+
+    #[test]
+    fn a_query_cannot_take_longer_than_its_server_allows() {
+        let check = |pace: &str, timeout: &str, expected: Result<(), &str>| {
+            let queries = format!("    queries: {{orders: {{query: SELECT 1, timeout: {timeout}}}}}\n");
+            let found = server(&format!("{pace}{queries}"));
+            assert_eq!(found.map(drop), expected.map_err(str::to_owned), "{pace}{timeout}");
+        };
+        let message = "warning: `timeout` is longer than a query may take at the `timeout` of this server";
+        check("", "1600ms", Ok(()));
+        check("", "2s", Err(&format!("valmis.yaml:4:50: {message}, 1600 ms")));
+        check("    timeout: 10s\n", "3s", Ok(()));
+        let expected = format!("valmis.yaml:6:50: {message}, 6400 ms");
+        check("    interval: 1m\n    timeout: 20s\n", "7s", Err(&expected));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Values that occur in many places.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Context;
+use crate::config::parse_address;
 use crate::model::METRIC_NAME;
 use crate::yaml::{Fields, Node, NodeKind};
 
@@ -37,9 +38,7 @@ impl Context<'_> {
 
     pub(super) fn address(&mut self, key: &str, node: &Node) -> Option<SocketAddr> {
         let text = self.reader.text(key, node)?;
-        let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-        // A name such as `localhost:9797` resolves from the machine's own table.
-        let address = full.parse().ok().or_else(|| full.to_socket_addrs().ok()?.next());
+        let address = parse_address(text).ok();
         if address.is_none() {
             self.reader.error_with_hint(
                 "bad-address",

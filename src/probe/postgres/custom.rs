@@ -13,6 +13,8 @@ pub(super) use run::run;
 pub use versions::VersionRange;
 
 use super::selection::Databases;
+use super::session::statement_time;
+use super::visit::visit_patience;
 
 /// A query of the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,7 +27,7 @@ pub struct CustomQuery {
     pub columns: Vec<Column>,
     /// How often it is asked.
     pub interval: Duration,
-    /// How long it may take; without this as long as a third of a probe may.
+    /// How long it may take; at most, and without this, [`longest`].
     pub timeout: Option<Duration>,
     /// How many rows its answer may have.
     pub max_rows: usize,
@@ -91,6 +93,11 @@ pub enum Usage {
     Histogram,
     /// Nothing.
     Discard,
+}
+
+/// How long a query may take at most where a probe has `timeout`; a longer time of its own does not count.
+pub fn longest(timeout: Duration) -> Duration {
+    statement_time(visit_patience(timeout))
 }
 
 /// How many rows an answer may have unless the configuration says so.

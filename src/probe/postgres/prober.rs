@@ -18,7 +18,7 @@ use super::pooler;
 use super::selection::Selection;
 use super::session::{Password, Purpose, Session};
 use super::slot::Slot;
-use super::visit::Visits;
+use super::visit::{Visits, visit_patience};
 
 /// The server to look at.
 #[derive(Debug, Clone)]
@@ -92,8 +92,7 @@ impl PostgresProber {
             return pooler::look(&self.target, deadline).await;
         }
         let began = Instant::now();
-        // The canary may have to wait for one statement of a visit, and then needs time of its own.
-        let patience = deadline.remaining() * 2 / 5;
+        let patience = visit_patience(deadline.remaining());
         let held = self.take_held().filter(|session| !session.is_closed());
         let (canary, mut facts, mut monitored) = match held {
             Some(session) => {

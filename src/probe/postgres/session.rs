@@ -171,7 +171,12 @@ pub(super) fn wants_tls(dsn: &Dsn) -> bool {
 /// How long the server may work on one statement: a little less than the probe has, so that its refusal
 /// still arrives.
 pub(super) fn statement_timeout(deadline: Deadline) -> Duration {
-    (deadline.remaining() * 4 / 5).max(Duration::from_millis(1))
+    statement_time(deadline.remaining()).max(Duration::from_millis(1))
+}
+
+/// The part of `time` in which the server may work on a statement.
+pub(super) fn statement_time(time: Duration) -> Duration {
+    time * 4 / 5
 }
 
 fn base_config(dsn: &Dsn, purpose: Purpose, deadline: Deadline) -> Config {

@@ -369,6 +369,12 @@ impl Found {
     }
 }
 
+/// How long a statement of a visit may take at most where a probe has `time`: the canary may have to wait for
+/// one, and then needs time of its own.
+pub(super) fn visit_patience(time: Duration) -> Duration {
+    time * 2 / 5
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::collector::COLLECTORS;

@@ -38,12 +38,19 @@ async fn only_what_the_configuration_allows_is_probed() {
     check("http_login", "/two", None, 200).await;
     check("http_2xx", "/three", None, 200).await;
     check("http_login", "/three", None, 403).await;
+    // Why, is said.
+    let refused = async |path: &str| {
+        let url = format!("http://{target}{path}");
+        fixture.probe(&[("module", "http_login"), ("target", &url)]).await.text
+    };
+    assert!(refused("/one").await.contains("the module has credentials"));
+    assert!(refused("/three").await.contains("neither among the `probes` nor under `blackbox.allow`"));
     check("http_2xx", "/host", Some("foo.example.com"), 200).await;
     check("http_2xx", "/host", Some("bar.example.com"), 403).await;
     check("http_2xx", "/one", Some("foo.example.com"), 403).await;
     let (_, metrics) = fixture.valmis.get("/metrics").await;
     for line in [
-        "valmis_blackbox_requests_refused_total{reason=\"target\"} 3",
+        "valmis_blackbox_requests_refused_total{reason=\"target\"} 5",
         "valmis_blackbox_requests_refused_total{reason=\"hostname\"} 2",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");

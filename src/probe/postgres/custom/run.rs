@@ -9,7 +9,7 @@ use super::super::super::Deadline;
 use super::super::answer::{Answer, Asked};
 use super::super::failure::{Failure, Layer};
 use super::super::row::Row;
-use super::super::session::Session;
+use super::super::session::{Session, statement_timeout};
 use super::{CustomQuery, Usage};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, Sample, parse_duration_ms};
 
@@ -37,7 +37,7 @@ pub(in super::super) async fn run(
 }
 
 async fn fetch(query: &CustomQuery, session: &Session, deadline: Deadline) -> Result<Vec<Row>, Failure> {
-    let allowed = query.timeout.unwrap_or(Duration::MAX).min(deadline.remaining() * 4 / 5).as_millis().max(1);
+    let allowed = query.timeout.unwrap_or(Duration::MAX).min(statement_timeout(deadline)).as_millis().max(1);
     let begin = format!(
         "BEGIN TRANSACTION READ ONLY; SET LOCAL search_path = \"$user\", public; \
          SET LOCAL statement_timeout = {allowed}"
