@@ -87,8 +87,11 @@ impl Ties {
         evaluated: &AtomicBool,
         now: TimestampMs,
     ) -> Option<Reason> {
+        // What lies in the future was noted before the clock was set back, and says nothing.
+        let passed = |at: &TimestampMs| *at <= now + TOLERANCE_MS;
         let is_late = |group: &Evaluations| {
-            now - group.last.unwrap_or(group.since).max(group.since) > 2 * group.interval_ms + TOLERANCE_MS
+            let latest = group.last.into_iter().chain([group.since]).filter(passed).max();
+            latest.is_none_or(|latest| now - latest > 2 * group.interval_ms + TOLERANCE_MS)
         };
         let groups = if self.evaluation { chain.evaluations() } else { Vec::new() };
         if groups.iter().any(|group| group.last.is_some()) {
@@ -102,7 +105,7 @@ impl Ties {
         match chain.acknowledged() {
             _ if !self.delivery => None,
             Acknowledged::Unneeded => None,
-            Acknowledged::At(at) if at >= recent => None,
+            Acknowledged::At(at) if at >= recent && passed(&at) => None,
             Acknowledged::At(_) | Acknowledged::Never => Some(Reason::Delivery),
         }
     }
@@ -151,6 +154,13 @@ mod tests {
         check(&[group(15_000, Some(990_000))], None);
         check(&[group(15_000, Some(965_000))], None);
         check(&[group(15_000, Some(964_999))], Some(Reason::Evaluation));
+        check(&[group(15_000, Some(1_005_000))], None);
+        check(&[group(3_600_000, Some(1_005_001))], None);
+        check(
+            &[Evaluations { since: 1_100_000, ..group(15_000, Some(1_100_000)) }],
+            Some(Reason::Evaluation),
+        );
+        check(&[Evaluations { since: 1_100_000, ..group(15_000, Some(990_000)) }], None);
         check(&[group(15_000, Some(990_000)), group(3_600_000, None)], None);
         check(&[group(15_000, Some(990_000)), group(15_000, None)], Some(Reason::Evaluation));
     }
@@ -177,6 +187,7 @@ mod tests {
         check(BOTH, &good, Acknowledged::Never, Some(Reason::Delivery));
         check(BOTH, &good, Acknowledged::At(940_000), None);
         check(BOTH, &good, Acknowledged::At(939_999), Some(Reason::Delivery));
+        check(BOTH, &good, Acknowledged::At(1_005_001), Some(Reason::Delivery));
         check(BOTH, &[], Acknowledged::At(990_000), Some(Reason::Evaluation));
         check(Ties { evaluation: false, delivery: false }, &[], Acknowledged::Never, None);
     }

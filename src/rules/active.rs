@@ -44,6 +44,23 @@ impl ActiveAlert {
         self.dirty = true;
     }
 
+    /// Shifts all instants that time is counted from: the clock was set back, and they are to be as long ago
+    /// as before. None must lie in the future: Alertmanager refuses an alert that ends before it starts.
+    pub(super) fn shift(&mut self, by_ms: i64) {
+        let record = &mut self.record;
+        let (missing, severity) = (record.absence.as_mut(), record.severity.as_mut());
+        let (lower, former) =
+            severity.map(|severity| (&mut severity.lower_since, &mut severity.former)).unzip();
+        let instants = [&mut record.fired_at, &mut record.resolved_at, &mut record.keep_firing_since];
+        let instants = instants.into_iter().chain(missing.map(|absence| &mut absence.missing_since));
+        let instants = instants.chain(lower).flatten().chain([&mut record.active_at]);
+        for instant in instants.chain(former.into_iter().flatten().map(|(_, ended_at)| ended_at)) {
+            *instant += by_ms;
+        }
+        self.last_sent_at = None;
+        self.touch();
+    }
+
     /// Takes over the result of the latest evaluation.
     pub(super) fn reword(&mut self, value: f64, annotations: &Labels) {
         if self.record.value.to_bits() != value.to_bits() || self.record.annotations != *annotations {
@@ -184,7 +201,10 @@ impl ActiveAlerts {
 
     /// Notes that an evaluation had no result; returns which was the first of those.
     pub(super) fn failing_since(&mut self, at: TimestampMs) -> TimestampMs {
-        *self.failing_since.get_or_insert(at)
+        let since = self.failing_since.get_or_insert(at);
+        // The clock may have been set back.
+        *since = at.min(*since);
+        *since
     }
 
     pub(super) fn insert(&mut self, alert: ActiveAlert) {
@@ -207,8 +227,8 @@ impl ActiveAlerts {
     }
 
     /// Notes what the evaluation at `at` has changed; `error` is why it had no result, if it had none.
-    /// Returns the transitions.
-    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) -> &mut [Transition] {
+    /// Returns the number of transitions.
+    pub(super) fn note(&mut self, at: TimestampMs, error: Option<&str>) -> usize {
         let transition =
             |record: &AlertRecord, from: Option<Phase>, to: Phase, why: Option<String>| Transition {
                 at,
@@ -243,7 +263,17 @@ impl ActiveAlerts {
                 self.transitions.push(transition(&alert.record, from, to, why));
             }
         }
-        &mut self.transitions[known..]
+        self.transitions.len() - known
+    }
+
+    /// Takes the latest transitions out, so that they are not stored before something is added to them.
+    pub(super) fn take_latest(&mut self, count: usize) -> Vec<Transition> {
+        self.transitions.split_off(self.transitions.len() - count)
+    }
+
+    /// Puts back what [`Self::take_latest`] took.
+    pub(super) fn put_back(&mut self, transitions: Vec<Transition>) {
+        self.transitions.extend(transitions);
     }
 
     /// What differs from what is stored. An alert whose time counts needs the last evaluation to be

@@ -307,7 +307,11 @@ impl AlertingRule {
         let backwards = missed < 0;
         for alert in active.alerts.values_mut() {
             let pending = alert.record.state == AlertState::Pending;
-            if pending || backwards {
+            if backwards {
+                alert.shift(missed);
+                continue;
+            }
+            if pending {
                 alert.record.active_at += missed;
                 alert.touch();
             }
@@ -319,9 +323,6 @@ impl AlertingRule {
             }
             if shifted {
                 alert.touch();
-            }
-            if backwards {
-                alert.last_sent_at = None;
             }
         }
     }
@@ -515,19 +516,22 @@ impl AlertingRule {
             let AlertRecord { state, fired_at: Some(fired_at), resolved_at, .. } = alert.record else {
                 continue;
             };
+            // While nothing is evaluated because the clock was set back, all instants are still in the future.
             let is_due = alert.last_sent_at.is_none_or(|sent_at| {
-                resolved_at.is_some_and(|at| at > sent_at) || sent_at + self.resend_delay_ms < at
+                let ended = resolved_at.is_some_and(|resolved_at| sent_at < resolved_at && resolved_at <= at);
+                ended || sent_at > at || sent_at + self.resend_delay_ms < at
             });
             if state == AlertState::Pending || !is_due {
                 continue;
             }
             alert.sent(at);
             let valid_until = at + VALID_INTERVALS * self.interval_ms.max(self.resend_delay_ms);
+            let resolved_at = resolved_at.map(|resolved_at| resolved_at.min(at));
             let new = due.len();
             due.push(Alert {
                 labels: alert.record.shown_labels(),
                 annotations: alert.marked_annotations(),
-                starts_at: fired_at,
+                starts_at: fired_at.min(at),
                 ends_at: resolved_at.unwrap_or(valid_until),
                 resolved: resolved_at.is_some(),
                 generator_url: self.generator_url.clone(),
@@ -548,7 +552,7 @@ fn superseded(record: &AlertRecord, alert: &Alert, at: TimestampMs) -> Vec<Alert
     let former = recent.map(|(former, ended_at)| Alert {
         labels: record.labels_at(former),
         annotations: alert.annotations.with(SEVERITY_ANNOTATION, &text),
-        ends_at: *ended_at,
+        ends_at: at.min(*ended_at),
         resolved: true,
         ..alert.clone()
     });

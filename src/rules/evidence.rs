@@ -227,7 +227,7 @@ impl Group {
             });
             expanded.collect()
         };
-        Some(self.expanded(texts, count, expand).await)
+        self.expanded(texts, count, expand, token).await
     }
 
     /// The value of an expression that is asked for now and then.

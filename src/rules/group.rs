@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{block_in_place, spawn_blocking};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveAlerts;
@@ -22,7 +22,7 @@ use super::evidence::Asked;
 use super::expand::{Queries, Texts, as_vector};
 use super::ledger;
 use super::metrics::{Durations, GroupCounters, add};
-use super::pulse::Pulse;
+use super::pulse::{Caution, Pulse};
 use super::recording::Recorded;
 use super::remember::{Sources, remember};
 use super::rule::{Definition, GroupSettings, RunningRule};
@@ -78,9 +78,13 @@ pub(super) struct Group {
     memories: Sources,
     /// Alerts that wait for their state to be stored.
     outgoing: Vec<Alert>,
+    /// When they are sent at the latest.
+    flush_at: Instant,
     evaluation_time: Duration,
     last_evaluation: Option<TimestampMs>,
     begun_at: TimestampMs,
+    /// When it last came to a slot, or was made.
+    turned: Instant,
     /// The last slot that was evaluated, if slots since then can be made up for.
     last_slot: Option<TimestampMs>,
     last_samples: usize,
@@ -128,9 +132,11 @@ impl Group {
             orphans: Vec::new(),
             memories: Sources::new(),
             outgoing: Vec::new(),
+            flush_at: Instant::now(),
             evaluation_time: Duration::ZERO,
             last_evaluation: None,
             begun_at: services.clock.now(),
+            turned: Instant::now(),
             last_slot: None,
             last_samples: 0,
             pace: Pace::default(),
@@ -223,6 +229,7 @@ impl Group {
             evaluation_time: self.evaluation_time,
             last_evaluation: self.last_evaluation,
             begun_at: self.begun_at,
+            turned: self.turned,
             last_samples: self.last_samples,
             rules: self.rules.iter().map(RunningRule::snapshot).collect(),
         }
@@ -241,6 +248,7 @@ impl Group {
         let mut ticker = Ticker::new(schedule, self.services.clock.clone());
         while let Some(slot) = ticker.tick(&token).await {
             pulse.beat();
+            self.turned = Instant::now();
             if slot.missed > 0 {
                 tracing::warn!(
                     group = %self.name, file = %self.file, missed = slot.missed,
@@ -259,8 +267,11 @@ impl Group {
     /// known. If nothing is known about the slot itself, whatever fires goes on firing.
     async fn slot(&mut self, at: TimestampMs, pulse: &Pulse, token: &CancellationToken) {
         let alone = self.services.source.goes_on_alone();
-        let settle_ms = self.config.settle_ms;
-        let blind = |at: TimestampMs| !alone && pulse.blind(at - self.query_offset_ms, settle_ms);
+        let Config { settle_ms, error_hold_ms: wait_ms, .. } = *self.config;
+        let unknown = |at: TimestampMs| {
+            let of_own = !alone;
+            of_own.then(|| pulse.unknown(at - self.query_offset_ms, Caution { settle_ms, wait_ms })).flatten()
+        };
         let backlog = Backlog {
             at,
             last: self.last_slot,
@@ -268,17 +279,10 @@ impl Group {
             window_ms: self.config.catch_up_ms,
             takes: self.pace.usual(),
         };
-        let missed: Vec<_> = backlog.slots().into_iter().filter(|slot| !blind(*slot)).collect();
-        let unknown = if blind(at) {
-            Some(RuleError::Paused)
-        } else if !alone
-            && self.last_slot.is_some_and(|last| at <= last && last - at < self.config.error_hold_ms)
-        {
-            // The store takes nothing that is older than what it has.
-            Some(RuleError::ClockSetBack)
-        } else {
-            None
-        };
+        let passed = backlog.slots().into_iter();
+        let missed: Vec<_> =
+            passed.filter(|slot| unknown(*slot).is_none() && !pulse.jumped_over(*slot)).collect();
+        let unknown = unknown(at);
         let began = Instant::now();
         let interval = Duration::from_millis(self.interval_ms.unsigned_abs());
         for missed in missed {
@@ -288,7 +292,7 @@ impl Group {
             self.make_up_for(missed, token).await;
         }
         match unknown {
-            Some(error) => self.hold(at, &error).await,
+            Some(error) => self.hold(at, pulse.behind_ms(), &error).await,
             None => self.evaluate(at, token).await,
         }
     }
@@ -307,12 +311,16 @@ impl Group {
         add(&self.counters.caught_up, 1);
     }
 
-    /// Goes on sending what fires, without an evaluation.
-    async fn hold(&mut self, at: TimestampMs, error: &RuleError) {
+    /// Goes on sending what fires, without an evaluation. A clock that is `behind_ms` may be wrong now or may
+    /// have been wrong before; by neither time must alerts be over for who gets them.
+    async fn hold(&mut self, at: TimestampMs, behind_ms: i64, error: &RuleError) {
         tracing::info!(group = %self.name, file = %self.file, %error, "Rule group `{}` waits", self.name);
         for rule in &mut self.rules {
             if let Definition::Alerting(definition, ..) = &*rule.definition {
-                self.outgoing.extend(definition.hold(&mut rule.active, at, error));
+                let mut held = definition.hold(&mut rule.active, at, error);
+                held.iter_mut().filter(|alert| !alert.resolved).for_each(|alert| alert.ends_at += behind_ms);
+                // They are flushed below.
+                self.outgoing.extend(held);
             }
         }
         self.flush().await;
@@ -356,35 +364,33 @@ impl Group {
             }
             (Definition::Alerting(rule, texts, questions), result) => {
                 let candidates = match result {
-                    Ok(result) => self.expand(index, rule, texts, result, at).await,
+                    Ok(result) => self.expand(index, rule, texts, result, at, token).await?,
                     Err(error) => Err(error),
                 };
                 let known = match candidates {
                     Ok(candidates) => {
-                        self.go_on_from_memories(index, rule, at, &candidates).await;
+                        self.go_on_from_memories(index, rule, at, &candidates, token).await?;
                         let asked = Asked { index, rule, texts, questions };
                         let evidence = self.evidence(&asked, &candidates, at, token).await?;
                         evidence.map(|evidence| (candidates, evidence))
                     }
                     Err(error) => Err(error),
                 };
-                let RunningRule { active, info, .. } = &mut self.rules[index];
+                let active = &mut self.rules[index].active;
                 match known {
                     Ok((candidates, evidence)) => {
                         let step = aside(candidates.len(), || rule.step(active, at, &candidates, &evidence));
-                        let transitions = active.note(at, None);
-                        if self.config.ledger_evidence && !transitions.is_empty() {
-                            let (source, own) = (&*self.services.source, &info.labels);
-                            let at = at - self.query_offset_ms;
-                            ledger::add_evidence(transitions, &rule.expr, own, source, at).await;
+                        let noted = active.note(at, None);
+                        if self.config.ledger_evidence && noted > 0 {
+                            self.explain(index, rule, noted, at, token).await;
                         }
-                        self.outgoing.extend(step.alerts);
+                        self.hand_over(step.alerts);
                         Ok((step.samples.into(), step.error))
                     }
                     Err(error) => {
                         let held = rule.hold(active, at, &error);
                         active.note(at, Some(&error.to_string()));
-                        self.outgoing.extend(held);
+                        self.hand_over(held);
                         Err(error)
                     }
                 }
@@ -432,21 +438,44 @@ impl Group {
         Some((as_vector(answer), took))
     }
 
-    /// Before the first evaluation of a rule without state: asks what is remembered of its alerts.
+    /// Before the first evaluation of a rule without state: asks what is remembered of its alerts; `None` if
+    /// cancelled.
     async fn go_on_from_memories(
         &mut self,
         index: usize,
         rule: &AlertingRule,
         at: TimestampMs,
         candidates: &[Candidate],
-    ) {
-        let is_new = std::mem::take(&mut self.rules[index].is_new);
-        if !is_new || candidates.is_empty() || !rule.may_remember() || self.memories.is_empty() {
-            return;
+        token: &CancellationToken,
+    ) -> Option<()> {
+        let may_remember = !candidates.is_empty() && rule.may_remember() && !self.memories.is_empty();
+        if self.rules[index].is_new && may_remember {
+            let sources = self.memories.clone();
+            let (memories, took) = self.wait(remember(&sources, rule, at), token).await?;
+            self.counters.restored(took);
+            rule.go_on_from(&mut self.rules[index].active, at, candidates, &memories);
         }
-        let (memories, took) = remember(&self.memories, rule, at).await;
-        self.counters.restored(took);
-        rule.go_on_from(&mut self.rules[index].active, at, candidates, &memories);
+        self.rules[index].is_new = false;
+        Some(())
+    }
+
+    /// Adds to the latest `count` transitions of a rule what they were decided by. Meanwhile they are not
+    /// stored: nothing is added to what is.
+    async fn explain(
+        &mut self,
+        index: usize,
+        rule: &AlertingRule,
+        count: usize,
+        at: TimestampMs,
+        token: &CancellationToken,
+    ) {
+        let source = self.source();
+        let RunningRule { active, info, .. } = &mut self.rules[index];
+        let (mut transitions, info) = (active.take_latest(count), info.clone());
+        let at = at - self.query_offset_ms;
+        let asked = ledger::add_evidence(&mut transitions, &rule.expr, &info.labels, &*source, at);
+        self.wait(asked, token).await;
+        self.rules[index].active.put_back(transitions);
     }
 
     /// The value of an expression as a vector; `None` if cancelled.
@@ -469,47 +498,51 @@ impl Group {
         loop {
             tokio::select! {
                 biased;
+                () = sleep_until(self.flush_at), if !self.outgoing.is_empty() => self.flush().await,
                 answer = &mut asked => return Some(answer),
                 () = token.cancelled() => return None,
-                () = sleep(FLUSH_AFTER), if !self.outgoing.is_empty() => self.flush().await,
             }
         }
     }
 
     /// The alerts that a result stands for. Templates wait for the answers to their queries where they
-    /// stand; those that ask any are expanded on a thread where waiting is allowed.
+    /// stand; those that ask any are expanded on a thread where waiting is allowed. `None` if cancelled.
     async fn expand(
-        &self,
+        &mut self,
         index: usize,
         rule: &AlertingRule,
         texts: &Arc<Texts>,
         result: Vec<InstantSample>,
         at: TimestampMs,
-    ) -> Result<Vec<Candidate>, RuleError> {
+        token: &CancellationToken,
+    ) -> Option<Result<Vec<Candidate>, RuleError>> {
         let active = &self.rules[index].active;
         let active = if texts.tell_standing() { rule.active_since(active, at) } else { HashMap::new() };
         let count = result.len();
         let expand = move |texts: &Texts, config: &Config, queries: &Queries| {
             texts.candidates(&result, &active, at, config, queries)
         };
-        self.expanded(texts, count, expand).await?
+        Some(self.expanded(texts, count, expand, token).await?.and_then(|candidates| candidates))
     }
 
-    /// Lets the templates of `count` alerts be expanded where they may wait for the answers to their queries.
+    /// Lets the templates of `count` alerts be expanded where they may wait for the answers to their queries;
+    /// `None` if cancelled.
     pub(super) async fn expanded<T: Send + 'static>(
-        &self,
+        &mut self,
         texts: &Arc<Texts>,
         count: usize,
         expand: impl FnOnce(&Texts, &Config, &Queries) -> T + Send + 'static,
-    ) -> Result<T, RuleError> {
+        token: &CancellationToken,
+    ) -> Option<Result<T, RuleError>> {
         let (config, texts) = (self.config.clone(), texts.clone());
         let queries = Queries::new(self.services.source.clone(), config.query_timeout, config.features);
         if !texts.may_query() {
-            return Ok(aside(count, || expand(&texts, &config, &queries)));
+            return Some(Ok(aside(count, || expand(&texts, &config, &queries))));
         }
         let expanding = spawn_blocking(move || expand(&texts, &config, &queries));
+        let expanded = self.wait(expanding, token).await?;
         // A panic has been reported when it happened.
-        expanding.await.map_err(|_| EvalError::Canceled("template expansion").into())
+        Some(expanded.map_err(|_| EvalError::Canceled("template expansion").into()))
     }
 
     /// Stores a rule's samples, and a staleness marker for each series that it wrote last time and not
@@ -551,6 +584,14 @@ impl Group {
                 tracing::warn!(series = %series[index], %error, "A series could not be marked stale");
             }
         }
+    }
+
+    /// Takes alerts that are to be sent when their states are stored, after [`FLUSH_AFTER`] at the latest.
+    fn hand_over(&mut self, alerts: Vec<Alert>) {
+        if self.outgoing.is_empty() {
+            self.flush_at = Instant::now() + FLUSH_AFTER;
+        }
+        self.outgoing.extend(alerts);
     }
 
     /// Stores what changed about alerts, then hands the alerts over. They are handed over also if they

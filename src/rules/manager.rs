@@ -32,8 +32,14 @@ pub(super) const ORPHAN_RETENTION_MS: i64 = 24 * 3_600_000;
 /// How long states stay that are outdated only by the clock, which may be ahead until a time server was asked.
 const CLOCK_DOUBTED: Duration = Duration::from_hours(1);
 
-/// When the newest sample was taken of those that every scrape and probe leaves behind, in seconds.
-pub(super) const NEWEST_SAMPLE: &str = r#"max(timestamp({__name__=~"up|probe_success|pg_up"}))"#;
+/// When the newest sample was taken of those that every scrape and probe leaves behind, in seconds. It is
+/// asked [`AHEAD_MS`] ahead of the clock, which may have been set back.
+pub(super) const NEWEST_SAMPLE: &str =
+    r#"max(max_over_time(timestamp({__name__=~"up|probe_success|pg_up"})[1h15m:5m]))"#;
+
+/// How far ahead of the clock, or of what was stored last, the newest sample is looked for. What is stored of
+/// rules with alerts is at most an hour old; and a sample is found for five minutes.
+const AHEAD_MS: i64 = 65 * 60_000;
 
 /// How long the start waits for the store.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,18 +99,16 @@ impl Manager {
                 Vec::new()
             }
         };
-        let now = services.clock.now();
         let pulse = Arc::new(Pulse::new(services.clock.clone()));
-        // What was stored tells until when the process ran before.
-        let last = stored.iter().map(|rule| rule.evaluated_at).max();
-        if let Some(stored_at) = last {
-            let newest = newest_sample(&services, now).await;
-            pulse.paused(newest.map_or(stored_at, |at| at.max(stored_at)), now);
-        }
+        let now = services.clock.now();
+        // What was stored tells until when the process ran before. Where there is nothing, nothing is known yet.
+        let stored_at = stored.iter().map(|rule| rule.evaluated_at).max();
+        let newest = newest_sample(&services, stored_at.map_or(now, |at| at.max(now))).await;
+        pulse.known_until(stored_at.max(newest).unwrap_or(now - ORPHAN_RETENTION_MS));
         let oldest = now - ORPHAN_RETENTION_MS;
         let (stored, outdated): (Vec<_>, Vec<_>) =
             stored.into_iter().partition(|rule| rule.evaluated_at >= oldest);
-        let oldest_by_states = last.map_or(oldest, |last| last.min(now) - ORPHAN_RETENTION_MS);
+        let oldest_by_states = stored_at.map_or(oldest, |at| at.min(now) - ORPHAN_RETENTION_MS);
         let (doubtful, outdated): (Vec<_>, Vec<_>) =
             outdated.into_iter().partition(|rule| rule.evaluated_at >= oldest_by_states);
         let manager = Self {
@@ -264,14 +268,14 @@ impl Manager {
     }
 }
 
-/// When one of the samples was taken that every scrape and probe leaves behind; `None` if there is none
-/// that a query would still find, and where samples come in also without this process.
-async fn newest_sample(services: &Services, now: TimestampMs) -> Option<TimestampMs> {
+/// When the newest of the samples was taken that every scrape and probe leaves behind; `None` if there is
+/// none within minutes of `at` or after it, and where samples come in also without this process.
+async fn newest_sample(services: &Services, at: TimestampMs) -> Option<TimestampMs> {
     if services.source.goes_on_alone() {
         return None;
     }
     let newest = promql::parse(NEWEST_SAMPLE).expect("a valid expression");
-    let answer = timeout(START_TIMEOUT, services.source.instant(&newest, now)).await.ok()?;
+    let answer = timeout(START_TIMEOUT, services.source.instant(&newest, at + AHEAD_MS)).await.ok()?;
     let found = as_vector(answer).ok()?;
     found.first().map(|newest| (newest.value * 1000.0) as TimestampMs)
 }

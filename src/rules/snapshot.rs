@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::model::{Labels, TimestampMs};
 use crate::state::AlertState;
 
@@ -26,6 +28,9 @@ pub struct GroupSnapshot {
     pub last_evaluation: Option<TimestampMs>,
     /// When the group was made as it is, by the clock.
     pub begun_at: TimestampMs,
+    /// When it last came to a slot, or was made, whatever the clock was set to: it evaluated then, or waited
+    /// because nothing can be known.
+    pub turned: Instant,
     /// How many samples the last evaluation wrote.
     pub last_samples: usize,
     /// The rules in order.

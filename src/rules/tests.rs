@@ -14,6 +14,7 @@ use super::*;
 
 mod panics;
 mod pauses;
+mod waits;
 use crate::clock::Clock;
 use crate::model::{Labels, Sample, TimestampMs, is_stale};
 use crate::promql::{EvalError, EvalRange, Expr, Features, InstantSample, Output, Value};

@@ -249,8 +249,25 @@ fn a_clock_that_is_set_back_undoes_nothing() {
             (100, "a", "a pending 100", ""),
             (101, "a", "a pending 100", ""),
             (102, "a b", "a firing 102, b pending 102", "a 102..106"),
-            (50, "a b", "a firing 102, b pending 49", "a 102..54"),
-            (51, "a b", "a firing 102, b firing 51", "b 51..55"),
+            (50, "a b", "a firing 49, b pending 49", "a 49..54"),
+            (51, "a b", "a firing 49, b firing 51", "b 51..55"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_sent_after_a_clock_was_set_back_never_starts_in_the_future() {
+    check(
+        &rule(0, 0),
+        &[
+            (101, "a b", "a firing 101, b firing 101", "a 101..105, b 101..105"),
+            (102, "a", "a firing 101, b resolved 102", "b 101..102!"),
+            (50, "error", "a firing 101, b resolved 102", "a 50..54, b 50..50!"),
+            (51, "error", "a firing 101, b resolved 102", ""),
+            (52, "error", "a firing 101, b resolved 102", "a 52..56, b 52..52!"),
+            (53, "a", "a firing 51, b resolved 52", "a 51..57, b 51..52!"),
+            (67, "a", "a firing 51, b resolved 52", "a 51..71, b 51..52!"),
+            (68, "a", "a firing 51", ""),
         ],
     );
 }

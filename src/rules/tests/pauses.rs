@@ -223,3 +223,88 @@ async fn a_clock_that_is_set_ends_and_begins_nothing() {
         assert_eq!(stage.metric(&format!(r#"valmis_clock_steps_total{{direction="{direction}"}}"#)), "1");
     }
 }
+
+/// A group that has been evaluated five times, in a process that waits ten minutes for a clock that was set
+/// back. One alert fires.
+async fn firing(world: Arc<World>, began: Instant) -> Stage {
+    world.answer("sum(up)", Value::Scalar { at: 0, value: 1.0 });
+    world.answer("up == 0", vector(&[("a", 0.0)]));
+    let mut stage = Stage::with(world, began).await;
+    stage.manager.apply(&files(RULES), Config { error_hold_ms: 600_000, ..config() }, &Origins::new()).await;
+    stage.until("it fires", |stage| !stage.world.sent().is_empty()).await;
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_began_with_the_clock_ahead_is_not_blind_until_then() {
+    for ahead in [7_200 * SECOND, 365 * 86_400 * SECOND] {
+        let world = Arc::<World>::default();
+        world.clock_set.store(ahead, Ordering::Relaxed);
+        let stage = firing(world, Instant::now()).await;
+        let (set_back, evaluated) = (Instant::now(), stage.world.asked("sum(up)").len());
+        stage.world.sent.lock().unwrap().clear();
+        stage.world.clock_set.store(0, Ordering::Relaxed);
+        stage.until("evaluated", |stage| stage.world.asked("sum(up)").len() > evaluated).await;
+        let waited = set_back.elapsed().as_secs();
+        assert!((590..=630).contains(&waited), "{waited}: as long as a clock is waited for");
+        let sent = stage.world.sent();
+        assert!(sent.len() >= 8, "it is sent on meanwhile: {}", sent.len());
+        assert!(sent.iter().all(|alert| !alert.resolved && alert.starts_at <= stage.now()), "{sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_with_the_clock_set_back_concludes_nothing_from_what_was_before() {
+    let check = async |newest: bool, reload: bool| {
+        let Stage { world, began, manager } = firing(Arc::default(), Instant::now()).await;
+        let before = RuntimeClock(began).now();
+        manager.shutdown().await;
+        if newest {
+            // What is stored says less than the samples.
+            let at = (before / SECOND) as f64;
+            let newest = Value::Vector(vec![InstantSample::float(Labels::empty(), 0, at)]);
+            world.answer(crate::rules::manager::NEWEST_SAMPLE, newest);
+            let keys = world.store.rules().await.unwrap().into_iter().map(|rule| Arc::new(rule.key));
+            let changes = Changes { removed_rules: keys.collect(), ..Changes::default() };
+            world.store.commit(changes).await.unwrap();
+        }
+        let evaluated = world.asked("sum(up)").len();
+        world.clock_set.store(-300 * SECOND, Ordering::Relaxed);
+        let mut stage = Stage::with(world, began).await;
+        stage.manager.apply(&files(RULES), config(), &Origins::new()).await;
+        if reload {
+            sleep(Duration::from_secs(15)).await;
+            let changed = RULES.replace("for: 2m", "for: 3m");
+            stage.manager.apply(&files(&changed), config(), &Origins::new()).await;
+        }
+        stage.until("evaluated", |stage| stage.world.asked("sum(up)").len() > evaluated).await;
+        let first = stage.world.asked("sum(up)")[evaluated];
+        assert!(first >= before + 20 * SECOND, "{newest} {reload}");
+    };
+    check(false, false).await;
+    check(true, false).await;
+    check(false, true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_first_start_nothing_is_concluded_before_everything_was_scraped() {
+    let mut stage = Stage::new().await;
+    stage.world.answer("sum(up)", Value::Scalar { at: 0, value: 1.0 });
+    stage.world.answer("up == 0", vector(&[]));
+    stage.manager.apply(&files(RULES), config(), &Origins::new()).await;
+    stage.until("evaluated", |stage| !stage.world.asked("sum(up)").is_empty()).await;
+    let first = stage.world.asked("sum(up)")[0] - BEGIN;
+    assert!((20 * SECOND..30 * SECOND).contains(&first), "{first}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_that_the_clock_was_set_over_is_not_made_up_for() {
+    let mut stage = stage(true).await;
+    stage.world.answer("up == 0", vector(&[("a", 0.0)]));
+    stage.until("it is pending", |stage| stage.alert("Down").is_some()).await;
+    let pending = Instant::now();
+    stage.world.clock_set.store(1_800 * SECOND, Ordering::Relaxed);
+    stage.until("it fires", |stage| !stage.world.sent().is_empty()).await;
+    assert!(pending.elapsed().as_secs() >= 110, "it was held for two minutes");
+    assert_eq!(stage.metric("valmis_rule_group_iterations_caught_up_total"), "0");
+}
