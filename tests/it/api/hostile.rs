@@ -364,6 +364,8 @@ async fn rules_do_not_wait_for_queries() {
     let limits = "query: {timeout: 1m, max_concurrency: 1}\nevaluation_interval: 1s\n";
     let files = [("rules.yaml".to_owned(), rules.to_owned())];
     let valmis = Valmis::start_with(&format!("{RECEIVER}{limits}"), &files).await;
+    // The first ones wait until everything was scraped.
+    valmis.wait_two_evaluations().await;
     let query = endless();
     tokio::select! {
         said = ask_range(&valmis, &query) => panic!("it ended: {said:?}"),
